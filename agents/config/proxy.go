@@ -1,0 +1,107 @@
+// Package config is the contract between those who start agents (operator and
+// speedctl) and the agents: names, keys and versioned settings, no logic.
+package config
+
+import "time"
+
+// Modes of the proxy, as documented for sidecar.speedscale.com/proxy-type.
+const (
+	ModeTransparent = "transparent"
+	ModeReverse     = "reverse"
+	ModeForward     = "forward"
+	ModeDual        = "dual"
+)
+
+// Ports of the proxy, as documented.
+const (
+	ProxyInPort      = 4143
+	ProxyOutPort     = 4140
+	ProxyHealthPort  = 4144
+	ProxyMetricsPort = 4145
+	ProxyUID         = 2102
+)
+
+// Proxy is everything that goproxy is told. The binary reads it from the
+// environment (agents/goproxy/settings.go), speedctl builds it in process.
+type Proxy struct {
+	// Mode is one of the Mode constants.
+	Mode string
+	// InListen and OutListen are host:port; empty leaves that side out.
+	// HealthListen and MetricsListen too.
+	InListen, OutListen, HealthListen, MetricsListen string
+	// Reverse is where inbound connections go in reverse and dual mode (host:port).
+	Reverse string
+	// Mappings are further listeners for outbound connections to a fixed place.
+	Mappings []Mapping
+
+	// Service, Namespace, Cluster and Resource are recorded in each pair.
+	Service, Namespace, Cluster, Resource string
+	// Tags are added to each pair's tags.
+	Tags map[string]string
+
+	TLS TLS
+
+	// HostAliases answer for names that the resolver does not know: host → IP
+	// (or host:port → IP:port).
+	HostAliases map[string]string
+
+	// MaxBody is in bytes, each way; at most 8 MiB.
+	MaxBody int
+	// MemoryBudget is in bytes, for all of capture together.
+	MemoryBudget int64
+	// Filter is the exclusion filter in JSON; conditions that need only the
+	// head of a request are applied by the proxy.
+	Filter []byte
+	// Sample keeps 1 in n sessions; 0 and 1 keep all.
+	Sample int
+
+	// Route says what a replay does with outbound connections; nil outside one.
+	Route *Route
+
+	// ConnectTimeout bounds a dial to an upstream (10 s when 0).
+	ConnectTimeout time.Duration
+	// DrainTimeout bounds how long connections live after SIGTERM.
+	DrainTimeout time.Duration
+	// SilenceWarning is after how long a direction that saw nothing says so.
+	SilenceWarning time.Duration
+}
+
+// Mapping relays a listener to one place, recorded as outbound.
+type Mapping struct {
+	Listen   string
+	Upstream string
+}
+
+// TLS is what the proxy may open.
+type TLS struct {
+	// Out intercepts outbound TLS with leaves of the CA below.
+	Out bool
+	// CACert and CAKey are PEM files. Where they do not exist and MakeCA is
+	// set, the proxy makes a CA and writes the certificate only.
+	CACert, CAKey string
+	// UpstreamCA are PEM files whose roots verify upstreams, beside the system's.
+	UpstreamCA []string
+	// InCert and InKey are the app's own certificate, to open inbound TLS.
+	InCert, InKey string
+	// ClientCert and ClientKey are shown to upstreams that ask for one.
+	ClientCert, ClientKey string
+}
+
+// What a replay does with an outbound connection.
+const (
+	RouteMock        = "mock"        // to the responder
+	RoutePassthrough = "passthrough" // to the real host
+	RouteRefuse      = "refuse"      // nowhere
+)
+
+// Route sends outbound connections to the responder in a replay.
+type Route struct {
+	// Responder is host:port. Each connection to it starts with a PROXY
+	// protocol v2 header (see package proxyproto).
+	Responder string
+	// Mocks are the slice keys (service:host:port) that the responder answers for.
+	Mocks []string
+	// Default is what happens to hosts that are not mocked: RoutePassthrough
+	// or RouteRefuse.
+	Default string
+}
