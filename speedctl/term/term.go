@@ -1,0 +1,99 @@
+// Package term is everything of the process that a command may touch: streams,
+// arguments, environment and signals. Data goes to standard output; talk, progress
+// and errors go to standard error.
+package term
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/charmbracelet/lipgloss"
+	"github.com/muesli/termenv"
+	"golang.org/x/term"
+)
+
+// World is the process as a command sees it. Tests make their own.
+type World struct {
+	In       io.Reader
+	Out, Err io.Writer
+	// Getenv reads the environment.
+	Getenv func(string) string
+	// Environ lists it, for child processes.
+	Environ []string
+	// Self is how this program can be started again (path, then argv[0]).
+	Self, Name string
+	// OutTTY and ErrTTY say whether the streams are terminals.
+	OutTTY, ErrTTY bool
+	// Quiet silences talk, never errors.
+	Quiet bool
+
+	mu sync.Mutex
+}
+
+// System returns the World of the running process.
+func System() *World {
+	self, err := os.Executable()
+	if err != nil {
+		self = os.Args[0]
+	}
+	return &World{
+		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
+		Getenv: os.Getenv, Environ: os.Environ(), Self: self, Name: os.Args[0],
+		OutTTY: term.IsTerminal(int(os.Stdout.Fd())), ErrTTY: term.IsTerminal(int(os.Stderr.Fd())),
+	}
+}
+
+// Sayf tells the user something, on a line of its own on standard error.
+func (w *World) Sayf(format string, args ...any) {
+	if w.Quiet {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	fmt.Fprintf(w.Err, format+"\n", args...)
+}
+
+// Warnf tells the user of something that may not be what they want.
+func (w *World) Warnf(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	fmt.Fprintln(w.Err, w.style(w.ErrTTY).Foreground(lipgloss.Color("3")).Render("warning:")+" "+fmt.Sprintf(format, args...))
+}
+
+// Colors says whether standard output may carry colours (https://no-color.org).
+func (w *World) Colors() bool {
+	return w.OutTTY && w.Getenv("NO_COLOR") == "" && w.Getenv("TERM") != "dumb"
+}
+
+// Paint renders text for standard output in an ANSI colour, bold or not.
+func (w *World) Paint(text, color string, bold bool) string {
+	return w.style(w.OutTTY).Foreground(lipgloss.Color(color)).Bold(bold).Render(text)
+}
+
+func (w *World) style(tty bool) lipgloss.Style {
+	r := lipgloss.NewRenderer(w.Out)
+	r.SetColorProfile(termenv.Ascii)
+	if tty && w.Getenv("NO_COLOR") == "" && w.Getenv("TERM") != "dumb" {
+		r.SetColorProfile(termenv.ANSI)
+	}
+	return r.NewStyle()
+}
+
+// Fail prints an error and its hint the way every command does, and returns the
+// exit code that goes with it.
+func (w *World) Fail(err error) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if text := err.Error(); text != "" {
+		fmt.Fprintf(w.Err, "%s %s\n", w.style(w.ErrTTY).Foreground(lipgloss.Color("1")).Render("error:"), text)
+	}
+	if hint := hintOf(err); hint != "" {
+		for line := range strings.SplitSeq(hint, "\n") {
+			fmt.Fprintf(w.Err, "hint: %s\n", line)
+		}
+	}
+	return CodeOf(err)
+}
