@@ -62,7 +62,7 @@ lint: ## golangci-lint with the project's configuration
 	$(GO) tool -modfile=tools/go.mod golangci-lint run
 
 PROTOC_GO := --plugin=bin/protoc-gen-go --go_out=. --go_opt=module=github.com/speedscale/speedscale
-PROTOC_CONNECT := --plugin=bin/protoc-gen-connect-go --connect-go_out=. --connect-go_opt=module=github.com/speedscale/speedscale
+PROTOC_CONNECT := --plugin=bin/protoc-gen-connect-go --connect-go_out=. --connect-go_opt=module=github.com/speedscale/speedscale,simple
 PROTOC_GRPC := --plugin=bin/protoc-gen-go-grpc --go-grpc_out=. --go-grpc_opt=module=github.com/speedscale/speedscale
 
 .PHONY: generate

@@ -79,9 +79,9 @@ const (
 // TrafficServiceClient is a client for the speedscale.cloud.v1.TrafficService service.
 type TrafficServiceClient interface {
 	// Search streams the pairs that a filter keeps, oldest first.
-	Search(context.Context, *connect.Request[v1.SearchRequest]) (*connect.ServerStreamForClient[v1.SearchResponse], error)
+	Search(context.Context, *v1.SearchRequest) (*connect.ServerStreamForClient[v1.SearchResponse], error)
 	// Ingest says how far the archive has come.
-	Ingest(context.Context, *connect.Request[v1.IngestRequest]) (*connect.Response[v1.IngestResponse], error)
+	Ingest(context.Context, *v1.IngestRequest) (*v1.IngestResponse, error)
 }
 
 // NewTrafficServiceClient constructs a client for the speedscale.cloud.v1.TrafficService service.
@@ -117,21 +117,25 @@ type trafficServiceClient struct {
 }
 
 // Search calls speedscale.cloud.v1.TrafficService.Search.
-func (c *trafficServiceClient) Search(ctx context.Context, req *connect.Request[v1.SearchRequest]) (*connect.ServerStreamForClient[v1.SearchResponse], error) {
-	return c.search.CallServerStream(ctx, req)
+func (c *trafficServiceClient) Search(ctx context.Context, req *v1.SearchRequest) (*connect.ServerStreamForClient[v1.SearchResponse], error) {
+	return c.search.CallServerStream(ctx, connect.NewRequest(req))
 }
 
 // Ingest calls speedscale.cloud.v1.TrafficService.Ingest.
-func (c *trafficServiceClient) Ingest(ctx context.Context, req *connect.Request[v1.IngestRequest]) (*connect.Response[v1.IngestResponse], error) {
-	return c.ingest.CallUnary(ctx, req)
+func (c *trafficServiceClient) Ingest(ctx context.Context, req *v1.IngestRequest) (*v1.IngestResponse, error) {
+	response, err := c.ingest.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
 }
 
 // TrafficServiceHandler is an implementation of the speedscale.cloud.v1.TrafficService service.
 type TrafficServiceHandler interface {
 	// Search streams the pairs that a filter keeps, oldest first.
-	Search(context.Context, *connect.Request[v1.SearchRequest], *connect.ServerStream[v1.SearchResponse]) error
+	Search(context.Context, *v1.SearchRequest, *connect.ServerStream[v1.SearchResponse]) error
 	// Ingest says how far the archive has come.
-	Ingest(context.Context, *connect.Request[v1.IngestRequest]) (*connect.Response[v1.IngestResponse], error)
+	Ingest(context.Context, *v1.IngestRequest) (*v1.IngestResponse, error)
 }
 
 // NewTrafficServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -141,13 +145,13 @@ type TrafficServiceHandler interface {
 // and JSON codecs. They also support gzip compression.
 func NewTrafficServiceHandler(svc TrafficServiceHandler, opts ...connect.HandlerOption) (string, http.Handler) {
 	trafficServiceMethods := v1.File_cloud_api_v1_cloud_proto.Services().ByName("TrafficService").Methods()
-	trafficServiceSearchHandler := connect.NewServerStreamHandler(
+	trafficServiceSearchHandler := connect.NewServerStreamHandlerSimple(
 		TrafficServiceSearchProcedure,
 		svc.Search,
 		connect.WithSchema(trafficServiceMethods.ByName("Search")),
 		connect.WithHandlerOptions(opts...),
 	)
-	trafficServiceIngestHandler := connect.NewUnaryHandler(
+	trafficServiceIngestHandler := connect.NewUnaryHandlerSimple(
 		TrafficServiceIngestProcedure,
 		svc.Ingest,
 		connect.WithSchema(trafficServiceMethods.ByName("Ingest")),
@@ -168,26 +172,26 @@ func NewTrafficServiceHandler(svc TrafficServiceHandler, opts ...connect.Handler
 // UnimplementedTrafficServiceHandler returns CodeUnimplemented from all methods.
 type UnimplementedTrafficServiceHandler struct{}
 
-func (UnimplementedTrafficServiceHandler) Search(context.Context, *connect.Request[v1.SearchRequest], *connect.ServerStream[v1.SearchResponse]) error {
+func (UnimplementedTrafficServiceHandler) Search(context.Context, *v1.SearchRequest, *connect.ServerStream[v1.SearchResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("speedscale.cloud.v1.TrafficService.Search is not implemented"))
 }
 
-func (UnimplementedTrafficServiceHandler) Ingest(context.Context, *connect.Request[v1.IngestRequest]) (*connect.Response[v1.IngestResponse], error) {
+func (UnimplementedTrafficServiceHandler) Ingest(context.Context, *v1.IngestRequest) (*v1.IngestResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("speedscale.cloud.v1.TrafficService.Ingest is not implemented"))
 }
 
 // SnapshotServiceClient is a client for the speedscale.cloud.v1.SnapshotService service.
 type SnapshotServiceClient interface {
 	// Create selects pairs from the archive; the last message has the snapshot.
-	Create(context.Context, *connect.Request[v1.CreateSnapshotRequest]) (*connect.ServerStreamForClient[v1.CreateSnapshotResponse], error)
-	Get(context.Context, *connect.Request[v1.GetSnapshotRequest]) (*connect.Response[v1.GetSnapshotResponse], error)
-	List(context.Context, *connect.Request[v1.ListSnapshotsRequest]) (*connect.Response[v1.ListSnapshotsResponse], error)
-	Delete(context.Context, *connect.Request[v1.DeleteSnapshotRequest]) (*connect.Response[v1.DeleteSnapshotResponse], error)
+	Create(context.Context, *v1.CreateSnapshotRequest) (*connect.ServerStreamForClient[v1.CreateSnapshotResponse], error)
+	Get(context.Context, *v1.GetSnapshotRequest) (*v1.GetSnapshotResponse, error)
+	List(context.Context, *v1.ListSnapshotsRequest) (*v1.ListSnapshotsResponse, error)
+	Delete(context.Context, *v1.DeleteSnapshotRequest) (*v1.DeleteSnapshotResponse, error)
 	// Download streams the snapshot's files, one after the other, in chunks.
-	Download(context.Context, *connect.Request[v1.DownloadSnapshotRequest]) (*connect.ServerStreamForClient[v1.FileChunk], error)
+	Download(context.Context, *v1.DownloadSnapshotRequest) (*connect.ServerStreamForClient[v1.FileChunk], error)
 	// Upload stores files as snapshot id, and puts it in place when the stream
 	// ends without error; snapshot.json must be among them.
-	Upload(context.Context) *connect.ClientStreamForClient[v1.UploadSnapshotRequest, v1.UploadSnapshotResponse]
+	Upload(context.Context) (*connect.ClientStreamForClientSimple[v1.UploadSnapshotRequest, v1.UploadSnapshotResponse], error)
 }
 
 // NewSnapshotServiceClient constructs a client for the speedscale.cloud.v1.SnapshotService service.
@@ -251,47 +255,59 @@ type snapshotServiceClient struct {
 }
 
 // Create calls speedscale.cloud.v1.SnapshotService.Create.
-func (c *snapshotServiceClient) Create(ctx context.Context, req *connect.Request[v1.CreateSnapshotRequest]) (*connect.ServerStreamForClient[v1.CreateSnapshotResponse], error) {
-	return c.create.CallServerStream(ctx, req)
+func (c *snapshotServiceClient) Create(ctx context.Context, req *v1.CreateSnapshotRequest) (*connect.ServerStreamForClient[v1.CreateSnapshotResponse], error) {
+	return c.create.CallServerStream(ctx, connect.NewRequest(req))
 }
 
 // Get calls speedscale.cloud.v1.SnapshotService.Get.
-func (c *snapshotServiceClient) Get(ctx context.Context, req *connect.Request[v1.GetSnapshotRequest]) (*connect.Response[v1.GetSnapshotResponse], error) {
-	return c.get.CallUnary(ctx, req)
+func (c *snapshotServiceClient) Get(ctx context.Context, req *v1.GetSnapshotRequest) (*v1.GetSnapshotResponse, error) {
+	response, err := c.get.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
 }
 
 // List calls speedscale.cloud.v1.SnapshotService.List.
-func (c *snapshotServiceClient) List(ctx context.Context, req *connect.Request[v1.ListSnapshotsRequest]) (*connect.Response[v1.ListSnapshotsResponse], error) {
-	return c.list.CallUnary(ctx, req)
+func (c *snapshotServiceClient) List(ctx context.Context, req *v1.ListSnapshotsRequest) (*v1.ListSnapshotsResponse, error) {
+	response, err := c.list.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
 }
 
 // Delete calls speedscale.cloud.v1.SnapshotService.Delete.
-func (c *snapshotServiceClient) Delete(ctx context.Context, req *connect.Request[v1.DeleteSnapshotRequest]) (*connect.Response[v1.DeleteSnapshotResponse], error) {
-	return c.delete.CallUnary(ctx, req)
+func (c *snapshotServiceClient) Delete(ctx context.Context, req *v1.DeleteSnapshotRequest) (*v1.DeleteSnapshotResponse, error) {
+	response, err := c.delete.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
 }
 
 // Download calls speedscale.cloud.v1.SnapshotService.Download.
-func (c *snapshotServiceClient) Download(ctx context.Context, req *connect.Request[v1.DownloadSnapshotRequest]) (*connect.ServerStreamForClient[v1.FileChunk], error) {
-	return c.download.CallServerStream(ctx, req)
+func (c *snapshotServiceClient) Download(ctx context.Context, req *v1.DownloadSnapshotRequest) (*connect.ServerStreamForClient[v1.FileChunk], error) {
+	return c.download.CallServerStream(ctx, connect.NewRequest(req))
 }
 
 // Upload calls speedscale.cloud.v1.SnapshotService.Upload.
-func (c *snapshotServiceClient) Upload(ctx context.Context) *connect.ClientStreamForClient[v1.UploadSnapshotRequest, v1.UploadSnapshotResponse] {
-	return c.upload.CallClientStream(ctx)
+func (c *snapshotServiceClient) Upload(ctx context.Context) (*connect.ClientStreamForClientSimple[v1.UploadSnapshotRequest, v1.UploadSnapshotResponse], error) {
+	return c.upload.CallClientStreamSimple(ctx)
 }
 
 // SnapshotServiceHandler is an implementation of the speedscale.cloud.v1.SnapshotService service.
 type SnapshotServiceHandler interface {
 	// Create selects pairs from the archive; the last message has the snapshot.
-	Create(context.Context, *connect.Request[v1.CreateSnapshotRequest], *connect.ServerStream[v1.CreateSnapshotResponse]) error
-	Get(context.Context, *connect.Request[v1.GetSnapshotRequest]) (*connect.Response[v1.GetSnapshotResponse], error)
-	List(context.Context, *connect.Request[v1.ListSnapshotsRequest]) (*connect.Response[v1.ListSnapshotsResponse], error)
-	Delete(context.Context, *connect.Request[v1.DeleteSnapshotRequest]) (*connect.Response[v1.DeleteSnapshotResponse], error)
+	Create(context.Context, *v1.CreateSnapshotRequest, *connect.ServerStream[v1.CreateSnapshotResponse]) error
+	Get(context.Context, *v1.GetSnapshotRequest) (*v1.GetSnapshotResponse, error)
+	List(context.Context, *v1.ListSnapshotsRequest) (*v1.ListSnapshotsResponse, error)
+	Delete(context.Context, *v1.DeleteSnapshotRequest) (*v1.DeleteSnapshotResponse, error)
 	// Download streams the snapshot's files, one after the other, in chunks.
-	Download(context.Context, *connect.Request[v1.DownloadSnapshotRequest], *connect.ServerStream[v1.FileChunk]) error
+	Download(context.Context, *v1.DownloadSnapshotRequest, *connect.ServerStream[v1.FileChunk]) error
 	// Upload stores files as snapshot id, and puts it in place when the stream
 	// ends without error; snapshot.json must be among them.
-	Upload(context.Context, *connect.ClientStream[v1.UploadSnapshotRequest]) (*connect.Response[v1.UploadSnapshotResponse], error)
+	Upload(context.Context, *connect.ClientStream[v1.UploadSnapshotRequest]) (*v1.UploadSnapshotResponse, error)
 }
 
 // NewSnapshotServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -301,37 +317,37 @@ type SnapshotServiceHandler interface {
 // and JSON codecs. They also support gzip compression.
 func NewSnapshotServiceHandler(svc SnapshotServiceHandler, opts ...connect.HandlerOption) (string, http.Handler) {
 	snapshotServiceMethods := v1.File_cloud_api_v1_cloud_proto.Services().ByName("SnapshotService").Methods()
-	snapshotServiceCreateHandler := connect.NewServerStreamHandler(
+	snapshotServiceCreateHandler := connect.NewServerStreamHandlerSimple(
 		SnapshotServiceCreateProcedure,
 		svc.Create,
 		connect.WithSchema(snapshotServiceMethods.ByName("Create")),
 		connect.WithHandlerOptions(opts...),
 	)
-	snapshotServiceGetHandler := connect.NewUnaryHandler(
+	snapshotServiceGetHandler := connect.NewUnaryHandlerSimple(
 		SnapshotServiceGetProcedure,
 		svc.Get,
 		connect.WithSchema(snapshotServiceMethods.ByName("Get")),
 		connect.WithHandlerOptions(opts...),
 	)
-	snapshotServiceListHandler := connect.NewUnaryHandler(
+	snapshotServiceListHandler := connect.NewUnaryHandlerSimple(
 		SnapshotServiceListProcedure,
 		svc.List,
 		connect.WithSchema(snapshotServiceMethods.ByName("List")),
 		connect.WithHandlerOptions(opts...),
 	)
-	snapshotServiceDeleteHandler := connect.NewUnaryHandler(
+	snapshotServiceDeleteHandler := connect.NewUnaryHandlerSimple(
 		SnapshotServiceDeleteProcedure,
 		svc.Delete,
 		connect.WithSchema(snapshotServiceMethods.ByName("Delete")),
 		connect.WithHandlerOptions(opts...),
 	)
-	snapshotServiceDownloadHandler := connect.NewServerStreamHandler(
+	snapshotServiceDownloadHandler := connect.NewServerStreamHandlerSimple(
 		SnapshotServiceDownloadProcedure,
 		svc.Download,
 		connect.WithSchema(snapshotServiceMethods.ByName("Download")),
 		connect.WithHandlerOptions(opts...),
 	)
-	snapshotServiceUploadHandler := connect.NewClientStreamHandler(
+	snapshotServiceUploadHandler := connect.NewClientStreamHandlerSimple(
 		SnapshotServiceUploadProcedure,
 		svc.Upload,
 		connect.WithSchema(snapshotServiceMethods.ByName("Upload")),
@@ -360,35 +376,35 @@ func NewSnapshotServiceHandler(svc SnapshotServiceHandler, opts ...connect.Handl
 // UnimplementedSnapshotServiceHandler returns CodeUnimplemented from all methods.
 type UnimplementedSnapshotServiceHandler struct{}
 
-func (UnimplementedSnapshotServiceHandler) Create(context.Context, *connect.Request[v1.CreateSnapshotRequest], *connect.ServerStream[v1.CreateSnapshotResponse]) error {
+func (UnimplementedSnapshotServiceHandler) Create(context.Context, *v1.CreateSnapshotRequest, *connect.ServerStream[v1.CreateSnapshotResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("speedscale.cloud.v1.SnapshotService.Create is not implemented"))
 }
 
-func (UnimplementedSnapshotServiceHandler) Get(context.Context, *connect.Request[v1.GetSnapshotRequest]) (*connect.Response[v1.GetSnapshotResponse], error) {
+func (UnimplementedSnapshotServiceHandler) Get(context.Context, *v1.GetSnapshotRequest) (*v1.GetSnapshotResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("speedscale.cloud.v1.SnapshotService.Get is not implemented"))
 }
 
-func (UnimplementedSnapshotServiceHandler) List(context.Context, *connect.Request[v1.ListSnapshotsRequest]) (*connect.Response[v1.ListSnapshotsResponse], error) {
+func (UnimplementedSnapshotServiceHandler) List(context.Context, *v1.ListSnapshotsRequest) (*v1.ListSnapshotsResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("speedscale.cloud.v1.SnapshotService.List is not implemented"))
 }
 
-func (UnimplementedSnapshotServiceHandler) Delete(context.Context, *connect.Request[v1.DeleteSnapshotRequest]) (*connect.Response[v1.DeleteSnapshotResponse], error) {
+func (UnimplementedSnapshotServiceHandler) Delete(context.Context, *v1.DeleteSnapshotRequest) (*v1.DeleteSnapshotResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("speedscale.cloud.v1.SnapshotService.Delete is not implemented"))
 }
 
-func (UnimplementedSnapshotServiceHandler) Download(context.Context, *connect.Request[v1.DownloadSnapshotRequest], *connect.ServerStream[v1.FileChunk]) error {
+func (UnimplementedSnapshotServiceHandler) Download(context.Context, *v1.DownloadSnapshotRequest, *connect.ServerStream[v1.FileChunk]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("speedscale.cloud.v1.SnapshotService.Download is not implemented"))
 }
 
-func (UnimplementedSnapshotServiceHandler) Upload(context.Context, *connect.ClientStream[v1.UploadSnapshotRequest]) (*connect.Response[v1.UploadSnapshotResponse], error) {
+func (UnimplementedSnapshotServiceHandler) Upload(context.Context, *connect.ClientStream[v1.UploadSnapshotRequest]) (*v1.UploadSnapshotResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("speedscale.cloud.v1.SnapshotService.Upload is not implemented"))
 }
 
 // ReportServiceClient is a client for the speedscale.cloud.v1.ReportService service.
 type ReportServiceClient interface {
-	Put(context.Context, *connect.Request[v1.PutReportRequest]) (*connect.Response[v1.PutReportResponse], error)
-	Get(context.Context, *connect.Request[v1.GetReportRequest]) (*connect.Response[v1.GetReportResponse], error)
-	List(context.Context, *connect.Request[v1.ListReportsRequest]) (*connect.Response[v1.ListReportsResponse], error)
+	Put(context.Context, *v1.PutReportRequest) (*v1.PutReportResponse, error)
+	Get(context.Context, *v1.GetReportRequest) (*v1.GetReportResponse, error)
+	List(context.Context, *v1.ListReportsRequest) (*v1.ListReportsResponse, error)
 }
 
 // NewReportServiceClient constructs a client for the speedscale.cloud.v1.ReportService service. By
@@ -431,25 +447,37 @@ type reportServiceClient struct {
 }
 
 // Put calls speedscale.cloud.v1.ReportService.Put.
-func (c *reportServiceClient) Put(ctx context.Context, req *connect.Request[v1.PutReportRequest]) (*connect.Response[v1.PutReportResponse], error) {
-	return c.put.CallUnary(ctx, req)
+func (c *reportServiceClient) Put(ctx context.Context, req *v1.PutReportRequest) (*v1.PutReportResponse, error) {
+	response, err := c.put.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
 }
 
 // Get calls speedscale.cloud.v1.ReportService.Get.
-func (c *reportServiceClient) Get(ctx context.Context, req *connect.Request[v1.GetReportRequest]) (*connect.Response[v1.GetReportResponse], error) {
-	return c.get.CallUnary(ctx, req)
+func (c *reportServiceClient) Get(ctx context.Context, req *v1.GetReportRequest) (*v1.GetReportResponse, error) {
+	response, err := c.get.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
 }
 
 // List calls speedscale.cloud.v1.ReportService.List.
-func (c *reportServiceClient) List(ctx context.Context, req *connect.Request[v1.ListReportsRequest]) (*connect.Response[v1.ListReportsResponse], error) {
-	return c.list.CallUnary(ctx, req)
+func (c *reportServiceClient) List(ctx context.Context, req *v1.ListReportsRequest) (*v1.ListReportsResponse, error) {
+	response, err := c.list.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
 }
 
 // ReportServiceHandler is an implementation of the speedscale.cloud.v1.ReportService service.
 type ReportServiceHandler interface {
-	Put(context.Context, *connect.Request[v1.PutReportRequest]) (*connect.Response[v1.PutReportResponse], error)
-	Get(context.Context, *connect.Request[v1.GetReportRequest]) (*connect.Response[v1.GetReportResponse], error)
-	List(context.Context, *connect.Request[v1.ListReportsRequest]) (*connect.Response[v1.ListReportsResponse], error)
+	Put(context.Context, *v1.PutReportRequest) (*v1.PutReportResponse, error)
+	Get(context.Context, *v1.GetReportRequest) (*v1.GetReportResponse, error)
+	List(context.Context, *v1.ListReportsRequest) (*v1.ListReportsResponse, error)
 }
 
 // NewReportServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -459,19 +487,19 @@ type ReportServiceHandler interface {
 // and JSON codecs. They also support gzip compression.
 func NewReportServiceHandler(svc ReportServiceHandler, opts ...connect.HandlerOption) (string, http.Handler) {
 	reportServiceMethods := v1.File_cloud_api_v1_cloud_proto.Services().ByName("ReportService").Methods()
-	reportServicePutHandler := connect.NewUnaryHandler(
+	reportServicePutHandler := connect.NewUnaryHandlerSimple(
 		ReportServicePutProcedure,
 		svc.Put,
 		connect.WithSchema(reportServiceMethods.ByName("Put")),
 		connect.WithHandlerOptions(opts...),
 	)
-	reportServiceGetHandler := connect.NewUnaryHandler(
+	reportServiceGetHandler := connect.NewUnaryHandlerSimple(
 		ReportServiceGetProcedure,
 		svc.Get,
 		connect.WithSchema(reportServiceMethods.ByName("Get")),
 		connect.WithHandlerOptions(opts...),
 	)
-	reportServiceListHandler := connect.NewUnaryHandler(
+	reportServiceListHandler := connect.NewUnaryHandlerSimple(
 		ReportServiceListProcedure,
 		svc.List,
 		connect.WithSchema(reportServiceMethods.ByName("List")),
@@ -494,23 +522,23 @@ func NewReportServiceHandler(svc ReportServiceHandler, opts ...connect.HandlerOp
 // UnimplementedReportServiceHandler returns CodeUnimplemented from all methods.
 type UnimplementedReportServiceHandler struct{}
 
-func (UnimplementedReportServiceHandler) Put(context.Context, *connect.Request[v1.PutReportRequest]) (*connect.Response[v1.PutReportResponse], error) {
+func (UnimplementedReportServiceHandler) Put(context.Context, *v1.PutReportRequest) (*v1.PutReportResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("speedscale.cloud.v1.ReportService.Put is not implemented"))
 }
 
-func (UnimplementedReportServiceHandler) Get(context.Context, *connect.Request[v1.GetReportRequest]) (*connect.Response[v1.GetReportResponse], error) {
+func (UnimplementedReportServiceHandler) Get(context.Context, *v1.GetReportRequest) (*v1.GetReportResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("speedscale.cloud.v1.ReportService.Get is not implemented"))
 }
 
-func (UnimplementedReportServiceHandler) List(context.Context, *connect.Request[v1.ListReportsRequest]) (*connect.Response[v1.ListReportsResponse], error) {
+func (UnimplementedReportServiceHandler) List(context.Context, *v1.ListReportsRequest) (*v1.ListReportsResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("speedscale.cloud.v1.ReportService.List is not implemented"))
 }
 
 // KeyServiceClient is a client for the speedscale.cloud.v1.KeyService service.
 type KeyServiceClient interface {
-	Create(context.Context, *connect.Request[v1.CreateKeyRequest]) (*connect.Response[v1.CreateKeyResponse], error)
-	List(context.Context, *connect.Request[v1.ListKeysRequest]) (*connect.Response[v1.ListKeysResponse], error)
-	Revoke(context.Context, *connect.Request[v1.RevokeKeyRequest]) (*connect.Response[v1.RevokeKeyResponse], error)
+	Create(context.Context, *v1.CreateKeyRequest) (*v1.CreateKeyResponse, error)
+	List(context.Context, *v1.ListKeysRequest) (*v1.ListKeysResponse, error)
+	Revoke(context.Context, *v1.RevokeKeyRequest) (*v1.RevokeKeyResponse, error)
 }
 
 // NewKeyServiceClient constructs a client for the speedscale.cloud.v1.KeyService service. By
@@ -553,25 +581,37 @@ type keyServiceClient struct {
 }
 
 // Create calls speedscale.cloud.v1.KeyService.Create.
-func (c *keyServiceClient) Create(ctx context.Context, req *connect.Request[v1.CreateKeyRequest]) (*connect.Response[v1.CreateKeyResponse], error) {
-	return c.create.CallUnary(ctx, req)
+func (c *keyServiceClient) Create(ctx context.Context, req *v1.CreateKeyRequest) (*v1.CreateKeyResponse, error) {
+	response, err := c.create.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
 }
 
 // List calls speedscale.cloud.v1.KeyService.List.
-func (c *keyServiceClient) List(ctx context.Context, req *connect.Request[v1.ListKeysRequest]) (*connect.Response[v1.ListKeysResponse], error) {
-	return c.list.CallUnary(ctx, req)
+func (c *keyServiceClient) List(ctx context.Context, req *v1.ListKeysRequest) (*v1.ListKeysResponse, error) {
+	response, err := c.list.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
 }
 
 // Revoke calls speedscale.cloud.v1.KeyService.Revoke.
-func (c *keyServiceClient) Revoke(ctx context.Context, req *connect.Request[v1.RevokeKeyRequest]) (*connect.Response[v1.RevokeKeyResponse], error) {
-	return c.revoke.CallUnary(ctx, req)
+func (c *keyServiceClient) Revoke(ctx context.Context, req *v1.RevokeKeyRequest) (*v1.RevokeKeyResponse, error) {
+	response, err := c.revoke.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
 }
 
 // KeyServiceHandler is an implementation of the speedscale.cloud.v1.KeyService service.
 type KeyServiceHandler interface {
-	Create(context.Context, *connect.Request[v1.CreateKeyRequest]) (*connect.Response[v1.CreateKeyResponse], error)
-	List(context.Context, *connect.Request[v1.ListKeysRequest]) (*connect.Response[v1.ListKeysResponse], error)
-	Revoke(context.Context, *connect.Request[v1.RevokeKeyRequest]) (*connect.Response[v1.RevokeKeyResponse], error)
+	Create(context.Context, *v1.CreateKeyRequest) (*v1.CreateKeyResponse, error)
+	List(context.Context, *v1.ListKeysRequest) (*v1.ListKeysResponse, error)
+	Revoke(context.Context, *v1.RevokeKeyRequest) (*v1.RevokeKeyResponse, error)
 }
 
 // NewKeyServiceHandler builds an HTTP handler from the service implementation. It returns the path
@@ -581,19 +621,19 @@ type KeyServiceHandler interface {
 // and JSON codecs. They also support gzip compression.
 func NewKeyServiceHandler(svc KeyServiceHandler, opts ...connect.HandlerOption) (string, http.Handler) {
 	keyServiceMethods := v1.File_cloud_api_v1_cloud_proto.Services().ByName("KeyService").Methods()
-	keyServiceCreateHandler := connect.NewUnaryHandler(
+	keyServiceCreateHandler := connect.NewUnaryHandlerSimple(
 		KeyServiceCreateProcedure,
 		svc.Create,
 		connect.WithSchema(keyServiceMethods.ByName("Create")),
 		connect.WithHandlerOptions(opts...),
 	)
-	keyServiceListHandler := connect.NewUnaryHandler(
+	keyServiceListHandler := connect.NewUnaryHandlerSimple(
 		KeyServiceListProcedure,
 		svc.List,
 		connect.WithSchema(keyServiceMethods.ByName("List")),
 		connect.WithHandlerOptions(opts...),
 	)
-	keyServiceRevokeHandler := connect.NewUnaryHandler(
+	keyServiceRevokeHandler := connect.NewUnaryHandlerSimple(
 		KeyServiceRevokeProcedure,
 		svc.Revoke,
 		connect.WithSchema(keyServiceMethods.ByName("Revoke")),
@@ -616,21 +656,21 @@ func NewKeyServiceHandler(svc KeyServiceHandler, opts ...connect.HandlerOption) 
 // UnimplementedKeyServiceHandler returns CodeUnimplemented from all methods.
 type UnimplementedKeyServiceHandler struct{}
 
-func (UnimplementedKeyServiceHandler) Create(context.Context, *connect.Request[v1.CreateKeyRequest]) (*connect.Response[v1.CreateKeyResponse], error) {
+func (UnimplementedKeyServiceHandler) Create(context.Context, *v1.CreateKeyRequest) (*v1.CreateKeyResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("speedscale.cloud.v1.KeyService.Create is not implemented"))
 }
 
-func (UnimplementedKeyServiceHandler) List(context.Context, *connect.Request[v1.ListKeysRequest]) (*connect.Response[v1.ListKeysResponse], error) {
+func (UnimplementedKeyServiceHandler) List(context.Context, *v1.ListKeysRequest) (*v1.ListKeysResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("speedscale.cloud.v1.KeyService.List is not implemented"))
 }
 
-func (UnimplementedKeyServiceHandler) Revoke(context.Context, *connect.Request[v1.RevokeKeyRequest]) (*connect.Response[v1.RevokeKeyResponse], error) {
+func (UnimplementedKeyServiceHandler) Revoke(context.Context, *v1.RevokeKeyRequest) (*v1.RevokeKeyResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("speedscale.cloud.v1.KeyService.Revoke is not implemented"))
 }
 
 // MaskingServiceClient is a client for the speedscale.cloud.v1.MaskingService service.
 type MaskingServiceClient interface {
-	Get(context.Context, *connect.Request[v1.GetMaskingRequest]) (*connect.Response[v1.Masking], error)
+	Get(context.Context, *v1.GetMaskingRequest) (*v1.Masking, error)
 }
 
 // NewMaskingServiceClient constructs a client for the speedscale.cloud.v1.MaskingService service.
@@ -659,13 +699,17 @@ type maskingServiceClient struct {
 }
 
 // Get calls speedscale.cloud.v1.MaskingService.Get.
-func (c *maskingServiceClient) Get(ctx context.Context, req *connect.Request[v1.GetMaskingRequest]) (*connect.Response[v1.Masking], error) {
-	return c.get.CallUnary(ctx, req)
+func (c *maskingServiceClient) Get(ctx context.Context, req *v1.GetMaskingRequest) (*v1.Masking, error) {
+	response, err := c.get.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
 }
 
 // MaskingServiceHandler is an implementation of the speedscale.cloud.v1.MaskingService service.
 type MaskingServiceHandler interface {
-	Get(context.Context, *connect.Request[v1.GetMaskingRequest]) (*connect.Response[v1.Masking], error)
+	Get(context.Context, *v1.GetMaskingRequest) (*v1.Masking, error)
 }
 
 // NewMaskingServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -675,7 +719,7 @@ type MaskingServiceHandler interface {
 // and JSON codecs. They also support gzip compression.
 func NewMaskingServiceHandler(svc MaskingServiceHandler, opts ...connect.HandlerOption) (string, http.Handler) {
 	maskingServiceMethods := v1.File_cloud_api_v1_cloud_proto.Services().ByName("MaskingService").Methods()
-	maskingServiceGetHandler := connect.NewUnaryHandler(
+	maskingServiceGetHandler := connect.NewUnaryHandlerSimple(
 		MaskingServiceGetProcedure,
 		svc.Get,
 		connect.WithSchema(maskingServiceMethods.ByName("Get")),
@@ -694,6 +738,6 @@ func NewMaskingServiceHandler(svc MaskingServiceHandler, opts ...connect.Handler
 // UnimplementedMaskingServiceHandler returns CodeUnimplemented from all methods.
 type UnimplementedMaskingServiceHandler struct{}
 
-func (UnimplementedMaskingServiceHandler) Get(context.Context, *connect.Request[v1.GetMaskingRequest]) (*connect.Response[v1.Masking], error) {
+func (UnimplementedMaskingServiceHandler) Get(context.Context, *v1.GetMaskingRequest) (*v1.Masking, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("speedscale.cloud.v1.MaskingService.Get is not implemented"))
 }
