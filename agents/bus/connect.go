@@ -1,0 +1,152 @@
+package bus
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"golang.org/x/net/http/httpproxy"
+)
+
+// ConnectOptions say how to reach a bus.
+type ConnectOptions struct {
+	// URLs are nats://, tls://, ws:// or wss:// addresses of one bus.
+	URLs []string
+	// Token proves who the client is. TokenFunc is asked at each connect
+	// instead, for tokens that are renewed.
+	Token     string
+	TokenFunc func() string
+	// RootCAs verify tls:// and wss:// servers; nil means the system's.
+	RootCAs *x509.CertPool
+	// Name tells the server who is connected.
+	Name string
+	// Proxy is used where it is set; nil means the environment's (HTTPS_PROXY,
+	// HTTP_PROXY and NO_PROXY).
+	Proxy *httpproxy.Config
+	// MaxReconnectWait bounds the wait between attempts, which starts at 100 ms
+	// and doubles; 0 means 10 s.
+	MaxReconnectWait time.Duration
+	// ConnectTimeout bounds one attempt; 0 means 10 s.
+	ConnectTimeout time.Duration
+	Logger         *slog.Logger
+
+	inProcess nats.InProcessConnProvider
+}
+
+// Connect returns a connection that is (re-)established for ever, until it is
+// closed: the bus may be away when it is called. What is published while it is
+// away fails with an error and is not buffered. An error means that the options
+// are wrong.
+func Connect(ctx context.Context, o ConnectOptions) (*nats.Conn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.MaxReconnectWait <= 0 {
+		o.MaxReconnectWait = 10 * time.Second
+	}
+	if o.ConnectTimeout <= 0 {
+		o.ConnectTimeout = 10 * time.Second
+	}
+	opts := []nats.Option{
+		nats.Name(o.Name),
+		nats.MaxReconnects(-1),
+		nats.RetryOnFailedConnect(true),
+		nats.IgnoreAuthErrorAbort(), // a token may be made known, or renewed, later
+		nats.CustomReconnectDelay(backoff(o.MaxReconnectWait)),
+		nats.ReconnectBufSize(-1),
+		nats.Timeout(o.ConnectTimeout),
+		nats.PingInterval(20 * time.Second),
+		nats.FlusherTimeout(10 * time.Second),
+		nats.SkipHostLookup(), // the dialer resolves, or the proxy does
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				o.Logger.Warn("bus connection lost", "name", o.Name, "error", err)
+			}
+		}),
+		nats.ReconnectHandler(func(c *nats.Conn) {
+			o.Logger.Info("bus connected", "name", o.Name, "url", c.ConnectedUrlRedacted())
+		}),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+			o.Logger.Warn("bus not reached", "name", o.Name, "error", err)
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			subject := ""
+			if sub != nil {
+				subject = sub.Subject
+			}
+			o.Logger.Warn("bus error", "name", o.Name, "subject", subject, "error", err)
+		}),
+	}
+	if o.TokenFunc != nil {
+		opts = append(opts, nats.TokenHandler(o.TokenFunc))
+	} else if o.Token != "" {
+		opts = append(opts, nats.Token(o.Token))
+	}
+	if o.inProcess != nil {
+		opts = append(opts, nats.InProcessServer(o.inProcess))
+	} else {
+		remote, err := remoteOptions(o)
+		if err != nil {
+			return nil, err
+		}
+		opts = append(opts, remote...)
+	}
+	nc, err := nats.Connect(strings.Join(o.URLs, ","), opts...)
+	if err != nil {
+		return nil, fmt.Errorf("bus %q: %w", strings.Join(o.URLs, ","), err)
+	}
+	return nc, nil
+}
+
+func remoteOptions(o ConnectOptions) ([]nats.Option, error) {
+	if len(o.URLs) == 0 {
+		return nil, errors.New("bus URL is empty")
+	}
+	proxy := o.Proxy
+	if proxy == nil {
+		proxy = httpproxy.FromEnvironment()
+	}
+	d := &connectDialer{proxy: proxy.ProxyFunc(), timeout: o.ConnectTimeout, rootCAs: o.RootCAs}
+	secure := false
+	for _, raw := range o.URLs {
+		u, err := url.Parse(raw)
+		if err != nil {
+			return nil, fmt.Errorf("bus URL: %w", err)
+		}
+		switch u.Scheme {
+		case "nats", "ws":
+		case "tls", "wss":
+			secure = true
+		default:
+			return nil, fmt.Errorf("bus URL %q: scheme %q is not nats, tls, ws or wss", u.Redacted(), u.Scheme)
+		}
+		if u.Hostname() == "" {
+			return nil, fmt.Errorf("bus URL %q has no host", u.Redacted())
+		}
+	}
+	opts := []nats.Option{nats.SetCustomDialer(d)}
+	if secure {
+		opts = append(opts, nats.Secure(&tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12}))
+	}
+	return opts, nil
+}
+
+// backoff doubles from 100 ms to limit, with half of it random, so that clients of
+// a server that restarts do not come back all at once.
+func backoff(limit time.Duration) func(attempts int) time.Duration {
+	return func(attempts int) time.Duration {
+		d := min(limit, 100*time.Millisecond<<min(max(attempts-1, 0), 16))
+		return d/2 + rand.N(d/2+1)
+	}
+}

@@ -1,0 +1,264 @@
+package bus
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"github.com/speedscale/speedscale/traffic/wire"
+)
+
+// ServerOptions are what an embedded server is started with.
+type ServerOptions struct {
+	// Name is the server's name in logs and in its INFO line.
+	Name string
+	// Listen is the host:port for nats:// and tls:// clients; port 0 picks a
+	// free one. Empty: no listener, only Server.Connect.
+	Listen string
+	// TLS, where set, is required of clients of Listen.
+	TLS *tls.Config
+	// WebSocket is the host:port for ws:// and wss:// clients; empty: none.
+	WebSocket string
+	// WebSocketTLS is nil where TLS ends before this process (an ingress, say).
+	WebSocketTLS *tls.Config
+	// Store is where JetStream keeps its streams; nil: no JetStream.
+	Store *StoreOptions
+	// MaxBody is the limit of a body in bytes, each way, from which the largest
+	// message follows (see MaxPayload). 0 means wire.DefaultMaxBody.
+	MaxBody int
+	// Authenticate says what the bearer of a token may do; an error refuses the
+	// client and is logged, so it must not hold the token. nil lets everyone do
+	// everything. Calls may be concurrent.
+	Authenticate func(token string) (Permissions, error)
+	Logger       *slog.Logger
+}
+
+// StoreOptions bound the files of JetStream.
+type StoreOptions struct {
+	// Dir is created where it does not exist.
+	Dir string
+	// MaxBytes bounds all streams together; 0 means three quarters of what is
+	// free (nats-server's own rule).
+	MaxBytes int64
+	// SyncAlways has each acknowledged message on the disk (fsync), so that it
+	// outlives a loss of power. Without it files are synced each SyncInterval
+	// (1 s when 0); kill -9 loses nothing either way, since a message is written
+	// before it is acknowledged.
+	SyncAlways   bool
+	SyncInterval time.Duration
+}
+
+// Permissions are the subjects, with wildcards, that a client may use. Empty
+// lists allow nothing. A client with AllowResponses may answer each request
+// that it received once.
+type Permissions struct {
+	// Name says who it is, in logs.
+	Name               string
+	Publish, Subscribe []string
+	AllowResponses     bool
+	// Expires ends the connection at a time; zero: never.
+	Expires time.Time
+}
+
+// Everything permits all subjects.
+func Everything(name string) Permissions {
+	return Permissions{Name: name, Publish: []string{">"}, Subscribe: []string{">"}}
+}
+
+// MaxPayload returns the largest message, in bytes, that bodies of maxBody bytes
+// each way can make: one pair with two full bodies and heads, beside a batch
+// that was almost full.
+func MaxPayload(maxBody int) int {
+	if maxBody <= 0 {
+		maxBody = wire.DefaultMaxBody
+	}
+	return 2*maxBody + 3*wire.DefaultMaxHead + DefaultMaxBatchBytes
+}
+
+// Server is an embedded NATS server. Its methods are safe for concurrent use.
+type Server struct {
+	nats    *server.Server
+	token   string // of clients in this process
+	auth    func(token string) (Permissions, error)
+	store   *StoreOptions
+	log     *slog.Logger
+	refused atomic.Uint64
+}
+
+// startTimeout bounds the start of a server, which reads its streams' files.
+const startTimeout = time.Minute
+
+// StartServer starts a server and returns when it takes connections.
+func StartServer(o ServerOptions) (*Server, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{token: rand.Text(), auth: o.Authenticate, store: o.Store, log: o.Logger}
+	opts, err := s.options(o)
+	if err != nil {
+		return nil, err
+	}
+	s.nats, err = server.NewServer(opts)
+	if err != nil {
+		return nil, fmt.Errorf("bus server: %w", err)
+	}
+	log := &serverLog{log: o.Logger}
+	s.nats.SetLoggerV2(log, false, false, false)
+	s.nats.Start()
+	if !s.nats.ReadyForConnections(startTimeout) {
+		s.nats.Shutdown()
+		return nil, fmt.Errorf("bus server does not start: %s", log.reason())
+	}
+	if o.Store != nil && !s.nats.JetStreamEnabled() {
+		s.nats.Shutdown()
+		return nil, fmt.Errorf("bus server cannot use store %q: %s", o.Store.Dir, log.reason())
+	}
+	return s, nil
+}
+
+func (s *Server) options(o ServerOptions) (*server.Options, error) {
+	opts := &server.Options{
+		ServerName:                 o.Name,
+		NoSigs:                     true,
+		NoLog:                      true,
+		DontListen:                 o.Listen == "",
+		MaxPayload:                 int32(MaxPayload(o.MaxBody)),
+		CustomClientAuthentication: s,
+		DisableShortFirstPing:      true,
+	}
+	var err error
+	if o.Listen != "" {
+		if opts.Host, opts.Port, err = hostPort(o.Listen); err != nil {
+			return nil, fmt.Errorf("bus listen address %q: %w", o.Listen, err)
+		}
+		if o.TLS != nil {
+			opts.TLS, opts.TLSConfig, opts.TLSTimeout = true, o.TLS, 10
+		}
+	}
+	if o.WebSocket != "" {
+		w := &opts.Websocket
+		if w.Host, w.Port, err = hostPort(o.WebSocket); err != nil {
+			return nil, fmt.Errorf("bus web socket address %q: %w", o.WebSocket, err)
+		}
+		w.TLSConfig, w.NoTLS, w.HandshakeTimeout = o.WebSocketTLS, o.WebSocketTLS == nil, 10*time.Second
+	}
+	if o.Store != nil {
+		opts.JetStream = true
+		opts.StoreDir = o.Store.Dir
+		opts.JetStreamMaxStore = o.Store.MaxBytes
+		opts.JetStreamMaxMemory = 64 << 20
+		opts.SyncAlways = o.Store.SyncAlways
+		opts.SyncInterval = o.Store.SyncInterval
+		if opts.SyncInterval == 0 {
+			opts.SyncInterval = time.Second
+		}
+	}
+	return opts, nil
+}
+
+func hostPort(addr string) (host string, port int, err error) {
+	host, p, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", 0, err
+	}
+	port, err = strconv.Atoi(p)
+	if err != nil || port < 0 || port > 65535 {
+		return "", 0, fmt.Errorf("port %q is not a number from 0 to 65535", p)
+	}
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	if host == "" {
+		host = "0.0.0.0"
+	}
+	return host, port, nil
+}
+
+// Check implements nats-server's Authentication; it is not for callers.
+func (s *Server) Check(c server.ClientAuthentication) bool {
+	token := c.GetOpts().Token
+	if subtle.ConstantTimeCompare([]byte(token), []byte(s.token)) == 1 || s.auth == nil {
+		return true
+	}
+	p, err := s.auth(token)
+	if err != nil {
+		s.refused.Add(1)
+		s.log.Warn("bus client refused", "remote", c.RemoteAddress(), "error", err)
+		return false
+	}
+	u := &server.User{Username: p.Name, ConnectionDeadline: p.Expires, Permissions: &server.Permissions{
+		Publish:   allow(p.Publish),
+		Subscribe: allow(p.Subscribe),
+	}}
+	if p.AllowResponses {
+		u.Permissions.Response = &server.ResponsePermission{MaxMsgs: 1, Expires: time.Minute}
+	}
+	c.RegisterUser(u)
+	return true
+}
+
+// allow permits the subjects only; nats-server takes an empty list for "all".
+func allow(subjects []string) *server.SubjectPermission {
+	if len(subjects) == 0 {
+		return &server.SubjectPermission{Deny: []string{">"}}
+	}
+	return &server.SubjectPermission{Allow: subjects}
+}
+
+// Connect connects a client in this process, without a socket. Without a token
+// it may use every subject. URLs and RootCAs are not used.
+func (s *Server) Connect(ctx context.Context, o ConnectOptions) (*nats.Conn, error) {
+	o.inProcess = s.nats
+	if o.Token == "" && o.TokenFunc == nil {
+		o.Token = s.token
+	}
+	return Connect(ctx, o)
+}
+
+// Addr returns where the server listens, nil where it does not.
+func (s *Server) Addr() net.Addr { return s.nats.Addr() }
+
+// ClientURL returns the URL for clients of Listen, "" where there is no listener.
+func (s *Server) ClientURL() string {
+	if s.nats.Addr() == nil {
+		return ""
+	}
+	return s.nats.ClientURL()
+}
+
+// WebSocketURL returns the URL for clients of WebSocket.
+func (s *Server) WebSocketURL() string { return s.nats.WebsocketURL() }
+
+// Refused counts the clients that Authenticate refused.
+func (s *Server) Refused() uint64 { return s.refused.Load() }
+
+// Clients returns how many clients are connected.
+func (s *Server) Clients() int { return s.nats.NumClients() }
+
+// Shutdown closes all connections and flushes the streams' files. When ctx ends
+// first, it goes on behind the caller's back and ctx's error is returned.
+func (s *Server) Shutdown(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.nats.Shutdown()
+		s.nats.WaitForShutdown()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("bus server shutdown: %w", errors.Join(ctx.Err(), context.Cause(ctx)))
+	}
+}
