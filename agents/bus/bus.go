@@ -1,6 +1,9 @@
 // Package bus carries batches of pairs between agents and cloud over NATS: the
-// subjects, the embedded server, connecting, and publishing until acknowledged.
+// subjects, connecting, publishing until acknowledged, and receiving. The server is
+// in package broker.
 package bus
+
+import "github.com/speedscale/speedscale/traffic/wire"
 
 // Subjects. A producer's id is one token of a subject.
 const (
@@ -28,3 +31,13 @@ const (
 
 // HeaderError names the header of an answer that refuses a request.
 const HeaderError = "Speedscale-Error"
+
+// MaxPayload returns the largest message, in bytes, that bodies of maxBody bytes
+// each way can make (0 means wire.DefaultMaxBody): one pair with two full bodies
+// and heads, beside a batch that was almost full.
+func MaxPayload(maxBody int) int {
+	if maxBody <= 0 {
+		maxBody = wire.DefaultMaxBody
+	}
+	return 2*maxBody + 3*wire.DefaultMaxHead + DefaultMaxBatchBytes
+}

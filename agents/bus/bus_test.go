@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
 
+	"github.com/speedscale/speedscale/agents/broker"
 	"github.com/speedscale/speedscale/agents/bus"
 	"github.com/speedscale/speedscale/traffic"
 	"github.com/speedscale/speedscale/traffic/wire"
@@ -19,9 +20,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func startServer(t testing.TB, o bus.ServerOptions) *bus.Server {
+func startServer(t testing.TB, o broker.Options) *broker.Server {
 	t.Helper()
-	s, err := bus.StartServer(o)
+	s, err := broker.Start(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +34,7 @@ func startServer(t testing.TB, o bus.ServerOptions) *bus.Server {
 	return s
 }
 
-func inProcess(t testing.TB, s *bus.Server) *nats.Conn {
+func inProcess(t testing.TB, s *broker.Server) *nats.Conn {
 	t.Helper()
 	nc, err := s.Connect(t.Context(), bus.ConnectOptions{Name: t.Name()})
 	if err != nil {
@@ -130,7 +131,7 @@ func (a *archive) sums(t testing.TB, producer string) (pairs uint64, lost map[st
 	}
 }
 
-func receive(t testing.TB, s *bus.Server, a *archive) *bus.Receiver {
+func receive(t testing.TB, s *broker.Server, a *archive) *bus.Receiver {
 	t.Helper()
 	r, err := bus.Receive(bus.ReceiverOptions{Conn: inProcess(t, s), Handle: a.handle})
 	if err != nil {
@@ -199,7 +200,7 @@ func pair(i int) *traffic.RRPair {
 }
 
 func TestPublishUntilAcknowledged(t *testing.T) {
-	s := startServer(t, bus.ServerOptions{})
+	s := startServer(t, broker.Options{})
 	var a archive
 	receive(t, s, &a)
 	budget := wire.NewBudget(8 << 20)
@@ -226,7 +227,7 @@ func TestPublishUntilAcknowledged(t *testing.T) {
 }
 
 func TestRefusedForNowIsSentAgain(t *testing.T) {
-	s := startServer(t, bus.ServerOptions{})
+	s := startServer(t, broker.Options{})
 	var a archive
 	refusals := 0
 	a.refuse = func(*traffic.Batch) error {

@@ -37,8 +37,9 @@ type ConnectOptions struct {
 	// ConnectTimeout bounds one attempt; 0 means 10 s.
 	ConnectTimeout time.Duration
 	Logger         *slog.Logger
-
-	inProcess nats.InProcessConnProvider
+	// InProcess is a server in this process; URLs, RootCAs and Proxy are not
+	// used then. Callers use broker.Server.Connect, which sets it.
+	InProcess nats.InProcessConnProvider
 }
 
 // Connect returns a connection that is (re-)established for ever, until it is
@@ -93,8 +94,8 @@ func Connect(ctx context.Context, o ConnectOptions) (*nats.Conn, error) {
 	} else if o.Token != "" {
 		opts = append(opts, nats.Token(o.Token))
 	}
-	if o.inProcess != nil {
-		opts = append(opts, nats.InProcessServer(o.inProcess))
+	if o.InProcess != nil {
+		opts = append(opts, nats.InProcessServer(o.InProcess))
 	} else {
 		remote, err := remoteOptions(o)
 		if err != nil {

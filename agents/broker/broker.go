@@ -1,4 +1,7 @@
-package bus
+// Package broker embeds a NATS server, for those whom agents connect to: the
+// forwarder and the cloud. Package bus is the clients' side; a program that only
+// connects does not link the server.
+package broker
 
 import (
 	"context"
@@ -16,11 +19,11 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
-	"github.com/speedscale/speedscale/traffic/wire"
+	"github.com/speedscale/speedscale/agents/bus"
 )
 
-// ServerOptions are what an embedded server is started with.
-type ServerOptions struct {
+// Options are what an embedded server is started with.
+type Options struct {
 	// Name is the server's name in logs and in its INFO line.
 	Name string
 	// Listen is the host:port for nats:// and tls:// clients; port 0 picks a
@@ -35,7 +38,7 @@ type ServerOptions struct {
 	// Store is where JetStream keeps its streams; nil: no JetStream.
 	Store *StoreOptions
 	// MaxBody is the limit of a body in bytes, each way, from which the largest
-	// message follows (see MaxPayload). 0 means wire.DefaultMaxBody.
+	// message follows (see bus.MaxPayload). 0 means wire.DefaultMaxBody.
 	MaxBody int
 	// Authenticate says what the bearer of a token may do; an error refuses the
 	// client and is logged, so it must not hold the token. nil lets everyone do
@@ -76,16 +79,6 @@ func Everything(name string) Permissions {
 	return Permissions{Name: name, Publish: []string{">"}, Subscribe: []string{">"}}
 }
 
-// MaxPayload returns the largest message, in bytes, that bodies of maxBody bytes
-// each way can make: one pair with two full bodies and heads, beside a batch
-// that was almost full.
-func MaxPayload(maxBody int) int {
-	if maxBody <= 0 {
-		maxBody = wire.DefaultMaxBody
-	}
-	return 2*maxBody + 3*wire.DefaultMaxHead + DefaultMaxBatchBytes
-}
-
 // Server is an embedded NATS server. Its methods are safe for concurrent use.
 type Server struct {
 	nats    *server.Server
@@ -99,8 +92,8 @@ type Server struct {
 // startTimeout bounds the start of a server, which reads its streams' files.
 const startTimeout = time.Minute
 
-// StartServer starts a server and returns when it takes connections.
-func StartServer(o ServerOptions) (*Server, error) {
+// Start starts a server and returns when it takes connections.
+func Start(o Options) (*Server, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -111,36 +104,36 @@ func StartServer(o ServerOptions) (*Server, error) {
 	}
 	s.nats, err = server.NewServer(opts)
 	if err != nil {
-		return nil, fmt.Errorf("bus server: %w", err)
+		return nil, fmt.Errorf("broker: %w", err)
 	}
 	log := &serverLog{log: o.Logger}
 	s.nats.SetLoggerV2(log, false, false, false)
 	s.nats.Start()
 	if !s.nats.ReadyForConnections(startTimeout) {
 		s.nats.Shutdown()
-		return nil, fmt.Errorf("bus server does not start: %s", log.reason())
+		return nil, fmt.Errorf("broker does not start: %s", log.reason())
 	}
 	if o.Store != nil && !s.nats.JetStreamEnabled() {
 		s.nats.Shutdown()
-		return nil, fmt.Errorf("bus server cannot use store %q: %s", o.Store.Dir, log.reason())
+		return nil, fmt.Errorf("broker cannot use store %q: %s", o.Store.Dir, log.reason())
 	}
 	return s, nil
 }
 
-func (s *Server) options(o ServerOptions) (*server.Options, error) {
+func (s *Server) options(o Options) (*server.Options, error) {
 	opts := &server.Options{
 		ServerName:                 o.Name,
 		NoSigs:                     true,
 		NoLog:                      true,
 		DontListen:                 o.Listen == "",
-		MaxPayload:                 int32(MaxPayload(o.MaxBody)),
+		MaxPayload:                 int32(bus.MaxPayload(o.MaxBody)),
 		CustomClientAuthentication: s,
 		DisableShortFirstPing:      true,
 	}
 	var err error
 	if o.Listen != "" {
 		if opts.Host, opts.Port, err = hostPort(o.Listen); err != nil {
-			return nil, fmt.Errorf("bus listen address %q: %w", o.Listen, err)
+			return nil, fmt.Errorf("broker listen address %q: %w", o.Listen, err)
 		}
 		if o.TLS != nil {
 			opts.TLS, opts.TLSConfig, opts.TLSTimeout = true, o.TLS, 10
@@ -149,7 +142,7 @@ func (s *Server) options(o ServerOptions) (*server.Options, error) {
 	if o.WebSocket != "" {
 		w := &opts.Websocket
 		if w.Host, w.Port, err = hostPort(o.WebSocket); err != nil {
-			return nil, fmt.Errorf("bus web socket address %q: %w", o.WebSocket, err)
+			return nil, fmt.Errorf("broker web socket address %q: %w", o.WebSocket, err)
 		}
 		w.TLSConfig, w.NoTLS, w.HandshakeTimeout = o.WebSocketTLS, o.WebSocketTLS == nil, 10*time.Second
 	}
@@ -194,7 +187,7 @@ func (s *Server) Check(c server.ClientAuthentication) bool {
 	p, err := s.auth(token)
 	if err != nil {
 		s.refused.Add(1)
-		s.log.Warn("bus client refused", "remote", c.RemoteAddress(), "error", err)
+		s.log.Warn("client refused", "remote", c.RemoteAddress(), "error", err)
 		return false
 	}
 	u := &server.User{Username: p.Name, ConnectionDeadline: p.Expires, Permissions: &server.Permissions{
@@ -218,12 +211,12 @@ func allow(subjects []string) *server.SubjectPermission {
 
 // Connect connects a client in this process, without a socket. Without a token
 // it may use every subject. URLs and RootCAs are not used.
-func (s *Server) Connect(ctx context.Context, o ConnectOptions) (*nats.Conn, error) {
-	o.inProcess = s.nats
+func (s *Server) Connect(ctx context.Context, o bus.ConnectOptions) (*nats.Conn, error) {
+	o.InProcess = s.nats
 	if o.Token == "" && o.TokenFunc == nil {
 		o.Token = s.token
 	}
-	return Connect(ctx, o)
+	return bus.Connect(ctx, o)
 }
 
 // Addr returns where the server listens, nil where it does not.
@@ -259,6 +252,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-done:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("bus server shutdown: %w", errors.Join(ctx.Err(), context.Cause(ctx)))
+		return fmt.Errorf("broker shutdown: %w", errors.Join(ctx.Err(), context.Cause(ctx)))
 	}
 }
