@@ -4,6 +4,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
@@ -12,7 +13,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -54,6 +57,8 @@ type StoreOptions struct {
 	// MaxBytes bounds all streams together; 0 means three quarters of what is
 	// free (nats-server's own rule).
 	MaxBytes int64
+	// Reserve is how much of the disk is left free: 0 means 64 MiB.
+	Reserve int64
 	// SyncAlways has each acknowledged message on the disk (fsync), so that it
 	// outlives a loss of power. Without it files are synced each SyncInterval
 	// (1 s when 0); kill -9 loses nothing either way, since a message is written
@@ -63,8 +68,9 @@ type StoreOptions struct {
 }
 
 // Permissions are the subjects, with wildcards, that a client may use. Empty
-// lists allow nothing. A client with AllowResponses may answer each request
-// that it received once.
+// lists allow nothing, but that every client gets the answers to its own requests
+// (bus.InboxPrefix). A client with AllowResponses may answer each request that it
+// received once.
 type Permissions struct {
 	// Name says who it is, in logs.
 	Name               string
@@ -87,7 +93,11 @@ type Server struct {
 	store   *StoreOptions
 	log     *slog.Logger
 	refused atomic.Uint64
+	restart sync.Mutex
 }
+
+// ErrDiskFull is wrapped by the errors of StoreError.
+var ErrDiskFull = errors.New("disk full")
 
 // startTimeout bounds the start of a server, which reads its streams' files.
 const startTimeout = time.Minute
@@ -97,7 +107,13 @@ func Start(o Options) (*Server, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{token: rand.Text(), auth: o.Authenticate, store: o.Store, log: o.Logger}
+	s := &Server{token: rand.Text(), auth: o.Authenticate, log: o.Logger}
+	if o.Store != nil {
+		store := *o.Store
+		store.Reserve = cmp.Or(store.Reserve, 64<<20)
+		store.SyncInterval = cmp.Or(store.SyncInterval, time.Second)
+		s.store = &store
+	}
 	opts, err := s.options(o)
 	if err != nil {
 		return nil, err
@@ -146,18 +162,23 @@ func (s *Server) options(o Options) (*server.Options, error) {
 		}
 		w.TLSConfig, w.NoTLS, w.HandshakeTimeout = o.WebSocketTLS, o.WebSocketTLS == nil, 10*time.Second
 	}
-	if o.Store != nil {
-		opts.JetStream = true
-		opts.StoreDir = o.Store.Dir
-		opts.JetStreamMaxStore = o.Store.MaxBytes
-		opts.JetStreamMaxMemory = 64 << 20
-		opts.SyncAlways = o.Store.SyncAlways
-		opts.SyncInterval = o.Store.SyncInterval
-		if opts.SyncInterval == 0 {
-			opts.SyncInterval = time.Second
-		}
+	if s.store != nil {
+		opts.JetStream, opts.DisableJetStreamBanner = true, true
+		opts.StoreDir, opts.JetStreamMaxStore = s.store.Dir, s.store.MaxBytes
+		opts.JetStreamMaxMemory = maxMemory
+		opts.SyncAlways, opts.SyncInterval = s.store.SyncAlways, s.store.SyncInterval
 	}
 	return opts, nil
+}
+
+// maxMemory bounds what streams and consumers in memory may hold.
+const maxMemory = 64 << 20
+
+func (s *Server) jetStream() *server.JetStreamConfig {
+	return &server.JetStreamConfig{
+		StoreDir: s.store.Dir, MaxStore: s.store.MaxBytes, MaxMemory: maxMemory,
+		SyncAlways: s.store.SyncAlways, SyncInterval: s.store.SyncInterval,
+	}
 }
 
 func hostPort(addr string) (host string, port int, err error) {
@@ -192,7 +213,7 @@ func (s *Server) Check(c server.ClientAuthentication) bool {
 	}
 	u := &server.User{Username: p.Name, ConnectionDeadline: p.Expires, Permissions: &server.Permissions{
 		Publish:   allow(p.Publish),
-		Subscribe: allow(p.Subscribe),
+		Subscribe: allow(append(slices.Clone(p.Subscribe), bus.InboxPrefix(token)+".>")),
 	}}
 	if p.AllowResponses {
 		u.Permissions.Response = &server.ResponsePermission{MaxMsgs: 1, Expires: time.Minute}
@@ -213,7 +234,7 @@ func allow(subjects []string) *server.SubjectPermission {
 // it may use every subject. URLs and RootCAs are not used.
 func (s *Server) Connect(ctx context.Context, o bus.ConnectOptions) (*nats.Conn, error) {
 	o.InProcess = s.nats
-	if o.Token == "" && o.TokenFunc == nil {
+	if o.Token == "" {
 		o.Token = s.token
 	}
 	return bus.Connect(ctx, o)
@@ -238,6 +259,40 @@ func (s *Server) Refused() uint64 { return s.refused.Load() }
 
 // Clients returns how many clients are connected.
 func (s *Server) Clients() int { return s.nats.NumClients() }
+
+// RestartStore closes JetStream's files and opens them again, which a failed write
+// (a full disk) makes necessary: until then nothing more is stored. Consumers that
+// were kept in memory are gone after it.
+func (s *Server) RestartStore() error {
+	if err := s.StoreError(); err != nil {
+		return err
+	}
+	s.restart.Lock()
+	defer s.restart.Unlock()
+	if s.nats.JetStreamEnabled() {
+		if err := s.nats.ShutdownJetStream(); err != nil {
+			return fmt.Errorf("close store: %w", err)
+		}
+	}
+	if err := s.nats.EnableJetStream(s.jetStream()); err != nil {
+		return fmt.Errorf("open store: %w", err)
+	}
+	return nil
+}
+
+// StoreError says why nothing should be stored now: too little is free. It is
+// asked before each message, so that a full disk is met by a clear refusal, not
+// by a failed write in the middle of a file.
+func (s *Server) StoreError() error {
+	free, err := freeBytes(s.store.Dir)
+	if err != nil {
+		return fmt.Errorf("store %q: %w", s.store.Dir, err)
+	}
+	if free < s.store.Reserve {
+		return fmt.Errorf("store %q: %w: %d MiB free, %d MiB are kept in reserve", s.store.Dir, ErrDiskFull, free>>20, s.store.Reserve>>20)
+	}
+	return nil
+}
 
 // Shutdown closes all connections and flushes the streams' files. When ctx ends
 // first, it goes on behind the caller's back and ctx's error is returned.

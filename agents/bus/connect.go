@@ -2,8 +2,10 @@ package bus
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,10 +22,8 @@ import (
 type ConnectOptions struct {
 	// URLs are nats://, tls://, ws:// or wss:// addresses of one bus.
 	URLs []string
-	// Token proves who the client is. TokenFunc is asked at each connect
-	// instead, for tokens that are renewed.
-	Token     string
-	TokenFunc func() string
+	// Token proves who the client is.
+	Token string
 	// RootCAs verify tls:// and wss:// servers; nil means the system's.
 	RootCAs *x509.CertPool
 	// Name tells the server who is connected.
@@ -89,10 +89,8 @@ func Connect(ctx context.Context, o ConnectOptions) (*nats.Conn, error) {
 			o.Logger.Warn("bus error", "name", o.Name, "subject", subject, "error", err)
 		}),
 	}
-	if o.TokenFunc != nil {
-		opts = append(opts, nats.TokenHandler(o.TokenFunc))
-	} else if o.Token != "" {
-		opts = append(opts, nats.Token(o.Token))
+	if o.Token != "" {
+		opts = append(opts, nats.Token(o.Token), nats.CustomInboxPrefix(InboxPrefix(o.Token)))
 	}
 	if o.InProcess != nil {
 		opts = append(opts, nats.InProcessServer(o.InProcess))
@@ -108,6 +106,13 @@ func Connect(ctx context.Context, o ConnectOptions) (*nats.Conn, error) {
 		return nil, fmt.Errorf("bus %q: %w", strings.Join(o.URLs, ","), err)
 	}
 	return nc, nil
+}
+
+// InboxPrefix is where the answers to a client come: only the bearer of its
+// token may subscribe there, since answers hold keys.
+func InboxPrefix(token string) string {
+	sum := sha256.Sum256([]byte("inbox of " + token))
+	return "_INBOX." + hex.EncodeToString(sum[:16])
 }
 
 func remoteOptions(o ConnectOptions) ([]nats.Option, error) {

@@ -124,7 +124,7 @@ func NewPublisher(o PublisherOptions) (*Publisher, error) {
 	p := &Publisher{
 		o:        o,
 		subject:  o.Subject + o.Producer,
-		inbox:    nats.NewInbox() + ".",
+		inbox:    o.Conn.NewInbox() + ".",
 		answers:  make(chan *nats.Msg, 4*o.MaxInFlight+16),
 		status:   o.Conn.StatusChanged(nats.CONNECTED, nats.RECONNECTING, nats.CLOSED),
 		wake:     make(chan struct{}, 1),
