@@ -72,7 +72,7 @@ type attempt struct {
 	serverName string
 	upstreamTo *upstream
 	reason     string // why it is opaque, once that is decided
-	dialErr    error
+	failure    error  // why there is nothing to relay
 }
 
 // run lets crypto/tls read the ClientHello, and decides in its callback: either
@@ -87,7 +87,7 @@ func (a *attempt) run(ctx context.Context, peeked []byte) (Result, error) {
 	hello.choose = func(chi *tls.ClientHelloInfo) (*tls.Config, error) {
 		cfg, reason, err := a.choose(ctx, chi)
 		if cfg == nil {
-			a.reason, a.dialErr = reason, err
+			a.reason, a.failure = reason, err
 			return nil, errors.New(reason)
 		}
 		hello.undecided, hello.read = false, nil
@@ -99,12 +99,12 @@ func (a *attempt) run(ctx context.Context, peeked []byte) (Result, error) {
 	case ctx.Err() != nil:
 		a.giveUp()
 		return Result{}, context.Cause(ctx)
-	case a.dialErr != nil:
-		return Result{}, a.dialErr
+	case a.failure != nil:
+		return Result{}, a.failure
 	case hello.undecided && a.reason != "":
 		return a.opaque(ctx, hello, a.reason)
-	case hello.undecided && hello.slow:
-		return a.opaque(ctx, hello, ReasonSlowHello)
+	case hello.undecided && hello.cut:
+		return a.opaque(ctx, hello, ReasonIncomplete)
 	case hello.undecided:
 		return a.opaque(ctx, hello, ReasonMalformed)
 	case err != nil:

@@ -2,8 +2,6 @@ package intercept
 
 import (
 	"crypto/tls"
-	"errors"
-	"io"
 	"net"
 	"net/netip"
 	"slices"
@@ -19,8 +17,8 @@ type helloConn struct {
 	replay    []byte // read before, still to be handed to crypto/tls
 	read      []byte // all that crypto/tls has read, while undecided
 	undecided bool
-	// slow is set when the ClientHello did not arrive whole.
-	slow bool
+	// cut is set when reading failed (EOF, time-out, reset) while undecided.
+	cut bool
 	// choose decides, from within crypto/tls's handshake.
 	choose func(*tls.ClientHelloInfo) (*tls.Config, error)
 }
@@ -34,8 +32,7 @@ func (c *helloConn) Read(b []byte) (n int, err error) {
 	}
 	if c.undecided {
 		c.read = append(c.read, b[:n]...)
-		var ne net.Error
-		c.slow = errors.As(err, &ne) && ne.Timeout() || errors.Is(err, io.EOF)
+		c.cut = err != nil
 	}
 	return n, err
 }

@@ -33,7 +33,7 @@ const (
 	ReasonVersion       = "tls_version"       // the client speaks nothing newer than TLS 1.1
 	ReasonHandshake     = "upstream_tls"      // the host's handshake failed for another reason
 	ReasonMalformed     = "malformed_hello"   // what the client sent is no ClientHello
-	ReasonSlowHello     = "incomplete_hello"  // the ClientHello did not arrive whole
+	ReasonIncomplete    = "incomplete_hello"  // the ClientHello did not arrive whole
 	ReasonNoName        = "no_server_name"    // neither the client nor the caller names the host
 	ReasonNoCertificate = "no_certificate"    // there is no CA (outbound), or no certificate of the app's (inbound)
 	ReasonOtherCert     = "other_certificate" // the app's own certificate is not the one that was given
