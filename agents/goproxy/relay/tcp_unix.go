@@ -1,0 +1,55 @@
+//go:build unix
+
+package relay
+
+import (
+	"net"
+	"syscall"
+
+	"github.com/speedscale/speedscale/traffic/wire"
+)
+
+// tapped relays a TCP connection until it ends or nothing looks at its bytes any
+// more (more). It holds a buffer only while there is something to read, so that
+// an idle connection holds none.
+func (s *Session) tapped(from wire.Side, src *net.TCPConn, dst net.Conn) (out outcome, more bool) {
+	raw, err := src.SyscallConn()
+	if err != nil {
+		return readFailed, false
+	}
+	err = raw.Read(func(fd uintptr) (done bool) {
+		buf := s.Pool.Get()
+		defer func() { buf.Release() }()
+		for {
+			n, err := syscall.Read(int(fd), buf.B)
+			switch {
+			case err == syscall.EAGAIN:
+				return false
+			case err == syscall.EINTR:
+				continue
+			case err != nil:
+				out = readFailed
+				return true
+			case n == 0:
+				out = ended
+				return true
+			}
+			at := s.Tap.Now()
+			_, err = dst.Write(buf.B[:n])
+			s.Tap.Data(from, at, n, buf)
+			if err != nil {
+				out = writeFailed
+				return true
+			}
+			if s.Tap.Opaque() {
+				more = true
+				return true
+			}
+			buf = s.renew(buf)
+		}
+	})
+	if err != nil {
+		return readFailed, false
+	}
+	return out, more
+}

@@ -1,0 +1,118 @@
+package tap
+
+import (
+	"net/netip"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/speedscale/speedscale/traffic"
+	"github.com/speedscale/speedscale/traffic/wire"
+)
+
+// Info is what is known of a connection before its first byte.
+type Info struct {
+	Direction traffic.Direction
+	// Scheme is http or https: whether the bytes were under TLS.
+	Scheme string
+	// Client is the peer that opened the connection, Server where it went.
+	Client, Server netip.AddrPort
+	// Host is the name of the server, where one is known, without port.
+	Host string
+	// Established is when the client connected.
+	Established time.Time
+}
+
+// Conn is the capture of one connection. The relay calls Data and End for each
+// side from one goroutine, and Close after both. A nil *Conn captures nothing.
+type Conn struct {
+	tap    *Tap
+	worker *worker
+	info   Info
+	id     uint64
+	side   [2]half
+	opaque atomic.Bool
+	parse  parser // the worker's part
+}
+
+// half is one direction of a connection, written by the relay's goroutine.
+type half struct {
+	bytes atomic.Int64 // moved in this direction
+	taken atomic.Int64 // of those, given to the parser or reported as a gap
+	gap   int64        // dropped and not yet reported
+}
+
+// Conn starts to capture a connection.
+func (t *Tap) Conn(info Info) *Conn {
+	if t == nil {
+		return nil
+	}
+	id := t.next.Add(1)
+	c := &Conn{tap: t, worker: t.workers[id%uint64(len(t.workers))], info: info, id: id}
+	s := &t.stats[info.Direction]
+	s.connections.Add(1)
+	s.lastSeen.Store(info.Established.UnixNano())
+	return c
+}
+
+// ID numbers the connection within its proxy.
+func (c *Conn) ID() string { return strconv.FormatUint(c.id, 10) }
+
+// Opaque says that nothing looks at the connection's bytes any more, so that
+// the relay may move them without copying; it then reports them with Moved.
+func (c *Conn) Opaque() bool { return c == nil || c.opaque.Load() }
+
+// Now is the time of a read, to be given to Data.
+func (c *Conn) Now() Time {
+	if c == nil {
+		return 0
+	}
+	return c.tap.now()
+}
+
+// Data takes the n bytes at the start of buf, which a side sent and the relay read
+// at the given time and has written to the peer. It never blocks: bytes that find
+// no room are counted as lost.
+func (c *Conn) Data(from wire.Side, at Time, n int, buf *Buffer) {
+	if c == nil {
+		return
+	}
+	h := &c.side[from]
+	h.bytes.Add(int64(n))
+	if c.opaque.Load() {
+		return
+	}
+	h.taken.Add(int64(n))
+	r := record{conn: c, at: at, gap: h.gap, kind: kindData, from: from}
+	if reason := c.worker.queue.put(r, buf.B[:n], buf); reason != "" {
+		h.gap += int64(n)
+		c.worker.queue.refuse(c.info.Direction, reason, n)
+		return
+	}
+	h.gap = 0
+}
+
+// Moved counts bytes of a side that were relayed without being looked at.
+func (c *Conn) Moved(from wire.Side, n int64) {
+	if c != nil {
+		c.side[from].bytes.Add(n)
+	}
+}
+
+// End says that a side sends nothing more.
+func (c *Conn) End(from wire.Side) {
+	if c == nil {
+		return
+	}
+	h := &c.side[from]
+	c.worker.queue.put(record{conn: c, at: c.tap.now(), gap: h.gap, kind: kindEnd, from: from}, nil, nil)
+	h.gap = 0
+}
+
+// Close says that the connection is gone. It may be called once, after both
+// sides' goroutines have ended.
+func (c *Conn) Close() {
+	if c != nil {
+		c.worker.queue.put(record{conn: c, at: c.tap.now(), kind: kindClose}, nil, nil)
+	}
+}
