@@ -52,12 +52,17 @@ func (s *store) put(t testing.TB, pairs ...*traffic.RRPair) catalog.Segment {
 	t.Helper()
 	s.seq++
 	var enc []archive.Pair
+	var dec archive.Decoder
 	for i, p := range pairs {
 		b, err := proto.Marshal(p)
 		if err != nil {
 			t.Fatal(err)
 		}
-		enc = append(enc, archive.Pair{TS: p.Ts, Record: b, Producer: "p", Batch: s.seq, Number: uint64(i + 1)})
+		e, err := dec.Decode(b, "p", s.seq, uint64(i+1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		enc = append(enc, e)
 	}
 	seg, err := s.Write(t.Context(), s.seq, s.seq, time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC), enc)
 	if err != nil {

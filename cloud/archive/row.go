@@ -2,9 +2,8 @@ package archive
 
 import (
 	"fmt"
-	"math"
 
-	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/speedscale/speedscale/traffic"
 )
@@ -45,87 +44,55 @@ type key struct {
 
 // Pair is an encoded traffic.RRPair on its way into a segment.
 type Pair struct {
-	// TS is the time of the pair, in Unix nanoseconds.
-	TS int64
-	// Record is the pair in protobuf.
-	Record   []byte
-	Producer string
-	// Batch is the batch's sequence, Number the pair's number in its producer.
-	Batch, Number uint64
+	row row
 }
 
-// Time reads the time of an encoded pair, and with it checks that the record is
-// well formed at its outermost level.
-func Time(record []byte) (ts int64, err error) {
-	err = fields(record, func(num protowire.Number, v uint64, _ []byte) {
-		if num == tsField {
-			ts = int64(v)
-		}
-	})
-	return ts, err
+// Decoder makes Pairs of encoded records. It is not safe for concurrent use.
+type Decoder struct {
+	pair    traffic.RRPair
+	strings map[string]string
 }
 
-// Numbers of fields in rrpair.proto.
-const (
-	uuidField           = 1
-	tsField             = 2
-	durationField       = 3
-	directionField      = 4
-	clusterField        = 5
-	namespaceField      = 6
-	serviceField        = 7
-	l7protocolField     = 9
-	techField           = 10
-	commandField        = 12
-	locationField       = 13
-	statusField         = 14
-	networkAddressField = 15
-	httpField           = 16
-	sessionField        = 21
-	httpReqField        = 1
-	reqHostField        = 5
-)
+// maxStrings bounds how many distinct column values a Decoder shares.
+const maxStrings = 4096
 
-// fill sets the columns from an encoded pair. It reads the wire format itself: at
-// the rate of ingest, decoding whole pairs only to have their heads would be
-// most of the work.
-func (r *row) fill(p Pair) error {
-	*r = row{Record: p.Record}
-	r.Producer, r.Batch, r.Pair = p.Producer, int64(min(p.Batch, math.MaxInt64)), int64(min(p.Number, math.MaxInt64))
-	return fields(p.Record, func(num protowire.Number, v uint64, b []byte) {
-		switch num {
-		case uuidField:
-			copy(r.UUID[:], b)
-		case tsField:
-			r.TS = int64(v)
-		case durationField:
-			r.Duration = int64(v)
-		case directionField:
-			r.Direction = directionName(traffic.Direction(v))
-		case clusterField:
-			r.Cluster = string(b)
-		case namespaceField:
-			r.Namespace = string(b)
-		case serviceField:
-			r.Service = string(b)
-		case l7protocolField:
-			r.L7Protocol = string(b)
-		case techField:
-			r.Tech = string(b)
-		case commandField:
-			r.Command = string(b)
-		case locationField:
-			r.Location = string(b)
-		case statusField:
-			r.Status = string(b)
-		case networkAddressField:
-			r.NetworkAddress = string(b)
-		case sessionField:
-			r.Session = string(b)
-		case httpField:
-			r.Host = hostOf(b)
-		}
-	})
+// Decode checks an encoded traffic.RRPair as a whole, so that whatever is in the
+// archive can be read, and takes its columns. number is the pair's in its
+// producer. The Pair refers to the record's bytes.
+func (d *Decoder) Decode(b []byte, producer string, batch, number uint64) (Pair, error) {
+	p := &d.pair
+	if err := proto.Unmarshal(b, p); err != nil {
+		return Pair{}, fmt.Errorf("record: %w", err)
+	}
+	if d.strings == nil || len(d.strings) > maxStrings {
+		d.strings = make(map[string]string)
+	}
+	k := key{
+		TS: p.Ts, Duration: p.Duration, Direction: directionName(p.Direction),
+		Cluster: d.share(p.Cluster), Namespace: d.share(p.Namespace), Service: d.share(p.Service),
+		L7Protocol: d.share(p.L7Protocol), Tech: d.share(p.Tech),
+		Command: d.share(p.Command), Location: d.share(p.Location), Status: d.share(p.Status),
+		NetworkAddress: d.share(p.NetworkAddress), Host: d.share(p.GetHttp().GetReq().GetHost()),
+		Session: d.share(p.Session), Producer: producer, Batch: int64(batch), Pair: int64(number),
+	}
+	copy(k.UUID[:], p.Uuid)
+	return Pair{row: row{key: k, Record: b}}, nil
+}
+
+// TS is the pair's time, in Unix nanoseconds.
+func (p *Pair) TS() int64 { return p.row.TS }
+
+// share returns an equal string that others share, since most columns have few
+// different values and a segment's worth of pairs waits in memory.
+func (d *Decoder) share(s string) string {
+	if s == "" {
+		return ""
+	}
+	if known, ok := d.strings[s]; ok {
+		return known
+	}
+	d.strings[s] = s
+	return s
 }
 
 func directionName(d traffic.Direction) string {
@@ -136,46 +103,4 @@ func directionName(d traffic.Direction) string {
 		return "OUT"
 	}
 	return ""
-}
-
-// hostOf returns the host of an encoded traffic.HTTP; empty where it has none.
-func hostOf(http []byte) (host string) {
-	fields(http, func(num protowire.Number, _ uint64, req []byte) {
-		if num == httpReqField {
-			fields(req, func(num protowire.Number, _ uint64, b []byte) {
-				if num == reqHostField {
-					host = string(b)
-				}
-			})
-		}
-	})
-	return host
-}
-
-// fields calls f with each field of an encoded message: v has the value of a
-// varint, b that of bytes, strings and messages.
-func fields(b []byte, f func(num protowire.Number, v uint64, b []byte)) error {
-	for len(b) > 0 {
-		num, typ, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return fmt.Errorf("record is not well formed: %w", protowire.ParseError(n))
-		}
-		b = b[n:]
-		var v uint64
-		var data []byte
-		switch typ {
-		case protowire.VarintType:
-			v, n = protowire.ConsumeVarint(b)
-		case protowire.BytesType:
-			data, n = protowire.ConsumeBytes(b)
-		default:
-			n = protowire.ConsumeFieldValue(num, typ, b)
-		}
-		if n < 0 {
-			return fmt.Errorf("record is not well formed: field %d: %w", num, protowire.ParseError(n))
-		}
-		f(num, v, data)
-		b = b[n:]
-	}
-	return nil
 }

@@ -32,17 +32,13 @@ const (
 // Write uploads one segment of the pairs, which it sorts by time. It holds the
 // batches from stream sequence first to last, of which the first was stored at
 // the given time; that time and first name the object. The segment is not in
-// the archive until the catalog has it. The records must be well formed (Time).
+// the archive until the catalog has it.
 func (a *Archive) Write(ctx context.Context, first, last uint64, stored time.Time, pairs []Pair) (*catalog.Segment, error) {
-	slices.SortStableFunc(pairs, func(a, b Pair) int { return cmp.Compare(a.TS, b.TS) })
+	slices.SortStableFunc(pairs, func(a, b Pair) int { return cmp.Compare(a.row.TS, b.row.TS) })
 	seg := &catalog.Segment{Object: objectName(stored, first, 0), FirstSeq: first, LastSeq: last}
 	err := a.writeObject(ctx, seg, func(w *segmentWriter) error {
-		var r row
-		for _, p := range pairs {
-			if err := r.fill(p); err != nil {
-				return err
-			}
-			if err := w.add(&r); err != nil {
+		for i := range pairs {
+			if err := w.add(&pairs[i].row); err != nil {
 				return err
 			}
 		}

@@ -1,0 +1,168 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sys/unix"
+
+	"github.com/speedscale/speedscale/agents/bus"
+)
+
+// requestTimeout bounds a request to the embedded server.
+const requestTimeout = 10 * time.Second
+
+func (in *Ingest) config(maxBytes int64, firstSeq uint64) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:        bus.IngestStream,
+		Description: "masked batches on their way to the archive",
+		Subjects:    []string{bus.IngestPairs + ">"},
+		Storage:     jetstream.FileStorage,
+		Retention:   jetstream.LimitsPolicy,
+		// A full stream refuses new batches, and keeps those it acknowledged.
+		Discard:    jetstream.DiscardNew,
+		MaxBytes:   maxBytes,
+		MaxMsgs:    -1,
+		Replicas:   1,
+		FirstSeq:   firstSeq,
+		Duplicates: time.Second, // no message has an id for JetStream to keep
+	}
+}
+
+// openStream makes or updates the stream, and puts it in step with the catalog.
+func (in *Ingest) openStream(ctx context.Context) error {
+	committed, err := in.o.Catalog.Committed(ctx)
+	if err != nil {
+		return err
+	}
+	in.reached(committed)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	in.stream, err = in.js.Stream(ctx, bus.IngestStream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		in.limit = in.o.StreamBytes
+		in.stream, err = in.js.CreateStream(ctx, in.config(in.limit, committed+1))
+	}
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", bus.IngestStream, err)
+	}
+	// After a power loss the stream may end before what the catalog has of it.
+	// New batches must not get sequences that count as archived.
+	if err := in.purge(ctx, committed); err != nil {
+		return err
+	}
+	info, err := in.stream.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", bus.IngestStream, err)
+	}
+	if info.State.LastSeq < committed {
+		return fmt.Errorf("stream %s ends at %d, but %d is archived: move its files out of %q, and start again",
+			bus.IngestStream, info.State.LastSeq, committed, in.o.StoreDir)
+	}
+	in.limit = info.Config.MaxBytes
+	return in.limitStream(ctx)
+}
+
+// purge removes what is archived from the stream.
+func (in *Ingest) purge(ctx context.Context, committed uint64) error {
+	if committed == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	if err := in.stream.Purge(ctx, jetstream.WithPurgeSequence(committed+1)); err != nil {
+		return fmt.Errorf("purge stream %s: %w", bus.IngestStream, err)
+	}
+	return nil
+}
+
+// guardInterval is how often the volume is looked at.
+const guardInterval = 500 * time.Millisecond
+
+// guard keeps the stream from filling the volume, until ctx ends.
+func (in *Ingest) guard(ctx context.Context) {
+	tick := time.NewTicker(guardInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := in.limitStream(ctx); err != nil && ctx.Err() == nil {
+			in.log.Error("the stream cannot be bounded by what is free on its volume", "error", err)
+			if errors.Is(err, jetstream.ErrJetStreamNotEnabled) {
+				in.restartStore()
+			}
+		}
+	}
+}
+
+// restartStore brings back a store that closed itself after a failed write.
+func (in *Ingest) restartStore() {
+	if err := in.o.Broker.RestartStore(); err != nil {
+		in.mu.Lock()
+		in.refused = err.Error()
+		in.mu.Unlock()
+		return
+	}
+	in.log.Info("the stream's store is open again")
+}
+
+// limitStream bounds the stream by what its volume has left above the reserve. A
+// lower limit refuses new batches; it removes none (DiscardNew).
+func (in *Ingest) limitStream(ctx context.Context) error {
+	free, err := freeBytes(in.o.StoreDir)
+	if err != nil {
+		return fmt.Errorf("store %q: %w", in.o.StoreDir, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	info, err := in.stream.Info(ctx)
+	if err != nil {
+		return err
+	}
+	used := int64(info.State.Bytes)
+	room := max(free-in.o.Reserve, 0)
+	in.mu.Lock()
+	switch {
+	case room == 0:
+		in.refused = fmt.Sprintf("disk full: the volume of %q has %d MiB free, and %d MiB are kept in reserve; free some space or lower the retention",
+			in.o.StoreDir, free>>20, in.o.Reserve>>20)
+	case used >= in.o.StreamBytes-int64(bus.MaxPayload(0)):
+		in.refused = fmt.Sprintf("the stream is full: %d MiB wait to be archived", used>>20)
+	default:
+		in.refused = ""
+	}
+	in.mu.Unlock()
+	limit := max(min(in.o.StreamBytes, used+room), 1)
+	// Small changes of what is free are not worth writing the configuration.
+	if change := limit - in.limit; change == 0 || limit != in.o.StreamBytes && room > 0 && max(change, -change) < room/8 {
+		return nil
+	}
+	if _, err := in.js.UpdateStream(ctx, in.config(limit, info.Config.FirstSeq)); err != nil {
+		return fmt.Errorf("limit stream %s to %d bytes: %w", bus.IngestStream, limit, err)
+	}
+	in.limit = limit
+	return nil
+}
+
+// freeBytes is what the volume of a folder has left.
+func freeBytes(dir string) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, err
+	}
+	return int64(st.Bavail) * int64(st.Bsize), nil
+}
+
+func volumeSize(dir string) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, err
+	}
+	return int64(st.Blocks) * int64(st.Bsize), nil
+}
