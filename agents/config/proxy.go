@@ -18,6 +18,7 @@ const (
 	ProxyOutPort     = 4140
 	ProxyHealthPort  = 4144
 	ProxyMetricsPort = 4145
+	ProxyDNSPort     = 4153
 	ProxyUID         = 2102
 )
 

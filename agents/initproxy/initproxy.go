@@ -1,0 +1,62 @@
+// Package initproxy sets the nftables rules of transparent mode: connections to
+// and from the app, and its DNS queries, go to goproxy. All rules are in one table
+// of their own (inet speedscale), set as a whole and removed as a whole.
+package initproxy
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/speedscale/speedscale/agents/agent"
+)
+
+// lookupTimeout bounds the look-ups of ignored hosts together.
+const lookupTimeout = 10 * time.Second
+
+// Run applies the rules that the environment asks for; with --print it writes them
+// to out in the syntax of nft(8) instead, with --remove it takes them away.
+func Run(ctx context.Context, env *agent.Env, out io.Writer) error {
+	flags := flag.NewFlagSet(env.Name, flag.ContinueOnError)
+	flags.SetOutput(out)
+	remove := flags.Bool("remove", false, "remove the rules")
+	show := flags.Bool("print", false, "print the rules in the syntax of nft(8), and apply nothing")
+	if err := flags.Parse(env.Args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return nil
+		}
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("argument %q: %s takes flags only, and its settings from the environment", flags.Arg(0), env.Name)
+	}
+	if *remove {
+		if err := Remove(); err != nil {
+			return err
+		}
+		env.Log.Info("rules removed", "table", Table)
+		return nil
+	}
+	s, err := ReadSettings(env.Vars)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	for _, host := range s.resolve(ctx, net.DefaultResolver.LookupNetIP) {
+		env.Log.Warn("ignored host has no address, so its connections are captured", "host", host)
+	}
+	if *show {
+		_, err := io.WriteString(out, Print(s))
+		return err
+	}
+	if err := Apply(s); err != nil {
+		return err
+	}
+	env.Log.Info("rules applied", "table", Table, "rules", len(rules(s)))
+	return nil
+}
