@@ -202,8 +202,7 @@ func (d *Decoder) drain(s *stream) (progress bool) {
 		}
 		n := int64(len(seg.data))
 		rest := d.data(s, seg.data, seg.at)
-		if d.done {
-			d.opt.Budget.Give(n)
+		if d.done { // all that was held has been given back
 			return true
 		}
 		if len(rest) > 0 {

@@ -105,6 +105,9 @@ func FuzzSplit(f *testing.F) {
 		if diff := cmp.Diff(whole.Pairs, split.Pairs, protocmp.Transform()); diff != "" {
 			t.Errorf("pairs (-whole +split):\n%s", diff)
 		}
+		if !clientFirst && len(whole.Closed) > 0 {
+			return // how many requests were there when decoding stopped depends on the pieces
+		}
 		if diff := cmp.Diff([][]string{whole.Losses, whole.Closed}, [][]string{split.Losses, split.Closed}); diff != "" {
 			t.Errorf("losses (-whole +split):\n%s", diff)
 		}

@@ -20,6 +20,10 @@ func (d *Decoder) readHead(s *stream, b []byte, at time.Time) []byte {
 				return nil
 			}
 		}
+		if !plausible(s.side, b) {
+			d.malformed(s, len(b))
+			return nil
+		}
 		s.began = at
 		if n := headLength(b[:min(len(b), d.opt.MaxHead)]); n > 0 {
 			d.head(s, b[:n], at)

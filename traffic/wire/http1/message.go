@@ -65,7 +65,7 @@ func (m *message) statusLine(line string) error {
 	}
 	rest = strings.TrimLeft(rest, " ")
 	m.code, m.reason, _ = strings.Cut(rest, " ")
-	if len(m.code) != 3 || !isText(m.reason) {
+	if len(m.code) != 3 {
 		return errStartLine
 	}
 	status, err := strconv.ParseUint(m.code, 10, 16)
