@@ -125,13 +125,11 @@ func Start(o Options) (*Server, error) {
 	log := &serverLog{log: o.Logger}
 	s.nats.SetLoggerV2(log, false, false, false)
 	s.nats.Start()
-	if !s.nats.ReadyForConnections(startTimeout) {
-		s.nats.Shutdown()
-		return nil, fmt.Errorf("broker does not start: %s", log.reason())
-	}
-	if o.Store != nil && !s.nats.JetStreamEnabled() {
-		s.nats.Shutdown()
-		return nil, fmt.Errorf("broker cannot use store %q: %s", o.Store.Dir, log.reason())
+	for end := time.Now().Add(startTimeout); !s.nats.ReadyForConnections(50 * time.Millisecond); {
+		if reason := log.fatal(); reason != "" || time.Now().After(end) {
+			s.nats.Shutdown()
+			return nil, fmt.Errorf("broker does not start: %s", cmp.Or(reason, "not ready after "+startTimeout.String()))
+		}
 	}
 	return s, nil
 }

@@ -147,7 +147,7 @@ func (r *Receiver) answer(m *nats.Msg, err error) {
 			r.o.Logger.Error("batch not taken", "subject", m.Subject, "error", err)
 			refusal = &Refusal{Reason: RefusedFailed}
 		}
-		answer.Header = refusal.header()
+		answer.Header = refusal.Header()
 	} else {
 		r.taken.Add(1)
 	}

@@ -33,8 +33,8 @@ func (r *Refusal) Error() string {
 	return fmt.Sprintf("refused: %s: %s", r.Reason, r.Text)
 }
 
-// The value of HeaderError is "retry REASON TEXT" or "final REASON TEXT".
-func (r *Refusal) header() nats.Header {
+// Header is the header of an answer that refuses: HeaderError is "retry REASON TEXT" or "final REASON TEXT".
+func (r *Refusal) Header() nats.Header {
 	kind := "retry"
 	if r.Final {
 		kind = "final"
