@@ -1,0 +1,145 @@
+package generator
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+)
+
+// Plan says when requests are sent. One of Speed, Rate, Stages (open model: each
+// request has a planned time) and VUs (closed model: each virtual user waits for
+// a response before its next request) is given; none of them means Speed 1.
+type Plan struct {
+	// Speed multiplies the recorded pace: 2 is twice as fast.
+	Speed float64
+	// Rate is a constant number of requests a second.
+	Rate float64
+	// Stages change the rate over time; the last one ends the replay.
+	Stages []Stage
+	// VUs is how many virtual users there are. Each sends all recorded requests
+	// in order, on a connection of its own.
+	VUs int
+	// Times is how often the recorded requests are sent; 0 means once, or as
+	// often as For allows.
+	Times int
+	// For ends the sending after so long.
+	For time.Duration
+}
+
+// Stage is a stretch of time in which the rate changes evenly from that of the
+// stage before (0 at first) to Rate, in requests a second.
+type Stage struct {
+	Rate float64
+	For  time.Duration
+}
+
+// validate names what is wrong with a plan, and sets what was left open.
+func (p *Plan) validate() error {
+	models := 0
+	for _, given := range []bool{p.Speed != 0, p.Rate != 0, len(p.Stages) > 0, p.VUs != 0} {
+		if given {
+			models++
+		}
+	}
+	switch {
+	case models > 1:
+		return errors.New("plan: more than one of speed, rate, stages and virtual users is given")
+	case models == 0:
+		p.Speed = 1
+	case !positive(p.Speed) && p.Speed != 0:
+		return fmt.Errorf("plan: speed %v: want a number above 0", p.Speed)
+	case !positive(p.Rate) && p.Rate != 0:
+		return fmt.Errorf("plan: rate %v: want requests a second, above 0", p.Rate)
+	case p.VUs < 0 || p.VUs > MaxConcurrency:
+		return fmt.Errorf("plan: %d virtual users: want 1 to %d", p.VUs, MaxConcurrency)
+	}
+	if p.Times < 0 || p.For < 0 {
+		return errors.New("plan: times and duration must not be negative")
+	}
+	for i, s := range p.Stages {
+		if s.For <= 0 || s.Rate != 0 && !positive(s.Rate) {
+			return fmt.Errorf("plan: stage %d: want a duration above 0 and a rate of at least 0", i+1)
+		}
+	}
+	if p.Times == 0 && p.For == 0 && len(p.Stages) == 0 {
+		p.Times = 1
+	}
+	return nil
+}
+
+func positive(f float64) bool { return f > 0 && !math.IsInf(f, 1) }
+
+// schedule gives the n-th request, from 0, its time after the start; ok is false
+// where the plan has ended. offsets are the recorded times of one pass.
+type schedule struct {
+	plan    Plan
+	offsets []time.Duration
+	// period is how long one pass takes as recorded, up to the next pass.
+	period time.Duration
+}
+
+func newSchedule(p Plan, offsets []time.Duration) *schedule {
+	s := &schedule{plan: p, offsets: offsets}
+	n := len(offsets)
+	if span := offsets[n-1]; n > 1 {
+		s.period = span + span/time.Duration(n-1)
+	}
+	s.period = max(s.period, time.Millisecond)
+	return s
+}
+
+// total is how many requests there will be, -1 where it depends on time.
+func (s *schedule) total() int64 {
+	if s.plan.Times > 0 && s.plan.For == 0 && len(s.plan.Stages) == 0 {
+		return int64(s.plan.Times) * int64(len(s.offsets))
+	}
+	return -1
+}
+
+func (s *schedule) at(n int64) (at time.Duration, ok bool) {
+	pass := n / int64(len(s.offsets))
+	if s.plan.Times > 0 && pass >= int64(s.plan.Times) {
+		return 0, false
+	}
+	var seconds float64
+	switch {
+	case len(s.plan.Stages) > 0:
+		if seconds, ok = staged(s.plan.Stages, float64(n)); !ok {
+			return 0, false
+		}
+	case s.plan.Rate > 0:
+		seconds = float64(n) / s.plan.Rate
+	default:
+		recorded := float64(pass)*s.period.Seconds() + s.offsets[n%int64(len(s.offsets))].Seconds()
+		seconds = recorded / s.plan.Speed
+	}
+	if seconds > math.MaxInt64/float64(time.Second)/2 {
+		return 0, false
+	}
+	at = time.Duration(seconds * float64(time.Second))
+	return at, s.plan.For == 0 || at < s.plan.For
+}
+
+// staged returns when request n is due. In a stage of length T the rate goes
+// from a to b, so that after t seconds a·t + (b-a)·t²/(2T) requests were due; the
+// time of a request is the root of that.
+func staged(stages []Stage, n float64) (seconds float64, ok bool) {
+	from, begun := 0.0, 0.0
+	for _, s := range stages {
+		length := s.For.Seconds()
+		if due := (from + s.Rate) / 2 * length; n >= due {
+			n -= due
+			begun += length
+			from = s.Rate
+			continue
+		}
+		slope := (s.Rate - from) / length
+		if slope == 0 {
+			return begun + n/from, true
+		}
+		root := math.Sqrt(max(0, from*from+2*slope*n))
+		return begun + (root-from)/slope, true
+	}
+	return 0, false
+}

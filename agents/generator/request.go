@@ -1,0 +1,281 @@
+package generator
+
+import (
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/speedscale/speedscale/agents/http1"
+	"github.com/speedscale/speedscale/traffic"
+)
+
+// Reasons for which a recorded request is not sent.
+const (
+	SkipCut         = "request_body_cut"
+	SkipUpgrade     = "upgrade"
+	SkipMalformed   = "malformed_request"
+	SkipUnsupported = "unsupported_protocol"
+)
+
+// request is a recorded request that is ready to be sent.
+type request struct {
+	pair     *traffic.RRPair
+	endpoint endpoint
+	method   string
+	// session numbers the sessions of the replay from 1; 0 is none, which waits
+	// for no other request.
+	session int
+	// offset is the recorded time after that of the first request.
+	offset time.Duration
+
+	// head and body are the bytes of HTTP/1.x.
+	head, body []byte
+	// http2 is what RoundTrip takes, nil for HTTP/1.x.
+	http2 *http.Request
+
+	// uncompared has, for each recorded response header, whether the comparer
+	// leaves it out.
+	uncompared []bool
+}
+
+// prepare makes a request of a pair, or says why it cannot be sent.
+func prepare(p *traffic.RRPair, target *url.URL, rewriteHost bool) (*request, string) {
+	rec := p.GetHttp().GetReq()
+	switch {
+	case rec == nil:
+		return nil, SkipUnsupported
+	case p.RequestCut():
+		return nil, SkipCut
+	case rec.Method == http.MethodConnect, hasHeader(rec.Headers, "Upgrade") && !isHTTP2(p):
+		return nil, SkipUpgrade
+	}
+	r := &request{pair: p, method: rec.Method}
+	uri, scheme, host, ok := place(p)
+	if !ok || !wellFormed(rec, uri) {
+		return nil, SkipMalformed
+	}
+	name, port := splitHostPort(p.NetworkAddress)
+	if name == "" {
+		name, port = splitHostPort(host)
+	}
+	if name == "" && (target == nil || target.Hostname() == "") {
+		return nil, SkipMalformed
+	}
+	r.endpoint = rewrite(target, scheme, name, port)
+	if rewriteHost || host == "" {
+		host = hostHeader(r.endpoint)
+	}
+	if isHTTP2(p) {
+		r.http2 = http2Request(rec, r.endpoint, uri, host)
+	} else {
+		r.head, r.body = http1Request(rec, uri, host)
+	}
+	return r, ""
+}
+
+func isHTTP2(p *traffic.RRPair) bool {
+	return p.L7Protocol == traffic.GRPCProtocol || strings.HasPrefix(p.GetHttp().GetReq().GetVersion(), "2")
+}
+
+func hasHeader(headers []*traffic.Header, name string) bool {
+	_, ok := traffic.HeaderValue(headers, name)
+	return ok
+}
+
+// place returns the target in origin form as it was sent, and for whom it was.
+func place(p *traffic.RRPair) (uri, scheme, host string, ok bool) {
+	rec := p.Http.Req
+	uri, scheme, host = rec.Uri, "http", rec.Host
+	u, err := url.Parse(rec.Url)
+	if err != nil {
+		u = &url.URL{}
+	}
+	if u.Scheme != "" {
+		scheme = u.Scheme
+	}
+	if host == "" {
+		if host, _ = traffic.HeaderValue(rec.Headers, "Host"); host == "" {
+			host = u.Host
+		}
+	}
+	if uri == "" {
+		uri = u.RequestURI()
+	}
+	if rest, absolute := cutScheme(uri); absolute { // as sent to a proxy
+		uri = "/"
+		if i := strings.IndexAny(rest, "/?"); i >= 0 {
+			uri = rest[i:]
+			if rest[i] == '?' {
+				uri = "/" + uri
+			}
+		}
+	}
+	return uri, scheme, host, scheme == "http" || scheme == "https"
+}
+
+func cutScheme(uri string) (rest string, ok bool) {
+	if rest, ok = strings.CutPrefix(uri, "http://"); ok {
+		return rest, true
+	}
+	return strings.CutPrefix(uri, "https://")
+}
+
+// wellFormed says whether a request can be sent without becoming another one:
+// a line end in a recorded value would start a field of its own.
+func wellFormed(rec *traffic.HTTPRequest, uri string) bool {
+	if !validToken(rec.Method) || uri == "" || uri[0] != '/' && uri != "*" {
+		return false
+	}
+	for i := range len(uri) {
+		if uri[i] <= ' ' || uri[i] == 0x7f {
+			return false
+		}
+	}
+	for _, fields := range [][]*traffic.Header{rec.Headers, rec.Trailers} {
+		for _, h := range fields {
+			if !strings.HasPrefix(h.Name, ":") && !validToken(h.Name) || !httpguts.ValidHeaderFieldValue(h.Value) {
+				return false
+			}
+		}
+	}
+	return httpguts.ValidHostHeader(rec.Host)
+}
+
+func validToken(s string) bool { return httpguts.ValidHeaderFieldName(s) }
+
+func splitHostPort(hostport string) (host, port string) {
+	if h, p, err := net.SplitHostPort(hostport); err == nil {
+		return h, p
+	}
+	return strings.Trim(hostport, "[]"), ""
+}
+
+// hostHeader names an endpoint as a client does: without its scheme's own port.
+func hostHeader(e endpoint) string {
+	host, port, _ := net.SplitHostPort(e.addr)
+	if e.scheme == "http" && port != "80" || e.scheme == "https" && port != "443" {
+		return e.addr
+	}
+	if strings.Contains(host, ":") {
+		return "[" + host + "]"
+	}
+	return host
+}
+
+// dropped returns the names, in lower case, of fields that are not sent: those of
+// the recorded connection. Expect goes too: the generator has the body at hand,
+// so it sends it without waiting for leave.
+func dropped(headers []*traffic.Header) func(name string) bool {
+	var named []string
+	for _, h := range headers {
+		if strings.EqualFold(h.Name, "Connection") {
+			for t := range strings.SplitSeq(h.Value, ",") {
+				named = append(named, strings.TrimSpace(t))
+			}
+		}
+	}
+	return func(name string) bool {
+		if strings.HasPrefix(name, ":") || http1.HopByHop(name) || strings.EqualFold(name, "Expect") {
+			return true
+		}
+		for _, n := range named {
+			if strings.EqualFold(n, name) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// http1Request writes the head in the recorded order and case.
+func http1Request(rec *traffic.HTTPRequest, uri, host string) (head, body []byte) {
+	version := "1.1"
+	if rec.Version == "1.0" {
+		version = "1.0"
+	}
+	head = make([]byte, 0, 256)
+	head = append(head, rec.Method+" "+uri+" HTTP/"+version+"\r\n"...)
+	if !hasHeader(rec.Headers, "Host") {
+		head = appendField(head, "Host", host)
+	}
+	drop := dropped(rec.Headers)
+	trailers := len(rec.Trailers) > 0
+	length := false
+	for _, h := range rec.Headers {
+		switch {
+		case drop(h.Name), strings.EqualFold(h.Name, "TE"):
+		case strings.EqualFold(h.Name, "Host"):
+			head = appendField(head, h.Name, host)
+		case strings.EqualFold(h.Name, "Content-Length"):
+			if !length && !trailers {
+				head = appendField(head, h.Name, strconv.Itoa(len(rec.Body)))
+			}
+			length = true
+		default:
+			head = appendField(head, h.Name, h.Value)
+		}
+	}
+	switch {
+	case trailers:
+		head = appendField(head, "Transfer-Encoding", "chunked")
+		return append(head, "\r\n"...), chunked(rec)
+	case !length && (len(rec.Body) > 0 || hasHeader(rec.Headers, "Transfer-Encoding")):
+		head = appendField(head, "Content-Length", strconv.Itoa(len(rec.Body)))
+	}
+	return append(head, "\r\n"...), rec.Body
+}
+
+func appendField(dst []byte, name, value string) []byte {
+	dst = append(append(dst, name...), ": "...)
+	return append(append(dst, value...), "\r\n"...)
+}
+
+// chunked writes a body with trailers, which no other framing can carry.
+func chunked(rec *traffic.HTTPRequest) []byte {
+	var b []byte
+	if len(rec.Body) > 0 {
+		b = append(strconv.AppendInt(b, int64(len(rec.Body)), 16), "\r\n"...)
+		b = append(append(b, rec.Body...), "\r\n"...)
+	}
+	b = append(b, "0\r\n"...)
+	for _, h := range rec.Trailers {
+		b = appendField(b, h.Name, h.Value)
+	}
+	return append(b, "\r\n"...)
+}
+
+// http2Request is without its body, which each sending makes anew.
+func http2Request(rec *traffic.HTTPRequest, e endpoint, uri, host string) *http.Request {
+	r := &http.Request{
+		Method: rec.Method,
+		// Opaque keeps path and query as they were sent.
+		URL:           &url.URL{Scheme: e.scheme, Host: e.addr, Opaque: uri},
+		Host:          host,
+		Header:        make(http.Header, len(rec.Headers)+1),
+		ContentLength: int64(len(rec.Body)),
+		Proto:         "HTTP/2.0", ProtoMajor: 2,
+	}
+	drop := dropped(rec.Headers)
+	for _, h := range rec.Headers {
+		switch {
+		case drop(h.Name), strings.EqualFold(h.Name, "Host"), strings.EqualFold(h.Name, "Content-Length"):
+		default:
+			r.Header.Add(h.Name, h.Value)
+		}
+	}
+	if _, ok := r.Header["User-Agent"]; !ok {
+		r.Header["User-Agent"] = []string{""} // so that net/http adds none
+	}
+	if len(rec.Trailers) > 0 {
+		r.Trailer = make(http.Header, len(rec.Trailers))
+		for _, h := range rec.Trailers {
+			r.Trailer.Add(h.Name, h.Value)
+		}
+	}
+	return r
+}

@@ -1,0 +1,69 @@
+package generator
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+)
+
+// ParseTarget reads where requests are sent. Each of scheme, host and port may be
+// left out, and is then as recorded: "https://new.example.com:8443",
+// "localhost:8080", "new.example.com", ":8080", "https:".
+func ParseTarget(s string) (*url.URL, error) {
+	text := s
+	if scheme, ok := strings.CutSuffix(s, ":"); ok && (scheme == "http" || scheme == "https") {
+		return &url.URL{Scheme: scheme}, nil
+	}
+	if !strings.Contains(text, "://") {
+		text = "//" + text
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("target %q: %w", s, errors.Unwrap(err))
+	}
+	switch {
+	case u.Scheme != "" && u.Scheme != "http" && u.Scheme != "https":
+		return nil, fmt.Errorf("target %q: scheme %q: want http or https", s, u.Scheme)
+	case u.User != nil:
+		return nil, errors.New("target: a user or password in the URL is not supported; requests carry their recorded credentials")
+	case u.Path != "" && u.Path != "/", u.RawQuery != "", u.Fragment != "":
+		return nil, fmt.Errorf("target %q: only scheme, host and port can be given; paths stay as recorded", s)
+	case u.Scheme == "" && u.Host == "":
+		return nil, fmt.Errorf("target %q: no scheme, host or port", s)
+	}
+	u.Path = ""
+	return u, nil
+}
+
+// endpoint is where a request is sent.
+type endpoint struct {
+	scheme string
+	addr   string // host:port
+}
+
+// rewrite applies a target to a recorded place.
+func rewrite(target *url.URL, scheme, host, port string) endpoint {
+	if target != nil {
+		if target.Scheme != "" {
+			if target.Host != "" || target.Scheme != scheme {
+				port = "" // a scheme names its port
+			}
+			scheme = target.Scheme
+		}
+		if h := target.Hostname(); h != "" {
+			host = h
+		}
+		if p := target.Port(); p != "" {
+			port = p
+		}
+	}
+	if port == "" {
+		port = "80"
+		if scheme == "https" {
+			port = "443"
+		}
+	}
+	return endpoint{scheme, net.JoinHostPort(host, port)}
+}
