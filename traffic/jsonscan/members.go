@@ -15,6 +15,8 @@ type Members struct {
 	// whether it holds escapes. Both are unset in arrays.
 	Key     []byte
 	Escaped bool
+	// KeyPos is where the opening quote of the key stands.
+	KeyPos int
 }
 
 // Walk starts a walk of the object or array that opens at doc[i], which lies
@@ -75,7 +77,7 @@ func (m *Members) key() bool {
 	if !ok {
 		return false
 	}
-	m.Key, m.Escaped = m.doc[m.pos+1:end-1], escaped
+	m.Key, m.Escaped, m.KeyPos = m.doc[m.pos+1:end-1], escaped, m.pos
 	m.pos = Space(m.doc, end)
 	if m.pos >= len(m.doc) || m.doc[m.pos] != ':' {
 		return false

@@ -1,56 +1,208 @@
-// Package mask replaces secrets in pairs by keyed hashes.
+// Package mask replaces secrets in pairs by keyed hashes, so that equal values
+// stay equal, nothing can be read back, and what held them keeps its form.
+//
+// A value is masked where a rule names its key (a header, cookie, field of a
+// query or form, member of JSON, element of XML, field of a gRPC message), or
+// where a pattern finds it: anywhere, in what was sent percent-encoded, escaped,
+// compressed, or as JSON in a string of JSON too. It becomes REDACTED-<hash>, or
+// REDACTED-<CATEGORY>-<hash> where a pattern knows what it is. Under a named key
+// every leaf is masked: strings so, numbers by as many other digits; true, false
+// and null stay, as do keys and the lengths of arrays. Masking what is masked
+// already leaves it as it is.
+//
+// It fails closed: a body that cannot be read while rules are active for it is an
+// error, and the pair must be dropped (traffic.ReasonMaskFailed). Two kinds of
+// body are spared this. Images, audio, video and fonts are kept as they are,
+// unless a rule covers the whole body. Of a body that was cut, whose secrets may
+// be cut too, nothing is kept; body_size still says how long it was.
+//
+// A masked body is stored without content coding; Content-Encoding and digests
+// of the body are removed from its headers, and Content-Length is set.
 package mask
 
 import (
 	"errors"
+	"fmt"
+	"sync"
+	"unicode/utf8"
 
 	"github.com/speedscale/speedscale/traffic"
+	"github.com/speedscale/speedscale/traffic/jsonscan"
 )
 
-// ErrNotUnderstood is wrapped by the errors of Mask: a rule is active for
-// something that cannot be read, so the pair must be dropped.
-var ErrNotUnderstood = errors.New("not understood, so it cannot be masked")
-
-var errNotYet = errors.New("not there yet")
-
-// Config is the rules, without the key.
-type Config struct{}
-
-// ParseConfig reads the JSON form.
-func ParseConfig(data []byte) (*Config, error) { return nil, errNotYet }
-
-// Standard is the documented default configuration.
-func Standard() *Config { return nil }
-
-// Key hashes what is masked. Printing it, in any form, shows the ID only.
-type Key struct {
-	ID     string
-	Secret []byte
+// Masker masks pairs by one configuration and key. It is safe for concurrent use.
+type Masker struct {
+	cfg      *Config
+	keyID    string
+	names    *names
+	all      place // where everything is masked
+	active   func(in place) bool
+	discover bool
+	patterns patterns
+	paths    [2][]jsonscan.Path // by pathsOf
+	opaque   []string
+	pool     sync.Pool // of *work
 }
 
-// NewKey returns a random key.
-func NewKey() Key { return Key{} }
-
-// Masker masks pairs by one configuration and key. It is safe for concurrent use.
-type Masker struct{}
+// pathsOf returns the index in Masker.paths: 0 for requests, 1 for responses.
+func pathsOf(in place) int {
+	if in&inResBody != 0 {
+		return 1
+	}
+	return 0
+}
 
 // New compiles the rules.
-func New(cfg *Config, key Key) (*Masker, error) { return nil, errNotYet }
+func New(cfg *Config, key Key) (*Masker, error) {
+	if cfg == nil {
+		return nil, errors.New("mask: there is no configuration")
+	}
+	if len(key.Secret) < minSecret {
+		return nil, fmt.Errorf("mask: key %q: the secret is %d bytes long, want at least %d", key.ID, len(key.Secret), minSecret)
+	}
+	m := &Masker{cfg: cfg, keyID: key.ID}
+	if err := m.compile(); err != nil {
+		return nil, err
+	}
+	mac := key.mac()
+	m.pool.New = func() any { return &work{Masker: m, mac: mac()} }
+	return m, nil
+}
 
-// Mask masks the pair in place. On an error the pair must not be kept.
-func (m *Masker) Mask(p *traffic.RRPair) (changed bool, err error) { return false, errNotYet }
-
-// Config returns the rules.
-func (m *Masker) Config() *Config { return nil }
-
-// ConfigJSON returns the rules as JSON, without the key.
-func (m *Masker) ConfigJSON() []byte { return nil }
+// Config returns the rules. They must not be changed.
+func (m *Masker) Config() *Config { return m.cfg }
 
 // KeyID names the key.
-func (m *Masker) KeyID() string { return "" }
+func (m *Masker) KeyID() string { return m.keyID }
 
-// IsMasked says whether the whole value is a masked one.
-func IsMasked(value string) bool { return false }
+// Mask masks the pair in place, and marks it with the configuration and the key
+// if it changed. After an error the pair must not be kept: a part of it may be
+// masked, and another not.
+func (m *Masker) Mask(p *traffic.RRPair) (changed bool, err error) {
+	w := m.pool.Get().(*work)
+	defer m.pool.Put(w)
+	if changed, err = w.pair(p); err != nil {
+		return changed, fmt.Errorf("mask: %w", err)
+	}
+	if changed {
+		p.DlpModified, p.DlpRule, p.MaskKeyId = true, m.cfg.ID, m.keyID
+	}
+	return changed, nil
+}
 
-// Matches says whether plain could have been masked to masked; it needs no key.
-func Matches(masked, plain string) bool { return false }
+func (w *work) pair(p *traffic.RRPair) (changed bool, err error) {
+	changed = w.meta(p)
+	if req := p.GetHttp().GetReq(); req != nil {
+		c, err := w.request(req)
+		if err != nil {
+			return true, fmt.Errorf("http.req.body: %w", err)
+		}
+		changed = changed || c
+	}
+	if res := p.GetHttp().GetRes(); res != nil {
+		c, err := w.response(res)
+		if err != nil {
+			return true, fmt.Errorf("http.res.body: %w", err)
+		}
+		changed = changed || c
+	}
+	return changed, nil
+}
+
+// meta masks what was taken from the messages: location, session, signature…
+func (w *work) meta(p *traffic.RRPair) bool {
+	changed := w.field(&p.Location, w.url)
+	changed = w.field(&p.NetworkAddress, w.host) || changed
+	if w.all&inSession != 0 {
+		changed = w.field(&p.Session, w.whole) || changed
+	} else {
+		changed = w.field(&p.Session, func(dst, s []byte) ([]byte, bool) { return w.text(dst, s, inSession) }) || changed
+	}
+	for _, e := range [...]*traffic.Endpoint{p.GetNetinfo().GetDownstream(), p.GetNetinfo().GetUpstream()} {
+		if e != nil {
+			changed = w.field(&e.Hostname, w.host) || changed
+		}
+	}
+	for k, v := range p.Tags {
+		masked, c := w.tag(k, v)
+		if c {
+			p.Tags[k] = masked
+			changed = true
+		}
+	}
+	for k, v := range p.Signature {
+		masked, c := w.signature(w.buffer(), k, v)
+		if c {
+			p.Signature[k] = append([]byte(nil), masked...)
+			changed = true
+		}
+		w.done(masked)
+	}
+	return changed
+}
+
+func (w *work) tag(key, value string) (string, bool) {
+	mask := func(dst, s []byte) ([]byte, bool) { return w.text(dst, s, inTags) }
+	if (w.all|find(w.names, key))&inTags != 0 {
+		mask = w.whole
+	}
+	changed := w.field(&value, mask)
+	return value, changed
+}
+
+// signature masks one part of a signature as what it was taken from: a query
+// parameter by its name, JSON as JSON, all others as a URL or text.
+func (w *work) signature(dst []byte, key string, value []byte) ([]byte, bool) {
+	switch {
+	case len(value) == 0:
+		return dst, false
+	case find(w.names, key)&everywhere != 0:
+		return w.whole(dst, value)
+	case !utf8.Valid(value):
+		return w.whole(dst, value)
+	case value[0] == '{' || value[0] == '[':
+		return w.leaf(dst, value, inReqBody, 0)
+	}
+	return w.url(dst, value)
+}
+
+// field masks one string by one of the functions that append.
+func (w *work) field(s *string, mask func(dst, s []byte) ([]byte, bool)) bool {
+	if *s == "" {
+		return false
+	}
+	plain := append(w.buffer(), *s...)
+	masked, changed := mask(w.buffer(), plain)
+	if changed {
+		*s = string(masked)
+	}
+	w.done(plain)
+	w.done(masked)
+	return changed
+}
+
+// host masks what patterns find in a host name; no key names a part of it.
+func (w *work) host(dst, s []byte) ([]byte, bool) { return w.text(dst, s, 0) }
+
+func (w *work) request(r *traffic.HTTPRequest) (changed bool, err error) {
+	changed = w.field(&r.Url, w.url)
+	changed = w.field(&r.Uri, w.url) || changed
+	changed = w.field(&r.Host, w.host) || changed
+	changed = w.headers(r.Headers, inReqHeader, inReqCookie) || changed
+	changed = w.headers(r.Trailers, inReqTrailer, inReqCookie) || changed
+	contentType, _ := traffic.HeaderValue(r.Headers, "Content-Type")
+	c, err := w.body(message{&r.Headers, contentType, &r.Body, &r.BodySize, inReqBody})
+	return changed || c, err
+}
+
+func (w *work) response(r *traffic.HTTPResponse) (changed bool, err error) {
+	changed = w.field(&r.StatusMessage, w.host)
+	changed = w.headers(r.Headers, inResHeader, inResCookie) || changed
+	changed = w.headers(r.Trailers, inResTrailer, inResCookie) || changed
+	contentType := r.ContentType
+	if contentType == "" {
+		contentType, _ = traffic.HeaderValue(r.Headers, "Content-Type")
+	}
+	c, err := w.body(message{&r.Headers, contentType, &r.Body, &r.BodySize, inResBody})
+	return changed || c, err
+}
