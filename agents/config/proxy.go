@@ -80,6 +80,7 @@ type TLS struct {
 	// CACert and CAKey are PEM files. Where they do not exist and MakeCA is
 	// set, the proxy makes a CA and writes the certificate only.
 	CACert, CAKey string
+	MakeCA        bool
 	// UpstreamCA are PEM files whose roots verify upstreams, beside the system's.
 	UpstreamCA []string
 	// InCert and InKey are the app's own certificate, to open inbound TLS.

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/speedscale/speedscale/agents/goproxy/relay"
 	"github.com/speedscale/speedscale/traffic"
 )
 
@@ -21,10 +22,27 @@ type target struct {
 }
 
 func (t target) String() string {
-	if t.host == "" {
+	if t.host == "" && t.addr.IsValid() {
 		return t.addr.String()
 	}
 	return net.JoinHostPort(t.host, strconv.Itoa(int(t.port)))
+}
+
+// name is the host where that is a name, and not an address.
+func (t target) name() string {
+	if _, err := netip.ParseAddr(t.host); err == nil {
+		return ""
+	}
+	return t.host
+}
+
+// ip is the address of the target where no name has to be resolved.
+func (t target) ip() (netip.Addr, bool) {
+	if t.addr.IsValid() {
+		return t.addr.Addr(), true
+	}
+	a, err := netip.ParseAddr(t.host)
+	return a.Unmap(), err == nil
 }
 
 // parseTarget reads host:port.
@@ -155,5 +173,5 @@ func addrPort(a net.Addr) netip.AddrPort {
 func (p *Proxy) refuse(d traffic.Direction, client net.Conn, to target, why string, err error) {
 	p.refused[d].add(why)
 	p.log.Debug("connection refused", "direction", direction(d), "to", to.String(), "why", why, "error", err)
-	reset(client)
+	relay.Reset(client)
 }

@@ -3,7 +3,6 @@ package goproxy
 import (
 	"context"
 	"net"
-	"net/netip"
 	"time"
 
 	"github.com/speedscale/speedscale/agents/goproxy/relay"
@@ -32,26 +31,41 @@ func (p *Proxy) inbound(ctx context.Context, client *net.TCPConn, to target) {
 		p.refuse(d, client, to, refusedUpstream, err)
 		return
 	}
-	p.relay(client, server, tap.Info{Direction: d, Scheme: "http", Host: to.host, Established: start}, nil)
+	if p.openIn {
+		p.openTLS(ctx, client, server, to, start, d)
+		return
+	}
+	p.relay(client, server, p.capture(info(d, client, server, to, start)), nil)
 }
 
 // relay moves bytes between client and server until both have ended.
-func (p *Proxy) relay(client, server net.Conn, info tap.Info, sent []byte) {
-	info.Client, info.Server = addrPort(client.RemoteAddr()), addrPort(server.RemoteAddr())
-	if _, err := netip.ParseAddr(info.Host); err == nil {
-		info.Host = "" // an address is no name
-	}
-	s := relay.Session{Client: client, Server: server, Pool: p.pool, Sent: sent, Tap: p.capture(info)}
+func (p *Proxy) relay(client, server net.Conn, t *tap.Conn, sent []byte) {
+	s := relay.Session{Client: client, Server: server, Pool: p.pool, Sent: sent, Tap: t}
 	s.Run()
 }
 
-// capture returns the tap of a new connection: none, counted, where capture is disabled.
+// info describes a connection to a target that was reached at server.
+func info(d traffic.Direction, client, server net.Conn, to target, start time.Time) tap.Info {
+	return tap.Info{
+		Direction: d, Scheme: "http", Established: start,
+		Client: addrPort(client.RemoteAddr()), Server: addrPort(server.RemoteAddr()),
+		Host: to.name(), Address: to.String(),
+	}
+}
+
+// capture returns the tap of a new connection; where capture is disabled, one
+// that only counts.
 func (p *Proxy) capture(info tap.Info) *tap.Conn {
 	if p.opts.CaptureDisabled {
-		p.tap.Pass(info, traffic.ReasonDisabled)
-		return nil
+		return p.tap.Opaque(info, traffic.ReasonDisabled)
 	}
 	return p.tap.Conn(info)
 }
 
-func reset(c net.Conn) { relay.Reset(c) }
+// opaque returns a tap that only counts, for TLS that was not opened.
+func (p *Proxy) opaque(info tap.Info) *tap.Conn {
+	if p.opts.CaptureDisabled {
+		return p.tap.Opaque(info, traffic.ReasonDisabled)
+	}
+	return p.tap.Opaque(info, traffic.ReasonOpaqueTLS)
+}

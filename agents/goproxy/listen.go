@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"time"
 
 	"github.com/speedscale/speedscale/agents/config"
 	"github.com/speedscale/speedscale/traffic"
@@ -72,7 +73,9 @@ func (p *Proxy) bind() error {
 		if err != nil {
 			return fmt.Errorf("mapping of %q: %w", m.Listen, err)
 		}
-		handle := func(ctx context.Context, c *net.TCPConn) { p.outbound(ctx, c, to, nil) }
+		handle := func(ctx context.Context, c *net.TCPConn) {
+			p.outbound(ctx, &dependency{client: c, to: to, start: time.Now()})
+		}
 		if err := p.listen(m.Listen, m.Listen, traffic.Direction_DIRECTION_OUT, handle); err != nil {
 			return err
 		}

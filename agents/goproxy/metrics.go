@@ -20,6 +20,9 @@ func (p *Proxy) register(r prometheus.Registerer) {
 	if r == nil {
 		return
 	}
+	if p.intercept != nil {
+		r.MustRegister(p.intercept)
+	}
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc("speedscale_goproxy_"+name, help, labels, nil)
 	}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,7 @@ import (
 	"github.com/speedscale/speedscale/agents/config"
 	"github.com/speedscale/speedscale/agents/goproxy/relay"
 	"github.com/speedscale/speedscale/agents/goproxy/tap"
+	"github.com/speedscale/speedscale/agents/intercept"
 	"github.com/speedscale/speedscale/traffic"
 	"github.com/speedscale/speedscale/traffic/wire"
 )
@@ -40,6 +42,12 @@ type Options struct {
 	Logger *slog.Logger
 	// Registry takes the proxy's metrics; nil keeps none.
 	Registry prometheus.Registerer
+	// CA signs the leaves that outbound TLS is answered with; nil means that of
+	// cfg.TLS.
+	CA *intercept.CA
+	// HostOf names an address that a transparent connection goes to, where a
+	// name was resolved to it; nil knows none.
+	HostOf func(netip.Addr) string
 	// Budget bounds the memory of capture. It is shared with a recorder that
 	// keeps pairs until they are acknowledged; nil means cfg.MemoryBudget.
 	Budget *wire.Budget
@@ -61,6 +69,10 @@ type Proxy struct {
 	pool   *tap.Pool
 	budget *wire.Budget
 	dialer net.Dialer
+
+	intercept *intercept.Interceptor // nil where no TLS is opened
+	openIn    bool                   // inbound TLS is opened
+	route     *routing               // nil outside a replay
 
 	listeners []*listener
 	own       ownAddresses
@@ -104,6 +116,13 @@ func New(cfg config.Proxy, o Options) (*Proxy, error) {
 	}
 	keep, err := headFilter(cfg)
 	if err != nil {
+		return nil, err
+	}
+	p.openIn = cfg.TLS.InCert != ""
+	if p.intercept, err = newInterceptor(cfg, o); err != nil {
+		return nil, err
+	}
+	if p.route, err = newRouting(cfg.Route); err != nil {
 		return nil, err
 	}
 	if err := p.bind(); err != nil {

@@ -16,6 +16,8 @@ const (
 	refusedNoDestination = "no_destination" // it was not redirected to us
 	refusedRequest       = "bad_request"    // it did not say where to go
 	refusedRoute         = "route"          // the replay's routing says so
+	refusedResponder     = "responder"      // the responder could not be reached
+	refusedTLS           = "tls"            // a mocked host's TLS could not be opened
 )
 
 // Status is what a proxy saw since it started.

@@ -5,7 +5,6 @@
 package relay
 
 import (
-	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -203,10 +202,13 @@ func tcpConn(c net.Conn) *net.TCPConn {
 
 // underTLS returns the connection that a TLS connection runs over, or c itself.
 func underTLS(c net.Conn) net.Conn {
-	if t, ok := c.(*tls.Conn); ok {
-		return t.NetConn()
+	for {
+		t, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			return c
+		}
+		c = t.NetConn()
 	}
-	return c
 }
 
 // closeWrite ends the sending half, or all of a connection that has no halves.

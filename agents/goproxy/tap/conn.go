@@ -19,6 +19,8 @@ type Info struct {
 	Client, Server netip.AddrPort
 	// Host is the name of the server, where one is known, without port.
 	Host string
+	// Address is the host:port that the client asked for.
+	Address string
 	// Established is when the client connected.
 	Established time.Time
 }
@@ -52,6 +54,19 @@ func (t *Tap) Conn(info Info) *Conn {
 	s := &t.stats[info.Direction]
 	s.connections.Add(1)
 	s.lastSeen.Store(info.Established.UnixNano())
+	return c
+}
+
+// Opaque counts a connection that is relayed without capture, for a reason. The
+// Conn that it returns only counts bytes.
+func (t *Tap) Opaque(info Info, reason string) *Conn {
+	c := t.Conn(info)
+	if c == nil {
+		return nil
+	}
+	c.opaque.Store(true)
+	c.parse.done, c.parse.reason = true, reason
+	t.Lose(info.Direction, reason, Lost{Connections: 1})
 	return c
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"maps"
-	"net"
 	"net/netip"
 	"strconv"
 	"time"
@@ -15,8 +14,8 @@ import (
 
 // Bounds on what is held while the protocol is not known.
 const (
-	maxHead = 64        // bytes of the client: every protocol is known by fewer
-	maxHeld = 256 << 10 // bytes of a server that speaks first, or was queued first
+	maxHeld   = 256 << 10 // bytes; a server may speak first, or be queued first
+	maxChunks = 256
 )
 
 // parser is the part of a connection that its worker owns.
@@ -80,7 +79,7 @@ func (p *parser) sniff(c *Conn, k chunk) {
 		}
 	}
 	n := len(k.b)
-	if reason == "" && p.heldN+n <= maxHeld && c.tap.opts.Budget.Take(int64(n)) {
+	if reason == "" && len(p.held) < maxChunks && p.heldN+n <= maxHeld && c.tap.opts.Budget.Take(int64(n)) {
 		k.b = bytes.Clone(k.b)
 		p.held = append(p.held, k)
 		p.heldN += n
@@ -115,7 +114,7 @@ func (p *parser) end(c *Conn, from wire.Side, gap int64, at time.Time) {
 		c.lostLate(gap)
 	case p.decoder != nil:
 		p.feed(chunk{from: from, gap: gap, at: at, end: true})
-	case len(p.held) < cap(p.held) || len(p.held) < 16:
+	case len(p.held) < maxChunks+2: // there are two ends at most
 		p.held = append(p.held, chunk{from: from, gap: gap, at: at, end: true})
 	}
 }
@@ -199,7 +198,7 @@ func (c *Conn) identify(p *traffic.RRPair) {
 	p.Direction = c.info.Direction
 	p.Service, p.Namespace, p.Cluster, p.Resource = id.Service, id.Namespace, id.Cluster, id.Resource
 	if p.NetworkAddress == "" {
-		p.NetworkAddress = c.address()
+		p.NetworkAddress = c.info.Address
 	}
 	p.Netinfo = c.netinfo()
 	p.Tags = c.tags(p.Tags)
@@ -254,14 +253,6 @@ func endpoint(a netip.AddrPort, host string, established, sent int64) *traffic.E
 		e.IpAddress = a.Addr().Unmap().String()
 	}
 	return e
-}
-
-// address is host:port of the server, by name where one is known.
-func (c *Conn) address() string {
-	if c.info.Host == "" {
-		return netip.AddrPortFrom(c.info.Server.Addr().Unmap(), c.info.Server.Port()).String()
-	}
-	return net.JoinHostPort(c.info.Host, strconv.Itoa(int(c.info.Server.Port())))
 }
 
 func (c *Conn) tags(own map[string]string) map[string]string {

@@ -84,11 +84,3 @@ func (t *Tap) report(l *traffic.Loss) {
 	t.stats[l.Direction].addLost(l)
 	t.opts.Recorder.Lost(l)
 }
-
-// Pass counts a connection that is relayed without capture, for a reason.
-func (t *Tap) Pass(info Info, reason string) {
-	s := &t.stats[info.Direction]
-	s.connections.Add(1)
-	s.lastSeen.Store(info.Established.UnixNano())
-	t.Lose(info.Direction, reason, Lost{Connections: 1})
-}
