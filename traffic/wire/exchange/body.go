@@ -90,6 +90,3 @@ func (e *Exchange) Announced(side wire.Side, n int64) {
 	b := e.body(side)
 	b.size = max(b.size, n)
 }
-
-// Received is how many bytes of a side's body there were so far.
-func (e *Exchange) Received(side wire.Side) int64 { return e.body(side).size }

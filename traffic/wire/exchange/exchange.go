@@ -146,9 +146,8 @@ func Text(s string) string {
 // Wire counts n bytes of the exchange on the wire.
 func (e *Exchange) Wire(n int) { e.size += int64(n) }
 
-// Dropped is the reason for which the exchange will not become a pair, empty
-// where it will.
-func (e *Exchange) Dropped() string { return e.dropped }
+// Size is how many bytes were counted.
+func (e *Exchange) Size() int64 { return e.size }
 
 // Drop gives up the record and its memory; the exchange will be counted under
 // the reason. The first reason stands.
