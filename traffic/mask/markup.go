@@ -86,15 +86,18 @@ func (m *markupReader) tag(s []byte) {
 	const cdata = "<![CDATA["
 	switch {
 	case len(s) == 0:
-	case bytes.HasPrefix(s, []byte(cdata)) && len(s) >= len(cdata)+3:
+	case bytes.HasPrefix(s, []byte(cdata)):
 		m.out = append(m.out, cdata...)
-		m.text(s[len(cdata) : len(s)-3])
-		m.out = append(m.out, s[len(s)-3:]...)
+		text, closed := bytes.CutSuffix(s[len(cdata):], []byte("]]>"))
+		m.text(text)
+		if closed {
+			m.out = append(m.out, "]]>"...)
+		}
 	case len(s) > 1 && (s[1] == '!' || s[1] == '?'):
 		m.add(m.w.textOrSame(m.out, s, m.in))
 	case len(s) > 1 && s[1] == '/':
 		m.named = max(m.named-1, 0)
-		m.out = append(m.out, s...)
+		m.add(m.w.textOrSame(m.out, s, 0))
 	default:
 		m.openTag(s)
 	}
@@ -116,9 +119,10 @@ func (m *markupReader) openTag(s []byte) {
 		if end < 0 {
 			break
 		}
-		m.out = append(m.out, s[:n+1]...)
+		m.add(m.w.textOrSame(m.out, s[:n], m.in))
+		m.out = append(m.out, s[n])
 		value := s[n+1 : n+1+end]
-		if find(m.w.names, bytes.Trim(s[:n], " \t\r\n="))&m.in != 0 {
+		if find(m.w.names, attributeName(s[:n]))&m.in != 0 {
 			m.add(m.w.wholeOrSame(m.out, value))
 		} else {
 			m.add(m.w.textOrSame(m.out, value, m.in))
@@ -131,6 +135,13 @@ func (m *markupReader) openTag(s []byte) {
 	if !closed && (m.named > 0 || find(m.w.names, name)&m.in != 0) {
 		m.named++
 	}
+}
+
+// attributeName returns the name that an opening quote follows: the last word
+// before it, without the equals sign.
+func attributeName(s []byte) []byte {
+	s = bytes.TrimRight(s, " \t\r\n=")
+	return s[bytes.LastIndexAny(s, " \t\r\n")+1:]
 }
 
 func isMarkupSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }

@@ -76,6 +76,9 @@ func TestBody(t *testing.T) {
 		{"xml", "application/soap+xml", `<e:E apiKey='k' n="1"><w:Password t=">"> p </w:Password><a><![CDATA[bob@example.com]]></a><secret><b>x</b><c/>y</secret>z</e:E>`,
 			`<e:E apiKey='REDACTED-#' n="1"><w:Password t=">"> REDACTED-# </w:Password><a><![CDATA[REDACTED-EMAIL-#]]></a>` +
 				`<secret><b>REDACTED-#</b><c/>REDACTED-#</secret>z</e:E>`},
+		{"cdata without an end", "text/xml", "<![CDATA[bob@example.com", "<![CDATA[REDACTED-EMAIL-#"},
+		{"html that is lax", "text/html", "<p id=bob@example.com x password = 'p q' b=1></bob@example.com><br",
+			"<p id=REDACTED-EMAIL-# x password = 'REDACTED-#' b=1></REDACTED-EMAIL-#><br"},
 		{"text", "text/plain", "password: hunter2\nurl=postgres://u:p@db/x?sslkey=1&token=a%20b token.example.com:443 12:30 Authorization: Bearer abc",
 			"password: REDACTED-#\nurl=postgres://REDACTED-#:REDACTED-#@db/x?sslkey=1&token=REDACTED-# token.example.com:443 12:30 Authorization: Bearer REDACTED-#"},
 		{"events", "text/event-stream", "event: x\ndata: {\"token\": \"a\"}\n\ndata: bob@example.com\n",
