@@ -114,13 +114,29 @@ func objectName(day time.Time, first, last uint64) string {
 	return name + ".parquet"
 }
 
-// firstSeq reads the first stream sequence from an object's name; merged says
-// that the object was made of other segments.
-func firstSeq(object string) (first uint64, merged, ok bool) {
-	base, isParquet := strings.CutSuffix(path.Base(object), ".parquet")
-	seq, _, merged := strings.Cut(base, "-")
-	first, err := strconv.ParseUint(seq, 10, 64)
-	return first, merged, isParquet && err == nil && strings.HasPrefix(object, "date=")
+// name is what an object's name says.
+type name struct {
+	first, last uint64
+	merged      bool // made of other segments
+}
+
+func parseName(object string) (n name, ok bool) {
+	base, ok := strings.CutSuffix(path.Base(object), ".parquet")
+	if !ok || !strings.HasPrefix(object, "date=") {
+		return n, false
+	}
+	first, last, merged := strings.Cut(base, "-")
+	n.merged = merged
+	var err error
+	if n.first, err = strconv.ParseUint(first, 10, 64); err != nil {
+		return n, false
+	}
+	if merged {
+		if n.last, err = strconv.ParseUint(last, 10, 64); err != nil {
+			return n, false
+		}
+	}
+	return n, true
 }
 
 // sync has an object of a folder on the disk, with its name.

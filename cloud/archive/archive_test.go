@@ -216,3 +216,152 @@ func overwrite(file string, off, n int) error {
 	}
 	return os.WriteFile(file, b, 0o600)
 }
+
+// rows returns each archived pair by what identifies it.
+func (s *store) rows(t testing.TB) map[string]*traffic.RRPair {
+	t.Helper()
+	got := map[string]*traffic.RRPair{}
+	for _, p := range scan(t, t.Context(), s, archive.Query{}) {
+		if got[string(p.Uuid)] != nil {
+			t.Fatal("a pair is there twice")
+		}
+		got[string(p.Uuid)] = p
+	}
+	return got
+}
+
+func (s *store) objects(t testing.TB) int {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(s.dir, "date=*", "*.parquet"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(found)
+}
+
+func TestMergeKeepsTheRows(t *testing.T) {
+	s := open(t, archive.Options{Grace: time.Minute})
+	for seg := range 100 {
+		var pairs []*traffic.RRPair
+		for i := range 1 + rand.N(300) {
+			pairs = append(pairs, pair(int64(1+rand.N(1_000_000)), fmt.Sprint("s", seg%7), 20+i*10))
+		}
+		s.put(t, pairs...)
+	}
+	before := s.rows(t)
+	// A scan that began before goes on with what was there.
+	n := 0
+	for _, err := range s.Scan(t.Context(), archive.Query{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n++; n == 10 {
+			if merged, err := s.Merge(t.Context()); err != nil || merged == 0 {
+				t.Fatalf("merged %d, %v", merged, err)
+			}
+			if err := s.Sweep(t.Context(), time.Now().Add(time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if n != len(before) {
+		t.Errorf("the running scan saw %d pairs, want %d", n, len(before))
+	}
+	after := s.rows(t)
+	if len(after) != len(before) {
+		t.Fatalf("%d pairs after merging, want %d", len(after), len(before))
+	}
+	for id, p := range before {
+		if !proto.Equal(p, after[id]) {
+			t.Fatal("a pair was changed by merging")
+		}
+	}
+	tot, err := s.cat.Totals(t.Context())
+	if err != nil || tot.Segments > 20 || int(tot.Pairs) != len(before) {
+		t.Errorf("totals are %+v, %v", tot, err)
+	}
+	if err := s.Sweep(t.Context(), time.Now().Add(30*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.objects(t); n <= int(tot.Segments) {
+		t.Errorf("%d objects within the grace period", n)
+	}
+	if err := s.Sweep(t.Context(), time.Now().Add(2*time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.objects(t); n != int(tot.Segments) {
+		t.Errorf("%d objects after the grace period, want %d", n, tot.Segments)
+	}
+	if got := s.rows(t); len(got) != len(before) {
+		t.Errorf("%d pairs after sweeping, want %d", len(got), len(before))
+	}
+}
+
+func TestRetention(t *testing.T) {
+	s := open(t, archive.Options{Grace: time.Nanosecond})
+	var size int64
+	for seg := range 10 {
+		size = s.put(t, pair(int64(seg+1), "s", 10_000)).Bytes
+	}
+	keep := archive.Retention{Age: time.Hour, MaxBytes: -1}
+	if err := s.Retire(t.Context(), keep, time.Now()); err != nil || len(s.rows(t)) != 10 {
+		t.Fatalf("%d pairs, %v", len(s.rows(t)), err)
+	}
+	if err := s.Retire(t.Context(), archive.Retention{}, time.Now()); err != nil || len(s.rows(t)) != 10 {
+		t.Fatalf("%d pairs, %v", len(s.rows(t)), err)
+	}
+	keep.MaxBytes = 4*size + size/2
+	if err := s.Retire(t.Context(), keep, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	got := scan(t, t.Context(), s, archive.Query{})
+	if len(got) != 4 || got[0].Ts != 7 {
+		t.Fatalf("by size: %d pairs are left, the first at %d; want the newest 4", len(got), got[0].Ts)
+	}
+	if err := s.Retire(t.Context(), keep, time.Now().Add(2*time.Hour)); err != nil || len(s.rows(t)) != 0 {
+		t.Fatalf("by age: %d pairs, %v", len(s.rows(t)), err)
+	}
+	if err := s.Sweep(t.Context(), time.Now().Add(3*time.Hour)); err != nil || s.objects(t) != 0 {
+		t.Fatalf("%d objects are left, %v", s.objects(t), err)
+	}
+}
+
+func TestRecoverDeletesOnlyWhatWasNeverCommitted(t *testing.T) {
+	s := open(t, archive.Options{})
+	for range 9 {
+		s.put(t, pair(1, "s", 10))
+	}
+	write := func(name string) string {
+		file := filepath.Join(s.dir, "date=2026-11-22", name)
+		if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	const ten, twenty = "00000000000000000010", "00000000000000000020"
+	gone := []string{
+		write(ten + ".parquet"), // the stream has 10 to 15
+		write("00000000000000000002-00000000000000000005.parquet"), // 2 to 5 are in place
+	}
+	kept := []string{
+		write(twenty + ".parquet"),
+		write("00000000000000000005-" + ten + ".parquet"),
+		write("notes.txt"),
+	}
+	if err := s.Recover(t.Context(), 10, 15); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range gone {
+		if _, err := os.Stat(f); err == nil {
+			t.Errorf("%s is left", f)
+		}
+	}
+	for _, f := range kept {
+		if _, err := os.Stat(f); err != nil {
+			t.Errorf("%s: %v", f, err)
+		}
+	}
+	if n := len(s.rows(t)); n != 9 {
+		t.Errorf("%d pairs, want 9", n)
+	}
+}

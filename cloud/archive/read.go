@@ -26,6 +26,8 @@ const (
 	// batchRows and batchBytes bound what a reader hands on at a time.
 	batchRows  = 64
 	batchBytes = 256 << 10
+	// scanBuffer is the size of each column's read buffer.
+	scanBuffer = 64 << 10
 )
 
 // record is the column that holds the whole pair.
@@ -33,8 +35,9 @@ type record struct {
 	Record []byte `parquet:"record"`
 }
 
-// openSegment opens a segment's object. size is what the catalog says it has.
-func (a *Archive) openSegment(ctx context.Context, seg catalog.Segment) (*parquet.File, error) {
+// openSegment opens a segment's object, to be read with a buffer of some bytes for
+// each column.
+func (a *Archive) openSegment(ctx context.Context, seg catalog.Segment, buffer int) (*parquet.File, error) {
 	r := &objectReader{ctx: ctx, bucket: a.bucket, object: seg.Object}
 	attrs, err := a.bucket.Attributes(ctx, seg.Object)
 	if err != nil {
@@ -43,7 +46,7 @@ func (a *Archive) openSegment(ctx context.Context, seg catalog.Segment) (*parque
 	if attrs.Size != seg.Bytes {
 		return nil, fmt.Errorf("object has %d bytes, the catalog says %d: it was changed or cut short", attrs.Size, seg.Bytes)
 	}
-	f, err := parquet.OpenFile(r, seg.Bytes, parquet.SkipBloomFilters(true), parquet.ReadBufferSize(pageBytes))
+	f, err := parquet.OpenFile(r, seg.Bytes, parquet.SkipBloomFilters(true), parquet.ReadBufferSize(buffer))
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +94,7 @@ func guard(err *error) {
 // read hands the pairs of a segment that a query selects to out, in batches.
 func (a *Archive) read(ctx context.Context, seg catalog.Segment, q Query, out chan<- []*traffic.RRPair) (err error) {
 	defer guard(&err)
-	f, err := a.openSegment(ctx, seg)
+	f, err := a.openSegment(ctx, seg, scanBuffer)
 	if err != nil {
 		return err
 	}

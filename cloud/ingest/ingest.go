@@ -159,6 +159,15 @@ func (in *Ingest) Committed() uint64 {
 	return in.committed
 }
 
+// Holds returns the first and the last stream sequence that is not purged.
+func (in *Ingest) Holds(ctx context.Context) (first, last uint64, err error) {
+	info, err := in.stream.Info(ctx)
+	if err != nil {
+		return 0, 0, fmt.Errorf("ingest: stream %s: %w", bus.IngestStream, err)
+	}
+	return info.State.FirstSeq, info.State.LastSeq, nil
+}
+
 // Flush returns when all that the stream holds at the call is archived. It fails
 // when archiving does.
 func (in *Ingest) Flush(ctx context.Context) error {

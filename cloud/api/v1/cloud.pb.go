@@ -192,7 +192,9 @@ func (x *SearchResponse) GetPairs() []*traffic.RRPair {
 }
 
 type IngestRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// flush waits until all that agents were acknowledged before is archived.
+	Flush         bool `protobuf:"varint,1,opt,name=flush,proto3" json:"flush,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -225,6 +227,13 @@ func (x *IngestRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use IngestRequest.ProtoReflect.Descriptor instead.
 func (*IngestRequest) Descriptor() ([]byte, []int) {
 	return file_cloud_api_v1_cloud_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *IngestRequest) GetFlush() bool {
+	if x != nil {
+		return x.Flush
+	}
+	return false
 }
 
 type IngestResponse struct {
@@ -1474,6 +1483,96 @@ func (*RevokeKeyResponse) Descriptor() ([]byte, []int) {
 	return file_cloud_api_v1_cloud_proto_rawDescGZIP(), []int{29}
 }
 
+type PutMaskingRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// config is the JSON of traffic/mask.Config, filter that of traffic/filter;
+	// an empty one stays as it is.
+	Config        []byte `protobuf:"bytes,1,opt,name=config,proto3" json:"config,omitempty"`
+	Filter        []byte `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutMaskingRequest) Reset() {
+	*x = PutMaskingRequest{}
+	mi := &file_cloud_api_v1_cloud_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutMaskingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutMaskingRequest) ProtoMessage() {}
+
+func (x *PutMaskingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cloud_api_v1_cloud_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutMaskingRequest.ProtoReflect.Descriptor instead.
+func (*PutMaskingRequest) Descriptor() ([]byte, []int) {
+	return file_cloud_api_v1_cloud_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *PutMaskingRequest) GetConfig() []byte {
+	if x != nil {
+		return x.Config
+	}
+	return nil
+}
+
+func (x *PutMaskingRequest) GetFilter() []byte {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+type PutMaskingResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutMaskingResponse) Reset() {
+	*x = PutMaskingResponse{}
+	mi := &file_cloud_api_v1_cloud_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutMaskingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutMaskingResponse) ProtoMessage() {}
+
+func (x *PutMaskingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cloud_api_v1_cloud_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutMaskingResponse.ProtoReflect.Descriptor instead.
+func (*PutMaskingResponse) Descriptor() ([]byte, []int) {
+	return file_cloud_api_v1_cloud_proto_rawDescGZIP(), []int{31}
+}
+
 type GetMaskingRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// key_id asks for the key of a snapshot; empty for the current one.
@@ -1484,7 +1583,7 @@ type GetMaskingRequest struct {
 
 func (x *GetMaskingRequest) Reset() {
 	*x = GetMaskingRequest{}
-	mi := &file_cloud_api_v1_cloud_proto_msgTypes[30]
+	mi := &file_cloud_api_v1_cloud_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1496,7 +1595,7 @@ func (x *GetMaskingRequest) String() string {
 func (*GetMaskingRequest) ProtoMessage() {}
 
 func (x *GetMaskingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloud_api_v1_cloud_proto_msgTypes[30]
+	mi := &file_cloud_api_v1_cloud_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1509,7 +1608,7 @@ func (x *GetMaskingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMaskingRequest.ProtoReflect.Descriptor instead.
 func (*GetMaskingRequest) Descriptor() ([]byte, []int) {
-	return file_cloud_api_v1_cloud_proto_rawDescGZIP(), []int{30}
+	return file_cloud_api_v1_cloud_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GetMaskingRequest) GetKeyId() string {
@@ -1534,7 +1633,7 @@ type Masking struct {
 
 func (x *Masking) Reset() {
 	*x = Masking{}
-	mi := &file_cloud_api_v1_cloud_proto_msgTypes[31]
+	mi := &file_cloud_api_v1_cloud_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1546,7 +1645,7 @@ func (x *Masking) String() string {
 func (*Masking) ProtoMessage() {}
 
 func (x *Masking) ProtoReflect() protoreflect.Message {
-	mi := &file_cloud_api_v1_cloud_proto_msgTypes[31]
+	mi := &file_cloud_api_v1_cloud_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1559,7 +1658,7 @@ func (x *Masking) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Masking.ProtoReflect.Descriptor instead.
 func (*Masking) Descriptor() ([]byte, []int) {
-	return file_cloud_api_v1_cloud_proto_rawDescGZIP(), []int{31}
+	return file_cloud_api_v1_cloud_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Masking) GetConfig() []byte {
@@ -1604,8 +1703,9 @@ const file_cloud_api_v1_cloud_proto_rawDesc = "" +
 	"\tselection\x18\x01 \x01(\v2\x1e.speedscale.cloud.v1.SelectionR\tselection\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x03R\x05limit\"E\n" +
 	"\x0eSearchResponse\x123\n" +
-	"\x05pairs\x18\x01 \x03(\v2\x1d.speedscale.traffic.v1.RRPairR\x05pairs\"\x0f\n" +
-	"\rIngestRequest\"\x8c\x01\n" +
+	"\x05pairs\x18\x01 \x03(\v2\x1d.speedscale.traffic.v1.RRPairR\x05pairs\"%\n" +
+	"\rIngestRequest\x12\x14\n" +
+	"\x05flush\x18\x01 \x01(\bR\x05flush\"\x8c\x01\n" +
 	"\x0eIngestResponse\x12\x14\n" +
 	"\x05pairs\x18\x01 \x01(\x04R\x05pairs\x12\x1a\n" +
 	"\bsegments\x18\x02 \x01(\x04R\bsegments\x12\x18\n" +
@@ -1668,7 +1768,11 @@ const file_cloud_api_v1_cloud_proto_rawDesc = "" +
 	"\tlast_used\x18\x06 \x01(\x03R\blastUsed\"\"\n" +
 	"\x10RevokeKeyRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x13\n" +
-	"\x11RevokeKeyResponse\"*\n" +
+	"\x11RevokeKeyResponse\"C\n" +
+	"\x11PutMaskingRequest\x12\x16\n" +
+	"\x06config\x18\x01 \x01(\fR\x06config\x12\x16\n" +
+	"\x06filter\x18\x02 \x01(\fR\x06filter\"\x14\n" +
+	"\x12PutMaskingResponse\"*\n" +
 	"\x11GetMaskingRequest\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\tR\x05keyId\"b\n" +
 	"\aMasking\x12\x16\n" +
@@ -1694,9 +1798,10 @@ const file_cloud_api_v1_cloud_proto_rawDesc = "" +
 	"KeyService\x12W\n" +
 	"\x06Create\x12%.speedscale.cloud.v1.CreateKeyRequest\x1a&.speedscale.cloud.v1.CreateKeyResponse\x12S\n" +
 	"\x04List\x12$.speedscale.cloud.v1.ListKeysRequest\x1a%.speedscale.cloud.v1.ListKeysResponse\x12W\n" +
-	"\x06Revoke\x12%.speedscale.cloud.v1.RevokeKeyRequest\x1a&.speedscale.cloud.v1.RevokeKeyResponse2]\n" +
+	"\x06Revoke\x12%.speedscale.cloud.v1.RevokeKeyRequest\x1a&.speedscale.cloud.v1.RevokeKeyResponse2\xb5\x01\n" +
 	"\x0eMaskingService\x12K\n" +
-	"\x03Get\x12&.speedscale.cloud.v1.GetMaskingRequest\x1a\x1c.speedscale.cloud.v1.MaskingB7Z5github.com/speedscale/speedscale/cloud/api/v1;cloudv1b\x06proto3"
+	"\x03Get\x12&.speedscale.cloud.v1.GetMaskingRequest\x1a\x1c.speedscale.cloud.v1.Masking\x12V\n" +
+	"\x03Put\x12&.speedscale.cloud.v1.PutMaskingRequest\x1a'.speedscale.cloud.v1.PutMaskingResponseB7Z5github.com/speedscale/speedscale/cloud/api/v1;cloudv1b\x06proto3"
 
 var (
 	file_cloud_api_v1_cloud_proto_rawDescOnce sync.Once
@@ -1710,7 +1815,7 @@ func file_cloud_api_v1_cloud_proto_rawDescGZIP() []byte {
 	return file_cloud_api_v1_cloud_proto_rawDescData
 }
 
-var file_cloud_api_v1_cloud_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_cloud_api_v1_cloud_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_cloud_api_v1_cloud_proto_goTypes = []any{
 	(*Selection)(nil),               // 0: speedscale.cloud.v1.Selection
 	(*SearchRequest)(nil),           // 1: speedscale.cloud.v1.SearchRequest
@@ -1742,13 +1847,15 @@ var file_cloud_api_v1_cloud_proto_goTypes = []any{
 	(*Key)(nil),                     // 27: speedscale.cloud.v1.Key
 	(*RevokeKeyRequest)(nil),        // 28: speedscale.cloud.v1.RevokeKeyRequest
 	(*RevokeKeyResponse)(nil),       // 29: speedscale.cloud.v1.RevokeKeyResponse
-	(*GetMaskingRequest)(nil),       // 30: speedscale.cloud.v1.GetMaskingRequest
-	(*Masking)(nil),                 // 31: speedscale.cloud.v1.Masking
-	(*traffic.RRPair)(nil),          // 32: speedscale.traffic.v1.RRPair
+	(*PutMaskingRequest)(nil),       // 30: speedscale.cloud.v1.PutMaskingRequest
+	(*PutMaskingResponse)(nil),      // 31: speedscale.cloud.v1.PutMaskingResponse
+	(*GetMaskingRequest)(nil),       // 32: speedscale.cloud.v1.GetMaskingRequest
+	(*Masking)(nil),                 // 33: speedscale.cloud.v1.Masking
+	(*traffic.RRPair)(nil),          // 34: speedscale.traffic.v1.RRPair
 }
 var file_cloud_api_v1_cloud_proto_depIdxs = []int32{
 	0,  // 0: speedscale.cloud.v1.SearchRequest.selection:type_name -> speedscale.cloud.v1.Selection
-	32, // 1: speedscale.cloud.v1.SearchResponse.pairs:type_name -> speedscale.traffic.v1.RRPair
+	34, // 1: speedscale.cloud.v1.SearchResponse.pairs:type_name -> speedscale.traffic.v1.RRPair
 	0,  // 2: speedscale.cloud.v1.CreateSnapshotRequest.selection:type_name -> speedscale.cloud.v1.Selection
 	14, // 3: speedscale.cloud.v1.UploadSnapshotRequest.chunk:type_name -> speedscale.cloud.v1.FileChunk
 	27, // 4: speedscale.cloud.v1.ListKeysResponse.keys:type_name -> speedscale.cloud.v1.Key
@@ -1766,24 +1873,26 @@ var file_cloud_api_v1_cloud_proto_depIdxs = []int32{
 	23, // 16: speedscale.cloud.v1.KeyService.Create:input_type -> speedscale.cloud.v1.CreateKeyRequest
 	25, // 17: speedscale.cloud.v1.KeyService.List:input_type -> speedscale.cloud.v1.ListKeysRequest
 	28, // 18: speedscale.cloud.v1.KeyService.Revoke:input_type -> speedscale.cloud.v1.RevokeKeyRequest
-	30, // 19: speedscale.cloud.v1.MaskingService.Get:input_type -> speedscale.cloud.v1.GetMaskingRequest
-	2,  // 20: speedscale.cloud.v1.TrafficService.Search:output_type -> speedscale.cloud.v1.SearchResponse
-	4,  // 21: speedscale.cloud.v1.TrafficService.Ingest:output_type -> speedscale.cloud.v1.IngestResponse
-	6,  // 22: speedscale.cloud.v1.SnapshotService.Create:output_type -> speedscale.cloud.v1.CreateSnapshotResponse
-	8,  // 23: speedscale.cloud.v1.SnapshotService.Get:output_type -> speedscale.cloud.v1.GetSnapshotResponse
-	10, // 24: speedscale.cloud.v1.SnapshotService.List:output_type -> speedscale.cloud.v1.ListSnapshotsResponse
-	12, // 25: speedscale.cloud.v1.SnapshotService.Delete:output_type -> speedscale.cloud.v1.DeleteSnapshotResponse
-	14, // 26: speedscale.cloud.v1.SnapshotService.Download:output_type -> speedscale.cloud.v1.FileChunk
-	16, // 27: speedscale.cloud.v1.SnapshotService.Upload:output_type -> speedscale.cloud.v1.UploadSnapshotResponse
-	18, // 28: speedscale.cloud.v1.ReportService.Put:output_type -> speedscale.cloud.v1.PutReportResponse
-	20, // 29: speedscale.cloud.v1.ReportService.Get:output_type -> speedscale.cloud.v1.GetReportResponse
-	22, // 30: speedscale.cloud.v1.ReportService.List:output_type -> speedscale.cloud.v1.ListReportsResponse
-	24, // 31: speedscale.cloud.v1.KeyService.Create:output_type -> speedscale.cloud.v1.CreateKeyResponse
-	26, // 32: speedscale.cloud.v1.KeyService.List:output_type -> speedscale.cloud.v1.ListKeysResponse
-	29, // 33: speedscale.cloud.v1.KeyService.Revoke:output_type -> speedscale.cloud.v1.RevokeKeyResponse
-	31, // 34: speedscale.cloud.v1.MaskingService.Get:output_type -> speedscale.cloud.v1.Masking
-	20, // [20:35] is the sub-list for method output_type
-	5,  // [5:20] is the sub-list for method input_type
+	32, // 19: speedscale.cloud.v1.MaskingService.Get:input_type -> speedscale.cloud.v1.GetMaskingRequest
+	30, // 20: speedscale.cloud.v1.MaskingService.Put:input_type -> speedscale.cloud.v1.PutMaskingRequest
+	2,  // 21: speedscale.cloud.v1.TrafficService.Search:output_type -> speedscale.cloud.v1.SearchResponse
+	4,  // 22: speedscale.cloud.v1.TrafficService.Ingest:output_type -> speedscale.cloud.v1.IngestResponse
+	6,  // 23: speedscale.cloud.v1.SnapshotService.Create:output_type -> speedscale.cloud.v1.CreateSnapshotResponse
+	8,  // 24: speedscale.cloud.v1.SnapshotService.Get:output_type -> speedscale.cloud.v1.GetSnapshotResponse
+	10, // 25: speedscale.cloud.v1.SnapshotService.List:output_type -> speedscale.cloud.v1.ListSnapshotsResponse
+	12, // 26: speedscale.cloud.v1.SnapshotService.Delete:output_type -> speedscale.cloud.v1.DeleteSnapshotResponse
+	14, // 27: speedscale.cloud.v1.SnapshotService.Download:output_type -> speedscale.cloud.v1.FileChunk
+	16, // 28: speedscale.cloud.v1.SnapshotService.Upload:output_type -> speedscale.cloud.v1.UploadSnapshotResponse
+	18, // 29: speedscale.cloud.v1.ReportService.Put:output_type -> speedscale.cloud.v1.PutReportResponse
+	20, // 30: speedscale.cloud.v1.ReportService.Get:output_type -> speedscale.cloud.v1.GetReportResponse
+	22, // 31: speedscale.cloud.v1.ReportService.List:output_type -> speedscale.cloud.v1.ListReportsResponse
+	24, // 32: speedscale.cloud.v1.KeyService.Create:output_type -> speedscale.cloud.v1.CreateKeyResponse
+	26, // 33: speedscale.cloud.v1.KeyService.List:output_type -> speedscale.cloud.v1.ListKeysResponse
+	29, // 34: speedscale.cloud.v1.KeyService.Revoke:output_type -> speedscale.cloud.v1.RevokeKeyResponse
+	33, // 35: speedscale.cloud.v1.MaskingService.Get:output_type -> speedscale.cloud.v1.Masking
+	31, // 36: speedscale.cloud.v1.MaskingService.Put:output_type -> speedscale.cloud.v1.PutMaskingResponse
+	21, // [21:37] is the sub-list for method output_type
+	5,  // [5:21] is the sub-list for method input_type
 	5,  // [5:5] is the sub-list for extension type_name
 	5,  // [5:5] is the sub-list for extension extendee
 	0,  // [0:5] is the sub-list for field type_name
@@ -1800,7 +1909,7 @@ func file_cloud_api_v1_cloud_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cloud_api_v1_cloud_proto_rawDesc), len(file_cloud_api_v1_cloud_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   32,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

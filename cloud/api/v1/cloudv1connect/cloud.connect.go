@@ -74,6 +74,8 @@ const (
 	KeyServiceRevokeProcedure = "/speedscale.cloud.v1.KeyService/Revoke"
 	// MaskingServiceGetProcedure is the fully-qualified name of the MaskingService's Get RPC.
 	MaskingServiceGetProcedure = "/speedscale.cloud.v1.MaskingService/Get"
+	// MaskingServicePutProcedure is the fully-qualified name of the MaskingService's Put RPC.
+	MaskingServicePutProcedure = "/speedscale.cloud.v1.MaskingService/Put"
 )
 
 // TrafficServiceClient is a client for the speedscale.cloud.v1.TrafficService service.
@@ -671,6 +673,8 @@ func (UnimplementedKeyServiceHandler) Revoke(context.Context, *v1.RevokeKeyReque
 // MaskingServiceClient is a client for the speedscale.cloud.v1.MaskingService service.
 type MaskingServiceClient interface {
 	Get(context.Context, *v1.GetMaskingRequest) (*v1.Masking, error)
+	// Put changes the rules for pairs that are captured from now on.
+	Put(context.Context, *v1.PutMaskingRequest) (*v1.PutMaskingResponse, error)
 }
 
 // NewMaskingServiceClient constructs a client for the speedscale.cloud.v1.MaskingService service.
@@ -690,12 +694,19 @@ func NewMaskingServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(maskingServiceMethods.ByName("Get")),
 			connect.WithClientOptions(opts...),
 		),
+		put: connect.NewClient[v1.PutMaskingRequest, v1.PutMaskingResponse](
+			httpClient,
+			baseURL+MaskingServicePutProcedure,
+			connect.WithSchema(maskingServiceMethods.ByName("Put")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // maskingServiceClient implements MaskingServiceClient.
 type maskingServiceClient struct {
 	get *connect.Client[v1.GetMaskingRequest, v1.Masking]
+	put *connect.Client[v1.PutMaskingRequest, v1.PutMaskingResponse]
 }
 
 // Get calls speedscale.cloud.v1.MaskingService.Get.
@@ -707,9 +718,20 @@ func (c *maskingServiceClient) Get(ctx context.Context, req *v1.GetMaskingReques
 	return nil, err
 }
 
+// Put calls speedscale.cloud.v1.MaskingService.Put.
+func (c *maskingServiceClient) Put(ctx context.Context, req *v1.PutMaskingRequest) (*v1.PutMaskingResponse, error) {
+	response, err := c.put.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // MaskingServiceHandler is an implementation of the speedscale.cloud.v1.MaskingService service.
 type MaskingServiceHandler interface {
 	Get(context.Context, *v1.GetMaskingRequest) (*v1.Masking, error)
+	// Put changes the rules for pairs that are captured from now on.
+	Put(context.Context, *v1.PutMaskingRequest) (*v1.PutMaskingResponse, error)
 }
 
 // NewMaskingServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -725,10 +747,18 @@ func NewMaskingServiceHandler(svc MaskingServiceHandler, opts ...connect.Handler
 		connect.WithSchema(maskingServiceMethods.ByName("Get")),
 		connect.WithHandlerOptions(opts...),
 	)
+	maskingServicePutHandler := connect.NewUnaryHandlerSimple(
+		MaskingServicePutProcedure,
+		svc.Put,
+		connect.WithSchema(maskingServiceMethods.ByName("Put")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/speedscale.cloud.v1.MaskingService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case MaskingServiceGetProcedure:
 			maskingServiceGetHandler.ServeHTTP(w, r)
+		case MaskingServicePutProcedure:
+			maskingServicePutHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -740,4 +770,8 @@ type UnimplementedMaskingServiceHandler struct{}
 
 func (UnimplementedMaskingServiceHandler) Get(context.Context, *v1.GetMaskingRequest) (*v1.Masking, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("speedscale.cloud.v1.MaskingService.Get is not implemented"))
+}
+
+func (UnimplementedMaskingServiceHandler) Put(context.Context, *v1.PutMaskingRequest) (*v1.PutMaskingResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("speedscale.cloud.v1.MaskingService.Put is not implemented"))
 }

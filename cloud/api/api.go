@@ -1,0 +1,86 @@
+// Package api is the cloud's API: the services of cloud.proto over Connect, which
+// gRPC, gRPC-Web and plain HTTP clients speak alike. Each call needs an API key
+// (Authorization: Bearer) with a scope that its service states.
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/speedscale/speedscale/cloud/api/v1/cloudv1connect"
+	"github.com/speedscale/speedscale/cloud/archive"
+	"github.com/speedscale/speedscale/cloud/auth"
+	"github.com/speedscale/speedscale/cloud/catalog"
+	"github.com/speedscale/speedscale/cloud/ingest"
+)
+
+// Options are what an API is made with.
+type Options struct {
+	Catalog *catalog.Catalog
+	Archive *archive.Archive
+	Ingest  *ingest.Ingest
+	Keyring *auth.Keyring
+	// Snapshots is the folder of the snapshots, one folder each.
+	Snapshots string
+	// VanishAfter is how long a producer may be silent before a snapshot states
+	// that it vanished; 0 means 2 minutes.
+	VanishAfter time.Duration
+	// MaxUpload bounds an uploaded snapshot, in bytes; 0 means 16 GiB.
+	MaxUpload int64
+	Logger    *slog.Logger
+}
+
+// API answers the services of cloud.proto. It is safe for concurrent use.
+type API struct {
+	o Options
+	// building bounds the snapshots that are made or uploaded at a time.
+	building chan struct{}
+}
+
+const (
+	// maxMessage bounds a request's message: the largest report.
+	maxMessage = 64 << 20
+	// maxBuilding is how many snapshots are made or uploaded at a time.
+	maxBuilding = 4
+)
+
+// New returns the API. It puts the folder of snapshots in step with the catalog,
+// which an interrupted program can leave behind.
+func New(ctx context.Context, o Options) (*API, error) {
+	if o.VanishAfter == 0 {
+		o.VanishAfter = 2 * time.Minute
+	}
+	if o.MaxUpload == 0 {
+		o.MaxUpload = 16 << 30
+	}
+	a := &API{o: o, building: make(chan struct{}, maxBuilding)}
+	if err := a.recoverSnapshots(ctx); err != nil {
+		return nil, err
+	}
+	if err := a.initMasking(ctx); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// Register adds the services to a mux.
+func (a *API) Register(mux *http.ServeMux) {
+	opts := []connect.HandlerOption{
+		connect.WithInterceptors(guard{a.o.Keyring}),
+		connect.WithReadMaxBytes(maxMessage),
+		// A panic in a handler is an error of one call.
+		connect.WithRecover(func(_ context.Context, s connect.Spec, _ http.Header, r any) error {
+			a.o.Logger.Error("an API call panicked", "procedure", s.Procedure, "panic", r)
+			return connect.NewError(connect.CodeInternal, errPanic)
+		}),
+	}
+	mux.Handle(cloudv1connect.NewTrafficServiceHandler(trafficService{a}, opts...))
+	mux.Handle(cloudv1connect.NewSnapshotServiceHandler(snapshotService{a}, opts...))
+	mux.Handle(cloudv1connect.NewReportServiceHandler(reportService{a}, opts...))
+	mux.Handle(cloudv1connect.NewKeyServiceHandler(keyService{a}, opts...))
+	mux.Handle(cloudv1connect.NewMaskingServiceHandler(maskingService{a}, opts...))
+}

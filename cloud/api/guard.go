@@ -1,0 +1,118 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"syscall"
+
+	"connectrpc.com/connect"
+
+	"github.com/speedscale/speedscale/cloud/api/v1/cloudv1connect"
+	"github.com/speedscale/speedscale/cloud/auth"
+	"github.com/speedscale/speedscale/cloud/catalog"
+)
+
+// scopesOf returns the scopes of which a procedure needs one; none for a
+// procedure that is not listed, which nobody may call then.
+func scopesOf(procedure string) []string {
+	switch procedure {
+	case cloudv1connect.TrafficServiceSearchProcedure,
+		cloudv1connect.TrafficServiceIngestProcedure,
+		cloudv1connect.SnapshotServiceGetProcedure,
+		cloudv1connect.SnapshotServiceListProcedure,
+		cloudv1connect.SnapshotServiceDownloadProcedure,
+		cloudv1connect.ReportServiceGetProcedure,
+		cloudv1connect.ReportServiceListProcedure:
+		return []string{auth.ScopeRead}
+	case cloudv1connect.SnapshotServiceCreateProcedure,
+		cloudv1connect.SnapshotServiceDeleteProcedure,
+		cloudv1connect.SnapshotServiceUploadProcedure,
+		cloudv1connect.KeyServiceCreateProcedure,
+		cloudv1connect.KeyServiceListProcedure,
+		cloudv1connect.KeyServiceRevokeProcedure,
+		cloudv1connect.MaskingServicePutProcedure:
+		return []string{auth.ScopeAdmin}
+	case cloudv1connect.ReportServicePutProcedure:
+		return []string{auth.ScopeControl}
+	case cloudv1connect.MaskingServiceGetProcedure:
+		return []string{auth.ScopeIngest, auth.ScopeControl}
+	}
+	return nil
+}
+
+// guard checks the API key of each call.
+type guard struct{ keys *auth.Keyring }
+
+var _ connect.Interceptor = guard{}
+
+func (g guard) check(ctx context.Context, procedure, header string) error {
+	scheme, key, _ := strings.Cut(header, " ")
+	if header != "" && !strings.EqualFold(scheme, "Bearer") {
+		return connect.NewError(connect.CodeUnauthenticated, errors.New(`the Authorization header is not "Bearer <API key>"`))
+	}
+	_, err := g.keys.Check(ctx, strings.TrimSpace(key), scopesOf(procedure)...)
+	return status(err)
+}
+
+// WrapUnary implements connect.Interceptor.
+func (g guard) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, r connect.AnyRequest) (connect.AnyResponse, error) {
+		if err := g.check(ctx, r.Spec().Procedure, r.Header().Get("Authorization")); err != nil {
+			return nil, err
+		}
+		res, err := next(ctx, r)
+		return res, status(err)
+	}
+}
+
+// WrapStreamingClient implements connect.Interceptor.
+func (g guard) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+// WrapStreamingHandler implements connect.Interceptor.
+func (g guard) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, c connect.StreamingHandlerConn) error {
+		if err := g.check(ctx, c.Spec().Procedure, c.RequestHeader().Get("Authorization")); err != nil {
+			return err
+		}
+		return status(next(ctx, c))
+	}
+}
+
+var errPanic = errors.New("internal error: the cloud's log says more")
+
+// status gives an error the code that tells a client what to do about it.
+func status(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*connect.Error](err); ok {
+		return err
+	}
+	code := connect.CodeInternal
+	switch {
+	case errors.Is(err, context.Canceled):
+		code = connect.CodeCanceled
+	case errors.Is(err, context.DeadlineExceeded):
+		code = connect.CodeDeadlineExceeded
+	case errors.Is(err, auth.ErrUnauthenticated):
+		code = connect.CodeUnauthenticated
+	case errors.Is(err, auth.ErrDenied):
+		code = connect.CodePermissionDenied
+	case errors.Is(err, catalog.ErrNotFound), errors.Is(err, fs.ErrNotExist):
+		code = connect.CodeNotFound
+	case errors.Is(err, catalog.ErrExists), errors.Is(err, fs.ErrExist):
+		code = connect.CodeAlreadyExists
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		code = connect.CodeResourceExhausted
+	}
+	return connect.NewError(code, err)
+}
+
+func invalid(format string, args ...any) error {
+	return connect.NewError(connect.CodeInvalidArgument, fmt.Errorf(format, args...))
+}
