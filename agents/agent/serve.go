@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"time"
@@ -29,9 +30,17 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	return nil
 }
 
-// Health answers /healthz and /readyz: 200 and "ok", or 503 and what is wrong.
-// Each check may be called at any time from any goroutine; nil means always well.
-func Health(healthy, ready func() error) http.Handler {
+// Checks are what Health asks, at any time and from any goroutine. Those that are
+// nil have nothing to say.
+type Checks struct {
+	// Healthy and Ready say what is wrong.
+	Healthy, Ready func() error
+	// Note says what someone who looks should know although it is not wrong.
+	Note func() string
+}
+
+// Health answers /healthz and /readyz: 200, "ok" and the note, or 503 and what is wrong.
+func Health(c Checks) http.Handler {
 	mux := http.NewServeMux()
 	answer := func(check func() error) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
@@ -41,11 +50,17 @@ func Health(healthy, ready func() error) http.Handler {
 					return
 				}
 			}
-			w.Write([]byte("ok\n"))
+			text := "ok"
+			if c.Note != nil {
+				if note := c.Note(); note != "" {
+					text += ": " + note
+				}
+			}
+			io.WriteString(w, text+"\n")
 		}
 	}
-	mux.Handle("GET /healthz", answer(healthy))
-	mux.Handle("GET /readyz", answer(ready))
+	mux.Handle("GET /healthz", answer(c.Healthy))
+	mux.Handle("GET /readyz", answer(c.Ready))
 	return mux
 }
 

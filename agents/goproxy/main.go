@@ -1,0 +1,198 @@
+package goproxy
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/speedscale/speedscale/agents/agent"
+	"github.com/speedscale/speedscale/agents/bus"
+	"github.com/speedscale/speedscale/agents/goproxy/supervise"
+	"github.com/speedscale/speedscale/traffic/wire"
+)
+
+const (
+	// baseMemory is what the process needs beside capture, and connMemory what
+	// an open connection does, in bytes; the garbage collector's limit follows them.
+	baseMemory = 40 << 20
+	connMemory = 16 << 10
+	// drainQuiet: an app that is shutting down may connect once more.
+	drainQuiet = time.Second
+	// goodbyeLimit is how long the last batches may take to be acknowledged.
+	goodbyeLimit = 5 * time.Second
+)
+
+// Main is the binary. Started by hand or as pid 1 it binds all listeners and
+// supervises a second process of itself, which relays.
+func Main(ctx context.Context, env *agent.Env) error {
+	s, err := ReadSettings(env.Vars)
+	if err != nil {
+		return err
+	}
+	child, err := supervise.Inherited()
+	if err != nil {
+		return err
+	}
+	if child != nil {
+		return serve(child.Context(ctx), env, s, child)
+	}
+	listeners, err := bindAll(s)
+	if err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return supervise.Run(ctx, supervise.Options{
+		Command: append([]string{self}, env.Args...), Env: os.Environ(), Listeners: listeners,
+		StopTimeout: s.DrainTimeout + goodbyeLimit, Logger: env.Log,
+	})
+}
+
+// bindAll opens every listener of the process.
+func bindAll(s Settings) (map[string]net.Listener, error) {
+	listeners := map[string]net.Listener{}
+	addresses := append(Addresses(s.Proxy), s.HealthListen, s.MetricsListen)
+	for _, a := range addresses {
+		if a == "" {
+			continue
+		}
+		l, err := net.Listen("tcp", a)
+		if err != nil {
+			return nil, errors.Join(err, closeListeners(listeners))
+		}
+		listeners[a] = l
+	}
+	return listeners, nil
+}
+
+func closeListeners(listeners map[string]net.Listener) error {
+	var errs []error
+	for _, l := range listeners {
+		errs = append(errs, l.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// serve relays until the context ends and what was captured is acknowledged.
+func serve(ctx context.Context, env *agent.Env, s Settings, child *supervise.Child) error {
+	agent.LimitMemory(env.Vars, s.MemoryBudget, baseMemory)
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "speedscale_goproxy_restarts_total", Help: "Relay processes that died and were replaced.",
+	}, func() float64 { return float64(child.Deaths) }))
+	budget := wire.NewBudget(s.MemoryBudget)
+	publisher, closeBus, err := connect(ctx, env.Log, s, budget)
+	if err != nil {
+		return err
+	}
+	defer closeBus()
+	p, err := New(s.Proxy, Options{
+		Recorder: publisher, Logger: env.Log, Registry: registry, Budget: budget,
+		Listeners: child.Listeners, CaptureDisabled: child.Degraded, DrainQuiet: drainQuiet,
+	})
+	if err != nil {
+		return err
+	}
+	// The side listeners answer until the drain is over.
+	side, stopSide := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopSide()
+	var g errgroup.Group
+	g.Go(func() error { return agent.Serve(side, child.Listeners[s.HealthListen], agent.Health(agent.Checks{Ready: p.Ready, Note: p.note})) })
+	if l := child.Listeners[s.MetricsListen]; l != nil {
+		g.Go(func() error { return agent.Serve(side, l, agent.Metrics(registry)) })
+	}
+	g.Go(func() error { followConnections(side, p, env); return nil })
+	child.Ready()
+	err = p.Run(ctx)
+	goodbye, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyeLimit)
+	defer cancel()
+	if cerr := publisher.Close(goodbye); cerr != nil {
+		env.Log.Warn("not all pairs were acknowledged", "error", cerr)
+	}
+	stopSide()
+	return errors.Join(err, g.Wait())
+}
+
+// connect returns a publisher to the forwarder, which may be away.
+func connect(ctx context.Context, log *slog.Logger, s Settings, budget *wire.Budget) (*bus.Publisher, func(), error) {
+	o := bus.ConnectOptions{URLs: []string{"nats://" + s.Forwarder}, Name: "goproxy " + s.Service, Logger: log}
+	if s.ForwarderCA != "" {
+		pem, err := os.ReadFile(s.ForwarderCA)
+		if err != nil {
+			return nil, nil, fmt.Errorf("FORWARDER_CA: %w", err)
+		}
+		o.RootCAs = x509.NewCertPool()
+		if !o.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, nil, fmt.Errorf("FORWARDER_CA: %q holds no certificate", s.ForwarderCA)
+		}
+		o.URLs = []string{"tls://" + s.Forwarder}
+	}
+	if s.ForwarderToken != "" {
+		token, err := os.ReadFile(s.ForwarderToken)
+		if err != nil {
+			return nil, nil, fmt.Errorf("FORWARDER_TOKEN_FILE: %w", err)
+		}
+		o.Token = strings.TrimSpace(string(token))
+	}
+	conn, err := bus.Connect(ctx, o)
+	if err != nil {
+		return nil, nil, fmt.Errorf("FORWARDER_ADDR %q: %w", s.Forwarder, err)
+	}
+	publisher, err := bus.NewPublisher(bus.PublisherOptions{
+		Conn: conn, Producer: "goproxy-" + uuid.NewString(), Budget: budget, Logger: log,
+	})
+	if err != nil {
+		conn.Close()
+		return nil, nil, err
+	}
+	return publisher, conn.Close, nil
+}
+
+// followConnections raises the garbage collector's limit with the number of open
+// connections, which need memory that is not capture's.
+func followConnections(ctx context.Context, p *Proxy, env *agent.Env) {
+	if env.Vars.String("GOMEMLIMIT", "") != "" {
+		return
+	}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			debug.SetMemoryLimit(p.budget.Limit() + baseMemory + connMemory*int64(p.openCount()))
+		}
+	}
+}
+
+// note is for whoever looks at the health of the proxy.
+func (p *Proxy) note() string {
+	if p.opts.CaptureDisabled {
+		return "relaying without capture, since the relay died repeatedly"
+	}
+	return ""
+}
+
+// Ready is nil while the proxy takes connections that it will keep.
+func (p *Proxy) Ready() error {
+	if p.drains.Load() {
+		return errors.New("draining")
+	}
+	return nil
+}
