@@ -61,6 +61,8 @@ func Connect(ctx context.Context, o ConnectOptions) (*nats.Conn, error) {
 	}
 	opts := []nats.Option{
 		nats.Name(o.Name),
+		nats.Token(o.Token),
+		nats.CustomInboxPrefix(InboxPrefix(o.Token)),
 		nats.MaxReconnects(-1),
 		nats.RetryOnFailedConnect(true),
 		nats.IgnoreAuthErrorAbort(), // a token may be made known, or renewed, later
@@ -88,9 +90,6 @@ func Connect(ctx context.Context, o ConnectOptions) (*nats.Conn, error) {
 			}
 			o.Logger.Warn("bus error", "name", o.Name, "subject", subject, "error", err)
 		}),
-	}
-	if o.Token != "" {
-		opts = append(opts, nats.Token(o.Token), nats.CustomInboxPrefix(InboxPrefix(o.Token)))
 	}
 	if o.InProcess != nil {
 		opts = append(opts, nats.InProcessServer(o.InProcess))
