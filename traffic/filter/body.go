@@ -8,6 +8,7 @@ import (
 
 	"github.com/speedscale/speedscale/traffic"
 	"github.com/speedscale/speedscale/traffic/jsonscan"
+	"github.com/speedscale/speedscale/traffic/wire/body"
 )
 
 // holdsForBody decides the rules that read bodies.
@@ -33,8 +34,8 @@ func (r *rule) holdsForBody(p *traffic.RRPair) bool {
 
 // json compares the values that the path leads to: strings by what they stand
 // for, everything else as written.
-func (r *rule) json(body []byte) bool {
-	return r.path.Any(body, func(v []byte) bool {
+func (r *rule) json(doc []byte) bool {
+	return r.path.Any(doc, func(v []byte) bool {
 		if len(v) < 2 || v[0] != '"' {
 			return r.isBytes(v)
 		}
@@ -48,11 +49,11 @@ func (r *rule) json(body []byte) bool {
 
 // xml compares the text of the elements that the path leads to, with white
 // space trimmed and without what their children hold.
-func (r *rule) xml(body []byte) bool {
-	if len(body) == 0 {
+func (r *rule) xml(doc []byte) bool {
+	if len(doc) == 0 {
 		return false
 	}
-	d := xml.NewDecoder(bytes.NewReader(body))
+	d := xml.NewDecoder(bytes.NewReader(doc))
 	d.Strict = false
 	depth, on := 0, 0 // on is how many of the open elements are on the path
 	var text []byte
@@ -100,7 +101,16 @@ func (r *rule) text(p *traffic.RRPair) bool {
 	return r.isBytes(plain(req.GetHeaders(), req.GetBody())) || r.isBytes(plain(res.GetHeaders(), res.GetBody()))
 }
 
+// maxDecoded bounds what a body is decoded to, in bytes.
+const maxDecoded = 32 << 20
+
 // plain undoes the content coding of a body, as far as it can.
-func plain(headers []*traffic.Header, body []byte) []byte {
-	return body
+func plain(headers []*traffic.Header, b []byte) []byte {
+	coding, ok := traffic.HeaderValue(headers, "Content-Encoding")
+	if !ok || len(b) == 0 {
+		return b
+	}
+	// What decodes before an error is better than nothing to search in.
+	decoded, _ := body.Decode(coding, b, maxDecoded)
+	return decoded
 }

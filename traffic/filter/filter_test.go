@@ -11,6 +11,7 @@ import (
 
 	"github.com/speedscale/speedscale/traffic"
 	"github.com/speedscale/speedscale/traffic/filter"
+	"github.com/speedscale/speedscale/traffic/wire/body"
 )
 
 func pair() *traffic.RRPair {
@@ -123,6 +124,25 @@ func TestMatch(t *testing.T) {
 			t.Errorf("%s: Match = %v, want %v", query, got, want)
 		}
 		sameFilter(t, f)
+	}
+}
+
+func TestMatchReadsCodedBodies(t *testing.T) {
+	p := pair()
+	for coding, query := range map[string]string{"gzip": `resp_json[id] IS "o-17"`, "br": `text CONTAINS "o-17"`} {
+		coded, err := body.Encode(coding, pair().Http.Res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Http.Res.Body = coded
+		p.Http.Res.Headers = []*traffic.Header{{Name: "content-encoding", Value: coding}}
+		f, err := filter.Parse(query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !f.Match(p) {
+			t.Errorf("%s: %s does not match", coding, query)
+		}
 	}
 }
 

@@ -96,6 +96,11 @@ func (p Path) Takes(i int, m *Members, scratch []byte) bool {
 	return string(m.Key) == s.key
 }
 
+// Names says whether the i-th step leads to a member of that name.
+func (p Path) Names(i int, name string) bool {
+	return p.steps[i].any || p.steps[i].index < 0 && p.steps[i].key == name
+}
+
 // Any says whether match is true for a value that the path leads to in doc. The
 // value is passed as written. Where doc is not valid JSON, what stands before
 // the error counts.

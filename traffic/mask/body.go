@@ -48,9 +48,10 @@ func (w *work) body(m message) (changed bool, err error) {
 	plain := body
 	if encoded {
 		if plain, err = decode(encoding, body); err != nil {
-			return false, notUnderstood("content-encoding: " + err.Error())
+			return false, err
 		}
 	}
+	w.grpcEncoding, _ = traffic.HeaderValue(*m.headers, "Grpc-Encoding")
 	var masked []byte
 	if jsonPath := w.paths[pathsOf(m.in)]; w.all&m.in != 0 && len(jsonPath) == 0 && !isJSON(mediaType(m.contentType)) {
 		masked, changed = w.whole(w.buffer(), plain)
@@ -83,7 +84,9 @@ func (w *work) content(dst, src []byte, contentType string, in place, depth int)
 	case len(src) == 0:
 		return dst, false, nil
 	case strings.HasPrefix(media, "application/grpc"):
-		return w.grpc(dst, src, in)
+		return w.grpc(dst, src, media, in)
+	case isProtobuf(media):
+		return w.protobuf(dst, src, in)
 	case isJSON(media):
 		dst, changed, ok := w.json(dst, src, in, 0)
 		if !ok {
@@ -151,6 +154,14 @@ func isJSON(media string) bool {
 		return true
 	}
 	return strings.HasSuffix(media, "+json") || strings.HasPrefix(media, "application/x-amz-json")
+}
+
+func isProtobuf(media string) bool {
+	switch media {
+	case "application/protobuf", "application/x-protobuf", "application/vnd.google.protobuf":
+		return true
+	}
+	return strings.HasSuffix(media, "+proto") || strings.HasSuffix(media, "+protobuf")
 }
 
 // isTextType says whether a type is text, of any character set that has ASCII in it.

@@ -1,12 +1,26 @@
 package mask
 
-import "errors"
+import (
+	"errors"
+	"fmt"
 
-// decode undoes a content coding.
-func decode(encoding string, body []byte) ([]byte, error) {
-	return nil, errors.New("the coding is not known")
-}
+	"github.com/speedscale/speedscale/traffic/wire/body"
+)
 
-func (w *work) grpc(dst, src []byte, in place) ([]byte, bool, error) {
-	return dst, false, notUnderstood("gRPC messages are not read yet")
+// maxDecoded bounds what a body may decode to, in bytes: four times the most
+// that is kept of one.
+const maxDecoded = 32 << 20
+
+// decode undoes content codings. Its errors hold nothing of the headers.
+func decode(encoding string, b []byte) ([]byte, error) {
+	plain, err := body.Decode(encoding, b, maxDecoded)
+	switch {
+	case errors.Is(err, body.ErrTooLarge):
+		return nil, notUnderstood(fmt.Sprintf("it decodes to more than %d bytes", maxDecoded))
+	case errors.Is(err, body.ErrUnsupported):
+		return nil, notUnderstood("its coding is not known")
+	case err != nil:
+		return nil, notUnderstood("it does not decode")
+	}
+	return plain, nil
 }

@@ -83,17 +83,17 @@ func TestNoSecretSurvives(t *testing.T) {
 			p.Signature = map[string][]byte{"http:qp:password": []byte(s), "http:requestBodyJSON": []byte(`{"password":"` + s + `"}`),
 				"http:queryparams": []byte("?a=b&token=" + url.QueryEscape(s))}
 		},
-		"json":         body("application/json", `{"a":[{"password":%q}]}`),
-		"json deep":    body("application/json", `{"secret":{"b":[[%q]]}}`),
-		"json escaped": body("application/json", `{"p\u0061ssword":%q}`),
-		"json text":    body("application/vnd.api+json", `{"m":"{\"token\":\"%s\"}"}`),
+		"json":         bodies("application/json", `{"a":[{"password":%q}]}`),
+		"json deep":    bodies("application/json", `{"secret":{"b":[[%q]]}}`),
+		"json escaped": bodies("application/json", `{"p\u0061ssword":%q}`),
+		"json text":    bodies("application/vnd.api+json", `{"m":"{\"token\":\"%s\"}"}`),
 		"form": func(p *traffic.RRPair, s string) {
-			body("application/x-www-form-urlencoded", "a=b&password=%s")(p, url.QueryEscape(s))
+			bodies("application/x-www-form-urlencoded", "a=b&password=%s")(p, url.QueryEscape(s))
 		},
-		"xml":       body("text/xml", `<a><password>%s</password></a>`),
-		"attribute": body("text/xml", `<a password="%s"/>`),
-		"multipart": body("multipart/form-data; boundary=b", "--b\r\nContent-Disposition: form-data; name=password\r\n\r\n%s\r\n--b--"),
-		"text":      body("text/plain", `password="%s"`),
+		"xml":       bodies("text/xml", `<a><password>%s</password></a>`),
+		"attribute": bodies("text/xml", `<a password="%s"/>`),
+		"multipart": bodies("multipart/form-data; boundary=b", "--b\r\nContent-Disposition: form-data; name=password\r\n\r\n%s\r\n--b--"),
+		"text":      bodies("text/plain", `password="%s"`),
 	}
 	patterns := map[string]string{"card": "4111111111111111", "email": "pl4nted@example.com", "iban": "DE89370400440532013000", "ssn": "078-05-1120",
 		"phone": "+4915112345678", "jwt": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnc2lnc2ln", "aws": "AKIAIOSFODNN7EXAMPLE"}
@@ -108,17 +108,17 @@ func TestNoSecretSurvives(t *testing.T) {
 		"status":     func(p *traffic.RRPair, s string) { p.Http.Res.StatusMessage = "no " + s },
 		"session":    func(p *traffic.RRPair, s string) { p.Session = s },
 		"tag":        func(p *traffic.RRPair, s string) { p.Tags = map[string]string{"x": s} },
-		"json":       body("application/json", `{"a":["is %s."]}`),
-		"json key":   body("application/json", `{%q:1}`),
+		"json":       bodies("application/json", `{"a":["is %s."]}`),
+		"json key":   bodies("application/json", `{%q:1}`),
 		"form": func(p *traffic.RRPair, s string) {
-			body("application/x-www-form-urlencoded", "a=%s")(p, url.QueryEscape(s))
+			bodies("application/x-www-form-urlencoded", "a=%s")(p, url.QueryEscape(s))
 		},
-		"form plain": body("application/x-www-form-urlencoded", "a=%s"),
-		"xml":        body("text/xml", `<a b='%[1]s'>%[1]s</a>`),
-		"html":       body("text/html", `<!-- %s --><p>`),
-		"text":       body("text/csv", "a,%s,b\n"),
-		"multipart":  body("multipart/mixed; boundary=b", "--b\r\n\r\n%s\r\n--b--"),
-		"events":     body("text/event-stream", "data: {\"a\":\"%s\"}\n\n"),
+		"form plain": bodies("application/x-www-form-urlencoded", "a=%s"),
+		"xml":        bodies("text/xml", `<a b='%[1]s'>%[1]s</a>`),
+		"html":       bodies("text/html", `<!-- %s --><p>`),
+		"text":       bodies("text/csv", "a,%s,b\n"),
+		"multipart":  bodies("multipart/mixed; boundary=b", "--b\r\n\r\n%s\r\n--b--"),
+		"events":     bodies("text/event-stream", "data: {\"a\":\"%s\"}\n\n"),
 	}
 	m := masker(t, mask.Standard())
 	check := func(name, secret string, plant func(*traffic.RRPair, string)) {
@@ -148,8 +148,8 @@ func addHeader(p *traffic.RRPair, name, value string) {
 	p.Http.Req.Headers = append(p.Http.Req.Headers, &traffic.Header{Name: name, Value: value})
 }
 
-// body plants a secret in the bodies of both messages.
-func body(contentType, format string) func(*traffic.RRPair, string) {
+// bodies plants a secret in the bodies of both messages.
+func bodies(contentType, format string) func(*traffic.RRPair, string) {
 	return func(p *traffic.RRPair, s string) {
 		b := []byte(fmt.Sprintf(format, s))
 		p.Http.Req.Body, p.Http.Req.BodySize, p.Http.Req.Headers[0].Value = b, int64(len(b)), contentType

@@ -14,6 +14,8 @@ type work struct {
 	mac  hash.Hash
 	sum  []byte
 	free [][]byte // buffers to use again
+	// grpcEncoding is how compressed messages of the body at hand are coded.
+	grpcEncoding string
 }
 
 // maxKept bounds the buffers that are kept for the next pair, in bytes.
