@@ -25,12 +25,13 @@ func Apply(s Settings) error {
 	c.DelTable(t)
 	c.AddTable(t)
 	chains := make(map[string]*nftables.Chain)
-	for name, hook := range map[string]*nftables.ChainHook{
-		inbound: nftables.ChainHookPrerouting, outbound: nftables.ChainHookOutput,
-	} {
-		chains[name] = c.AddChain(&nftables.Chain{
-			Name: name, Table: t, Type: nftables.ChainTypeNAT,
-			Hooknum: hook, Priority: nftables.ChainPriorityNATDest,
+	for _, chain := range []struct {
+		name string
+		hook *nftables.ChainHook
+	}{{inbound, nftables.ChainHookPrerouting}, {outbound, nftables.ChainHookOutput}} {
+		chains[chain.name] = c.AddChain(&nftables.Chain{
+			Name: chain.name, Table: t, Type: nftables.ChainTypeNAT,
+			Hooknum: chain.hook, Priority: nftables.ChainPriorityNATDest,
 		})
 	}
 	for _, r := range rules(s) {
@@ -39,7 +40,9 @@ func Apply(s Settings) error {
 	return explain(c.Flush())
 }
 
-// Remove takes the rules away. It is no error where there are none.
+// Remove takes the rules away. It is no error where there are none. Connections
+// that are redirected end with it where nothing else in the namespace translates
+// addresses: the kernel then forgets where they lead.
 func Remove() error {
 	c, err := nftables.New()
 	if err != nil {

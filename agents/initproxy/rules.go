@@ -109,7 +109,7 @@ func (s Settings) ownPorts() []uint16 {
 	return ports
 }
 
-// String returns the rule in the syntax of nft(8), as nft itself prints it.
+// String returns the rule in the syntax of nft(8).
 func (r rule) String() string {
 	var parts []string
 	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
