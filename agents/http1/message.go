@@ -61,6 +61,9 @@ func (m *Message) reset() {
 	*m = Message{Fields: m.Fields[:0], TrailerFields: m.TrailerFields[:0], length: -1}
 }
 
+// Bodiless says that no body follows the head that was read.
+func (m *Message) Bodiless() bool { return !m.Chunked && !m.untilEnd && m.length == 0 }
+
 // Get returns the first value of a field of the head. The name is compared
 // without regard to case (RFC 9110, section 5.1).
 func (m *Message) Get(name string) ([]byte, bool) {

@@ -1,0 +1,191 @@
+package responder
+
+import (
+	"bytes"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/speedscale/speedscale/agents/http1"
+	"github.com/speedscale/speedscale/traffic"
+)
+
+// reaction is a response that is ready to be sent. It keeps nothing of the pair
+// but what is sent: a snapshot's responses are all in memory.
+type reaction struct {
+	status int
+	// head is for HTTP/1.1: status line and fields, each with its line end, but
+	// without the empty line, so that Connection can follow.
+	head []byte
+	// body is the content, nil where the response can have none.
+	body     []byte
+	trailers []*traffic.Header
+	// chunked says that the body goes out in the chunked transfer coding.
+	chunked bool
+	// cut says that the recorded body is not whole, so it is never served.
+	cut   bool
+	delay time.Duration
+}
+
+// newReaction makes a reaction of a pair, or says why it cannot be served.
+func newReaction(p *traffic.RRPair) (*reaction, string) {
+	req, res := p.GetHttp().GetReq(), p.GetHttp().GetRes()
+	switch {
+	case p.L7Protocol != traffic.HTTPProtocol && p.L7Protocol != traffic.GRPCProtocol || req == nil:
+		return nil, UnusableProtocol
+	case res == nil || res.StatusCode == 0:
+		return nil, UnusableNoResponse
+	case res.StatusCode < 200:
+		return nil, UnusableUpgrade
+	case res.StatusCode > 999 || !wellFormed(res.Headers) || !wellFormed(res.Trailers):
+		return nil, UnusableMalformed
+	}
+	return reactionOf(req.Method, res), ""
+}
+
+// reactionOf makes a reaction of a final response to a request of such a method.
+func reactionOf(method string, res *traffic.HTTPResponse) *reaction {
+	r := &reaction{status: int(res.StatusCode), trailers: res.Trailers, cut: res.BodySize > int64(len(res.Body))}
+	if hasBody(method, r.status) {
+		r.body = res.Body
+		r.chunked = len(res.Trailers) > 0 || hasHeader(res.Headers, "Transfer-Encoding")
+	}
+	r.head = appendHead(make([]byte, 0, 256), method, res, r.chunked)
+	r.head = bytes.Clone(r.head)
+	return r
+}
+
+// fields yields the fields of the head.
+func (r *reaction) fields(yield func(name, value string) bool) {
+	text := string(r.head)
+	for i := 0; ; i++ {
+		line, rest, found := strings.Cut(text, "\r\n")
+		if !found {
+			return
+		}
+		if name, value, ok := strings.Cut(line, ": "); i > 0 && ok && !yield(name, value) {
+			return
+		}
+		text = rest
+	}
+}
+
+// unchunked is the head for a client of HTTP/1.0, which knows no chunks.
+func (r *reaction) unchunked() []byte {
+	line, _, _ := bytes.Cut(r.head, []byte("\r\n"))
+	head := append(bytes.Clone(line), "\r\n"...)
+	for name, value := range r.fields {
+		if !strings.EqualFold(name, "Transfer-Encoding") {
+			head = appendField(head, name, value)
+		}
+	}
+	return appendField(head, "Content-Length", strconv.Itoa(len(r.body)))
+}
+
+// appendTail appends what follows a body in chunks.
+func (r *reaction) appendTail(dst []byte) []byte {
+	if len(r.body) > 0 {
+		dst = append(dst, "\r\n"...)
+	}
+	dst = append(dst, "0\r\n"...)
+	for _, h := range r.trailers {
+		dst = appendField(dst, h.Name, h.Value)
+	}
+	return append(dst, "\r\n"...)
+}
+
+// wellFormed says whether fields can be sent as they are: a line end in a value
+// would start a field of its own.
+func wellFormed(headers []*traffic.Header) bool {
+	for _, h := range headers {
+		if !strings.HasPrefix(h.Name, ":") && !httpguts.ValidHeaderFieldName(h.Name) || !httpguts.ValidHeaderFieldValue(h.Value) {
+			return false
+		}
+	}
+	return true
+}
+
+func hasHeader(headers []*traffic.Header, name string) bool {
+	_, ok := traffic.HeaderValue(headers, name)
+	return ok
+}
+
+// hasBody says whether a response to such a request can have a body (RFC 9112,
+// section 6.3).
+func hasBody(method string, status int) bool {
+	return method != http.MethodHead && status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified
+}
+
+// connectionFields returns a function that says which fields are about the
+// recorded connection, and are not sent.
+func connectionFields(headers []*traffic.Header) func(name string) bool {
+	var named []string
+	for _, h := range headers {
+		if strings.EqualFold(h.Name, "Connection") {
+			for t := range strings.SplitSeq(h.Value, ",") {
+				named = append(named, strings.TrimSpace(t))
+			}
+		}
+	}
+	return func(name string) bool {
+		if strings.HasPrefix(name, ":") || http1.HopByHop(name) {
+			return true
+		}
+		for _, n := range named {
+			if strings.EqualFold(n, name) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// appendHead writes the head of a response, in the recorded order and case. The
+// body's framing is by chunks or by length, whichever was recorded.
+func appendHead(dst []byte, method string, res *traffic.HTTPResponse, inChunks bool) []byte {
+	status := int(res.StatusCode)
+	reason := res.StatusMessage
+	if code := strconv.Itoa(status); strings.HasPrefix(reason, code) { // "200 OK", as net/http has it
+		reason = strings.TrimSpace(reason[len(code):])
+	}
+	if reason == "" || !httpguts.ValidHeaderFieldValue(reason) {
+		reason = http.StatusText(status)
+	}
+	dst = append(dst, "HTTP/1.1 "+strconv.Itoa(status)+" "+reason+"\r\n"...)
+	drop := connectionFields(res.Headers)
+	framed := !hasBody(method, status)
+	for _, h := range res.Headers {
+		switch {
+		case strings.EqualFold(h.Name, "Transfer-Encoding") && inChunks && !framed:
+			dst, framed = appendField(dst, h.Name, "chunked"), true
+		case strings.EqualFold(h.Name, "Content-Length"):
+			switch {
+			case !hasBody(method, status): // tells the length that a GET would have
+				if status != http.StatusNoContent {
+					dst = appendField(dst, h.Name, h.Value)
+				}
+			case !framed && !inChunks:
+				dst, framed = appendField(dst, h.Name, strconv.Itoa(len(res.Body))), true
+			}
+		case drop(h.Name):
+		default:
+			dst = appendField(dst, h.Name, h.Value)
+		}
+	}
+	switch {
+	case framed:
+	case inChunks:
+		dst = appendField(dst, "Transfer-Encoding", "chunked")
+	default:
+		dst = appendField(dst, "Content-Length", strconv.Itoa(len(res.Body)))
+	}
+	return dst
+}
+
+func appendField(dst []byte, name, value string) []byte {
+	dst = append(append(dst, name...), ": "...)
+	return append(append(dst, value...), "\r\n"...)
+}
