@@ -7,11 +7,12 @@ import (
 
 	"github.com/speedscale/speedscale/traffic"
 	"github.com/speedscale/speedscale/traffic/jsondoc"
+	"github.com/speedscale/speedscale/traffic/signature"
 )
 
 // body compares bodies whose bytes are not equal.
 func (d *differ) body(want, got *traffic.HTTPResponse) {
-	a, b := decoded(want), decoded(got)
+	a, b := signature.Decoded(want.Headers, want.Body), signature.Decoded(got.Headers, got.Body)
 	if bytes.Equal(a, b) {
 		return
 	}
@@ -23,8 +24,6 @@ func (d *differ) body(want, got *traffic.HTTPResponse) {
 	}
 	d.bytes(a, b)
 }
-
-func decoded(r *traffic.HTTPResponse) []byte { return r.Body }
 
 func (d *differ) documents(want, got *jsondoc.Node) {
 	jsondoc.Diff(want, got, func(path string, a, b *jsondoc.Node) bool {

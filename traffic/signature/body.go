@@ -12,6 +12,7 @@ import (
 
 	"github.com/speedscale/speedscale/traffic"
 	"github.com/speedscale/speedscale/traffic/jsondoc"
+	"github.com/speedscale/speedscale/traffic/wire/body"
 )
 
 // body adds the entry of the request's body, if it has one.
@@ -20,26 +21,42 @@ func (b *builder) body(req *traffic.HTTPRequest, isGRPC bool) {
 		return
 	}
 	contentType, _ := traffic.HeaderValue(req.Headers, "Content-Type")
-	body := decoded(req)
+	content := Decoded(req.Headers, req.Body)
 	if isGRPC {
-		b.add(KeyGRPC, func(dst []byte) []byte { return appendHash(dst, body) })
+		b.add(KeyGRPC, func(dst []byte) []byte { return appendHash(dst, content) })
 		return
 	}
 	if isForm(contentType) {
-		b.add(KeyForm, func(dst []byte) []byte { return appendQuery(dst, string(body), b.skip) })
+		b.add(KeyForm, func(dst []byte) []byte { return appendQuery(dst, string(content), b.skip) })
 		return
 	}
 	// What says it is JSON and is not, like a body that was cut, goes by its hash.
-	if mayBeJSON(contentType, body) {
-		if doc, err := jsondoc.Parse(body); err == nil {
+	if mayBeJSON(contentType, content) {
+		if doc, err := jsondoc.Parse(content); err == nil {
 			b.add(KeyJSON, func(dst []byte) []byte { return jsondoc.AppendCanonical(dst, doc, b.skip) })
 			return
 		}
 	}
-	b.add(KeyBody, func(dst []byte) []byte { return appendHash(dst, withoutBoundary(contentType, body)) })
+	b.add(KeyBody, func(dst []byte) []byte { return appendHash(dst, withoutBoundary(contentType, content)) })
 }
 
-func decoded(req *traffic.HTTPRequest) []byte { return req.Body }
+// maxDecoded bounds what a coded body may become: four times the largest that is
+// recorded.
+const maxDecoded = 32 << 20
+
+// Decoded returns a body without the content codings that its headers name, and
+// as it is where they cannot be undone.
+func Decoded(headers []*traffic.Header, content []byte) []byte {
+	coding, ok := traffic.HeaderValue(headers, "Content-Encoding")
+	if !ok {
+		return content
+	}
+	plain, err := body.Decode(coding, content, maxDecoded)
+	if err != nil {
+		return content
+	}
+	return plain
+}
 
 func isForm(contentType string) bool {
 	const form = "application/x-www-form-urlencoded"
