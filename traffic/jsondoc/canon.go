@@ -1,8 +1,8 @@
 package jsondoc
 
 import (
+	"bytes"
 	"slices"
-	"strings"
 
 	"github.com/speedscale/speedscale/traffic/jsonscan"
 )
@@ -28,11 +28,11 @@ func (c *canon) append(dst []byte, n *Node) []byte {
 	case '[':
 		dst = append(dst, '[')
 		open := len(dst)
-		for i := range n.Items {
+		for i := range n.Children {
 			up := len(c.path)
 			if c.path = c.appendIndex(i); !c.skips() {
 				dst = comma(dst, open)
-				dst = c.append(dst, &n.Items[i])
+				dst = c.append(dst, &n.Children[i])
 			}
 			c.path = c.path[:up]
 		}
@@ -44,23 +44,26 @@ func (c *canon) append(dst []byte, n *Node) []byte {
 }
 
 func (c *canon) object(dst []byte, n *Node) []byte {
-	byName := func(a, b *Member) int { return strings.Compare(a.Name, b.Name) }
-	order := make([]*Member, 0, 16)
-	for i := range n.Members {
-		order = append(order, &n.Members[i])
+	byName := func(a, b *Node) int { return bytes.Compare(a.Name, b.Name) }
+	order := make([]*Node, 0, 16)
+	for i := range n.Children {
+		order = append(order, &n.Children[i])
 	}
 	if !slices.IsSortedFunc(order, byName) {
 		slices.SortStableFunc(order, byName)
 	}
 	dst = append(dst, '{')
 	open := len(dst)
-	for _, m := range order {
+	for i, m := range order {
+		if i+1 < len(order) && bytes.Equal(m.Name, order[i+1].Name) {
+			continue // the last of a name counts
+		}
 		up := len(c.path)
 		if c.path = c.appendName(m.Name); !c.skips() {
 			dst = comma(dst, open)
-			dst = jsonscan.AppendString(dst, []byte(m.Name))
+			dst = jsonscan.AppendString(dst, m.Name)
 			dst = append(dst, ':')
-			dst = c.append(dst, &m.Value)
+			dst = c.append(dst, m)
 		}
 		c.path = c.path[:up]
 	}
@@ -75,7 +78,7 @@ func (c *canon) appendIndex(i int) []byte {
 	return appendIndex(c.path, i)
 }
 
-func (c *canon) appendName(name string) []byte {
+func (c *canon) appendName(name []byte) []byte {
 	if c.skip.Empty() {
 		return c.path
 	}
@@ -94,7 +97,7 @@ func comma(dst []byte, open int) []byte {
 // appendText appends a string that is written in raw, with the fewest escapes.
 func appendText(dst, raw []byte) []byte {
 	inner := raw[1 : len(raw)-1]
-	if !slices.Contains(inner, '\\') {
+	if bytes.IndexByte(inner, '\\') < 0 {
 		return append(dst, raw...)
 	}
 	return jsonscan.AppendString(dst, jsonscan.Unescape(nil, inner))

@@ -48,24 +48,23 @@ func (d *differ) values(a, b *Node) bool {
 func (d *differ) differ(a, b *Node) bool { return d.visit(string(d.path), a, b) }
 
 func (d *differ) objects(a, b *Node) bool {
-	inB := lookup(b)
-	for i := range a.Members {
-		m := &a.Members[i]
-		if !d.member(m.Name, &m.Value, inB(i, m.Name)) {
+	inA, inB := membersOf(a), membersOf(b)
+	for i := range inA.list {
+		m := &inA.list[i]
+		if !d.member(m.Name, m, inB.find(i, m.Name)) {
 			return false
 		}
 	}
-	inA := lookup(a)
-	for i := range b.Members {
-		m := &b.Members[i]
-		if inA(i, m.Name) == nil && !d.member(m.Name, nil, &m.Value) {
+	for i := range inB.list {
+		m := &inB.list[i]
+		if inA.find(i, m.Name) == nil && !d.member(m.Name, nil, m) {
 			return false
 		}
 	}
 	return true
 }
 
-func (d *differ) member(name string, a, b *Node) bool {
+func (d *differ) member(name []byte, a, b *Node) bool {
 	if a != nil && b != nil && bytes.Equal(a.Raw, b.Raw) {
 		return true
 	}
@@ -84,13 +83,13 @@ func (d *differ) either(a, b *Node) bool {
 }
 
 func (d *differ) arrays(a, b *Node) bool {
-	for i := range max(len(a.Items), len(b.Items)) {
+	for i := range max(len(a.Children), len(b.Children)) {
 		var x, y *Node
-		if i < len(a.Items) {
-			x = &a.Items[i]
+		if i < len(a.Children) {
+			x = &a.Children[i]
 		}
-		if i < len(b.Items) {
-			y = &b.Items[i]
+		if i < len(b.Children) {
+			y = &b.Children[i]
 		}
 		up := len(d.path)
 		d.path = appendIndex(d.path, i)
@@ -102,25 +101,68 @@ func (d *differ) arrays(a, b *Node) bool {
 	return true
 }
 
-// lookup returns a function that finds members by name, quickly where they
-// stand at the place that is hinted.
-func lookup(n *Node) func(hint int, name string) *Node {
-	var byName map[string]*Node
-	return func(hint int, name string) *Node {
-		if hint < len(n.Members) && n.Members[hint].Name == name {
-			return &n.Members[hint].Value
-		}
-		if len(n.Members) < 32 {
-			return n.Member(name)
-		}
-		if byName == nil {
-			byName = make(map[string]*Node, len(n.Members))
-			for i := range n.Members {
-				byName[n.Members[i].Name] = &n.Members[i].Value
-			}
-		}
-		return byName[name]
+// members finds an object's members by name, quickly where they stand at the
+// place that is hinted. Where a name stands twice the last one counts, as most
+// readers have it.
+type members struct {
+	list   []Node
+	byName map[string]int // where there are many
+}
+
+func membersOf(n *Node) members {
+	m := members{list: n.Children}
+	const few = 32
+	if len(m.list) > few {
+		m.byName = make(map[string]int, len(m.list))
 	}
+	for i := range m.list {
+		if _, twice := m.index(i, m.list[i].Name); twice {
+			return membersOf(&Node{Children: lastOfEach(m.list)})
+		}
+		if m.byName != nil {
+			m.byName[string(m.list[i].Name)] = i
+		}
+	}
+	return m
+}
+
+// index finds a name among the first n members.
+func (m *members) index(n int, name []byte) (int, bool) {
+	if m.byName != nil {
+		i, ok := m.byName[string(name)]
+		return i, ok
+	}
+	for i := range n {
+		if bytes.Equal(m.list[i].Name, name) {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+func (m *members) find(hint int, name []byte) *Node {
+	if hint < len(m.list) && bytes.Equal(m.list[hint].Name, name) {
+		return &m.list[hint]
+	}
+	if i, ok := m.index(len(m.list), name); ok {
+		return &m.list[i]
+	}
+	return nil
+}
+
+// lastOfEach leaves out members that a later one of the same name replaces.
+func lastOfEach(list []Node) []Node {
+	last := make(map[string]int, len(list))
+	for i := range list {
+		last[string(list[i].Name)] = i
+	}
+	var kept []Node
+	for i := range list {
+		if last[string(list[i].Name)] == i {
+			kept = append(kept, list[i])
+		}
+	}
+	return kept
 }
 
 // SameNumber says whether two JSON numbers have the same value, exactly.

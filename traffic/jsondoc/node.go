@@ -13,17 +13,10 @@ import (
 type Node struct {
 	// Raw is the value as written.
 	Raw []byte
-	// Members are those of an object, in order. Where a name stands twice, the
-	// last one counts, as most readers have it.
-	Members []Member
-	// Items are those of an array.
-	Items []Node
-}
-
-// Member is a member of an object.
-type Member struct {
-	Name  string
-	Value Node
+	// Name is that of an object's member.
+	Name []byte
+	// Children are the members of an object or the items of an array, in order.
+	Children []Node
 }
 
 // Kind returns {, [, ", t (true or false), n (null) or 0 (a number).
@@ -37,16 +30,6 @@ func (n *Node) Kind() byte {
 	return '0'
 }
 
-// Member returns the member of that name, nil where there is none.
-func (n *Node) Member(name string) *Node {
-	for i := range n.Members {
-		if n.Members[i].Name == name {
-			return &n.Members[i].Value
-		}
-	}
-	return nil
-}
-
 // Text returns what a string says, and any other value as written.
 func (n *Node) Text() string {
 	if n.Kind() != '"' {
@@ -58,54 +41,57 @@ func (n *Node) Text() string {
 // Parse reads a document. Its error names the byte where it stops being JSON,
 // or nests deeper than jsonscan.MaxDepth.
 func Parse(doc []byte) (*Node, error) {
-	var n Node
-	end, ok := parse(&n, doc, jsonscan.Space(doc, 0), 0)
+	p := parser{doc: doc}
+	root, end, ok := p.value(jsonscan.Space(doc, 0), 0)
 	if end = jsonscan.Space(doc, end); !ok || end < len(doc) {
 		return nil, fmt.Errorf("byte %d: invalid JSON", end)
 	}
-	return &n, nil
+	return &root, nil
 }
 
-func parse(n *Node, doc []byte, i, depth int) (end int, ok bool) {
-	if i >= len(doc) || doc[i] != '{' && doc[i] != '[' {
-		if end, ok = jsonscan.Skip(doc, i); ok {
-			n.Raw = doc[i:end]
+// parser builds a document's nodes with few allocations: the children of what
+// is open wait on a stack, and move to a block when it closes.
+type parser struct {
+	doc   []byte
+	stack []Node
+	block []Node
+}
+
+func (p *parser) value(i, depth int) (n Node, end int, ok bool) {
+	if i >= len(p.doc) || p.doc[i] != '{' && p.doc[i] != '[' {
+		if end, ok = jsonscan.Skip(p.doc, i); ok {
+			n.Raw = p.doc[i:end]
 		}
-		return end, ok
+		return n, end, ok
 	}
-	m := jsonscan.Walk(doc, i, depth)
+	open := len(p.stack)
+	m := jsonscan.Walk(p.doc, i, depth)
 	for m.Next() {
-		var child Node
-		end, ok := parse(&child, doc, m.Pos(), depth+1)
+		child, end, ok := p.value(m.Pos(), depth+1)
 		if !ok {
-			return end, false
+			return n, end, false
 		}
 		m.SetPos(end)
-		if m.Object() {
-			n.set(memberName(&m), child)
-		} else {
-			n.Items = append(n.Items, child)
+		if child.Name = m.Key; m.Escaped {
+			child.Name = jsonscan.Unescape(nil, m.Key)
 		}
+		p.stack = append(p.stack, child)
 	}
-	n.Raw = doc[i:m.Pos()]
-	return m.Pos(), m.OK()
+	n.Raw = p.doc[i:m.Pos()]
+	n.Children = p.keep(p.stack[open:])
+	p.stack = p.stack[:open]
+	return n, m.Pos(), m.OK()
 }
 
-func memberName(m *jsonscan.Members) string {
-	if m.Escaped {
-		return string(jsonscan.Unescape(nil, m.Key))
+// keep copies nodes to the block, which never moves.
+func (p *parser) keep(nodes []Node) []Node {
+	if len(nodes) == 0 {
+		return nil
 	}
-	return string(m.Key)
-}
-
-func (n *Node) set(name string, value Node) {
-	// Looking for an earlier member of that name is quadratic; objects with many
-	// members are maps made by programs, which do not repeat names.
-	if len(n.Members) < 64 {
-		if old := n.Member(name); old != nil {
-			*old = value
-			return
-		}
+	if cap(p.block)-len(p.block) < len(nodes) {
+		p.block = make([]Node, 0, max(16, 2*cap(p.block), len(nodes)))
 	}
-	n.Members = append(n.Members, Member{Name: name, Value: value})
+	start := len(p.block)
+	p.block = append(p.block, nodes...)
+	return p.block[start:len(p.block):len(p.block)]
 }

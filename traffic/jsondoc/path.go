@@ -1,6 +1,7 @@
 package jsondoc
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
 	"strings"
@@ -47,7 +48,7 @@ func normalPath(text string) string {
 			continue
 		}
 		end := i + 2 + strings.Index(text[i+2:], text[i+1:i+2]+"]")
-		out = appendName(out, text[i+2:end])
+		out = appendName(out, []byte(text[i+2:end]))
 		i = end + 2
 	}
 	return string(out)
@@ -128,8 +129,8 @@ func appendIndex(path []byte, i int) []byte {
 }
 
 // appendName appends a member's name; one that would read as several is quoted.
-func appendName(path []byte, name string) []byte {
-	if name == "" || strings.ContainsAny(name, ".[]'*") {
+func appendName(path, name []byte) []byte {
+	if len(name) == 0 || bytes.ContainsAny(name, ".[]'*") {
 		path = append(path, "['"...)
 		path = append(path, name...)
 		return append(path, "']"...)
