@@ -112,7 +112,9 @@ func serve(ctx context.Context, env *agent.Env, s Settings, child *supervise.Chi
 	side, stopSide := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopSide()
 	var g errgroup.Group
-	g.Go(func() error { return agent.Serve(side, child.Listeners[s.HealthListen], agent.Health(agent.Checks{Ready: p.Ready, Note: p.note})) })
+	g.Go(func() error {
+		return agent.Serve(side, child.Listeners[s.HealthListen], agent.Health(agent.Checks{Ready: p.Ready, Note: p.note}))
+	})
 	if l := child.Listeners[s.MetricsListen]; l != nil {
 		g.Go(func() error { return agent.Serve(side, l, agent.Metrics(registry)) })
 	}

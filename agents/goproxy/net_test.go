@@ -28,3 +28,23 @@ func deadAddr(t *testing.T) string {
 	defer l.Close()
 	return l.Addr().String()
 }
+
+// listenOnce is an address and a way to take the first connection to it.
+func listenOnce(t *testing.T) (addr string, accepted func() *net.TCPConn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l.Addr().String(), func() *net.TCPConn {
+		l.(*net.TCPListener).SetDeadline(time.Now().Add(5 * time.Second))
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		c.SetDeadline(time.Now().Add(10 * time.Second))
+		return c.(*net.TCPConn)
+	}
+}

@@ -107,6 +107,9 @@ func (p *Proxy) routed(ctx context.Context, d *dependency) {
 			p.refuse(out, d.client, d.to, refusedRoute, errors.Join(errNoName, err))
 			return
 		}
+		if ip, ok := d.to.ip(); ok {
+			d.to.addr = netip.AddrPortFrom(ip, d.to.port)
+		}
 		d.to.host = name
 		key, mocked = p.route.key(d.to)
 	}

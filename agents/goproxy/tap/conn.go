@@ -41,7 +41,7 @@ type Conn struct {
 type half struct {
 	bytes atomic.Int64 // moved in this direction
 	taken atomic.Int64 // of those, given to the parser or reported as a gap
-	gap   int64        // dropped and not yet reported
+	gap   int64        // dropped and not yet reported; guarded by the queue's lock
 }
 
 // Conn starts to capture a connection.
@@ -98,13 +98,10 @@ func (c *Conn) Data(from wire.Side, at Time, n int, buf *Buffer) {
 		return
 	}
 	h.taken.Add(int64(n))
-	r := record{conn: c, at: at, gap: h.gap, kind: kindData, from: from}
+	r := record{conn: c, at: at, kind: kindData, from: from}
 	if reason := c.worker.queue.put(r, buf.B[:n], buf); reason != "" {
-		h.gap += int64(n)
 		c.worker.queue.refuse(c.info.Direction, reason, n)
-		return
 	}
-	h.gap = 0
 }
 
 // Moved counts bytes of a side that were relayed without being looked at.
@@ -119,9 +116,7 @@ func (c *Conn) End(from wire.Side) {
 	if c == nil {
 		return
 	}
-	h := &c.side[from]
-	c.worker.queue.put(record{conn: c, at: c.tap.now(), gap: h.gap, kind: kindEnd, from: from}, nil, nil)
-	h.gap = 0
+	c.worker.queue.put(record{conn: c, at: c.tap.now(), kind: kindEnd, from: from}, nil, nil)
 }
 
 // Close says that the connection is gone. It may be called once, after both

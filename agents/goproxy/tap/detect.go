@@ -4,6 +4,7 @@ import (
 	"github.com/speedscale/speedscale/traffic"
 	"github.com/speedscale/speedscale/traffic/wire"
 	"github.com/speedscale/speedscale/traffic/wire/http1"
+	"github.com/speedscale/speedscale/traffic/wire/http2"
 	"github.com/speedscale/speedscale/traffic/wire/sniff"
 )
 
@@ -17,6 +18,8 @@ func decoderFor(head []byte, o wire.Options) (wire.Decoder, string) {
 		return nil, ""
 	case kind == sniff.HTTP1:
 		return http1.New(o), ""
+	case kind == sniff.HTTP2:
+		return http2.New(o), ""
 	case kind == sniff.TLS:
 		return nil, traffic.ReasonOpaqueTLS
 	default:

@@ -23,11 +23,12 @@ type parser struct {
 	decoder wire.Decoder
 	held    []chunk // what came before the protocol was known
 	heldN   int
+	gapped  bool   // bytes of the client were dropped before it was known
 	done    bool   // nothing is decoded any more
 	reason  string // why, where it was given up
 }
 
-// chunk is an event that waits for a decoder.
+// chunk is an event of a side: bytes, a gap or the end.
 type chunk struct {
 	from wire.Side
 	gap  int64
@@ -36,28 +37,26 @@ type chunk struct {
 	end  bool
 }
 
-func (p *parser) data(c *Conn, from wire.Side, gap int64, b []byte, at time.Time) {
-	if p.done {
-		c.lostLate(gap + int64(len(b)))
-		return
+func (p *parser) event(c *Conn, k chunk) {
+	switch {
+	case p.done:
+		c.lostLate(k)
+	case p.decoder != nil:
+		p.feed(k)
+	default:
+		p.sniff(c, k)
 	}
-	if p.decoder != nil {
-		p.feed(chunk{from: from, gap: gap, b: b, at: at})
-		return
-	}
-	p.sniff(c, chunk{from: from, gap: gap, b: b, at: at})
 }
 
 // feed passes an event to the decoder.
 func (p *parser) feed(k chunk) {
-	if k.gap > 0 {
+	switch {
+	case k.gap > 0:
 		p.decoder.Gap(k.from, k.gap, k.at)
-	}
-	if len(k.b) > 0 {
-		p.decoder.Data(k.from, k.b, k.at)
-	}
-	if k.end {
+	case k.end:
 		p.decoder.End(k.from, k.at)
+	default:
+		p.decoder.Data(k.from, k.b, k.at)
 	}
 }
 
@@ -65,7 +64,8 @@ func (p *parser) feed(k chunk) {
 // sent is held until then: it may speak first, and its bytes may be queued first.
 func (p *parser) sniff(c *Conn, k chunk) {
 	reason := ""
-	if k.from == wire.Client {
+	p.gapped = p.gapped || k.gap > 0 && k.from == wire.Client
+	if k.from == wire.Client && len(k.b) > 0 {
 		var d wire.Decoder
 		if d, reason = decoderFor(p.head(k.b), c.options()); d != nil {
 			p.decoder = d
@@ -77,6 +77,12 @@ func (p *parser) sniff(c *Conn, k chunk) {
 			p.feed(k)
 			return
 		}
+		if p.gapped && reason == traffic.ReasonUnknown {
+			// The rest of a message whose start was dropped: the next chunk may
+			// begin with a request.
+			c.lost(traffic.ReasonGap, Lost{Bytes: uint64(len(k.b))})
+			return
+		}
 	}
 	n := len(k.b)
 	if reason == "" && len(p.held) < maxChunks && p.heldN+n <= maxHeld && c.tap.opts.Budget.Take(int64(n)) {
@@ -86,11 +92,15 @@ func (p *parser) sniff(c *Conn, k chunk) {
 		return
 	}
 	p.giveUp(c, cmp.Or(reason, traffic.ReasonUnknown))
-	c.lostLate(int64(n) + k.gap)
+	c.lostLate(k)
 }
 
-// head is the start of what the client has sent, with its next bytes.
+// head is the start of what the client has sent, with its next bytes; after a gap
+// it is the next bytes alone.
 func (p *parser) head(next []byte) []byte {
+	if p.gapped {
+		return next
+	}
 	var head []byte
 	for _, h := range p.held {
 		if h.from == wire.Client {
@@ -106,17 +116,6 @@ func (p *parser) head(next []byte) []byte {
 func (p *parser) release(c *Conn) {
 	c.tap.opts.Budget.Give(int64(p.heldN))
 	p.held, p.heldN = nil, 0
-}
-
-func (p *parser) end(c *Conn, from wire.Side, gap int64, at time.Time) {
-	switch {
-	case p.done:
-		c.lostLate(gap)
-	case p.decoder != nil:
-		p.feed(chunk{from: from, gap: gap, at: at, end: true})
-	case len(p.held) < maxChunks+2: // there are two ends at most
-		p.held = append(p.held, chunk{from: from, gap: gap, at: at, end: true})
-	}
 }
 
 func (p *parser) close(c *Conn) {
@@ -169,10 +168,11 @@ func (c *Conn) unseen() int64 {
 
 func (c *Conn) lost(reason string, n Lost) { c.worker.lost(c.info.Direction, reason, n) }
 
-// lostLate counts bytes that were queued before the parser had given up.
-func (c *Conn) lostLate(n int64) {
-	if n > 0 && c.parse.reason != "" {
-		c.lost(c.parse.reason, Lost{Bytes: uint64(n)})
+// lostLate counts bytes that were queued before the parser had given up. Those of
+// a gap have been counted.
+func (c *Conn) lostLate(k chunk) {
+	if len(k.b) > 0 && c.parse.reason != "" {
+		c.lost(c.parse.reason, Lost{Bytes: uint64(len(k.b))})
 	}
 }
 

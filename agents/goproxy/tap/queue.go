@@ -13,7 +13,7 @@ const (
 	slabBytes   = 64 << 10
 	slabRecords = 512
 	// slabCost is what a slab takes from the budget: its bytes and its records.
-	slabCost = slabBytes + slabRecords*48
+	slabCost = slabBytes + slabRecords*64
 	// shareFrom is the size in bytes from which a chunk is not copied: the
 	// parser then holds the relay's own buffer.
 	shareFrom = 8 << 10
@@ -30,12 +30,12 @@ const (
 )
 
 // record is one event of a connection. Its bytes are in the slab at off, or in
-// buf where that is set. gap bytes of the same side were dropped before it.
+// buf where that is set. Before it, gap bytes of each side were dropped.
 type record struct {
 	conn *Conn
 	buf  *Buffer
 	at   Time
-	gap  int64
+	gap  [2]int64
 	off  int32
 	n    int32
 	kind kind
@@ -95,10 +95,20 @@ func (q *queue) takeRefused(count func(d traffic.Direction, reason string, bytes
 // put queues a record with its bytes. An empty reason says that it was taken.
 func (q *queue) put(r record, b []byte, buf *Buffer) (reason string) {
 	q.mu.Lock()
+	// Both sides' gaps come first: what was dropped of an answer belongs before
+	// the next question.
+	for side := range r.gap {
+		r.gap[side] = r.conn.side[side].gap
+	}
 	if len(b) >= shareFrom && buf != nil {
 		reason = q.putShared(r, len(b), buf)
 	} else {
 		reason = q.putCopied(r, b)
+	}
+	if reason == "" {
+		r.conn.side[wire.Client].gap, r.conn.side[wire.Server].gap = 0, 0
+	} else {
+		r.conn.side[r.from].gap += int64(len(b))
 	}
 	wake := q.asleep || q.queued >= wakeAt
 	if wake {

@@ -100,11 +100,16 @@ func (w *worker) record(r *record, slab []byte, base time.Time) {
 	} else if r.n > 0 {
 		b = slab[r.off : r.off+r.n]
 	}
+	for side, n := range r.gap {
+		if n > 0 {
+			c.parse.event(c, chunk{from: wire.Side(side), gap: n, at: w.at})
+		}
+	}
 	switch r.kind {
 	case kindData:
-		c.parse.data(c, r.from, r.gap, b, w.at)
+		c.parse.event(c, chunk{from: r.from, b: b, at: w.at})
 	case kindEnd:
-		c.parse.end(c, r.from, r.gap, w.at)
+		c.parse.event(c, chunk{from: r.from, end: true, at: w.at})
 	case kindClose:
 		c.parse.close(c)
 	}
