@@ -25,8 +25,8 @@ func (r *Responder) describe(p *traffic.RRPair) {
 	if v, _ := traffic.HeaderValue(req.Headers, "Content-Type"); strings.HasPrefix(v, "application/grpc") {
 		p.L7Protocol = traffic.GRPCProtocol
 	}
-	req.Url = ""
-	p.Http.Res = nil
+	req.Url, p.Http.Res = "", nil
+	p.DlpModified, p.DlpRule, p.MaskKeyId = false, "", "" // of the request before
 }
 
 // respond finds the response to a request, and waits as long as it should take.
