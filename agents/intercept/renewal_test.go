@@ -1,0 +1,64 @@
+package intercept
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestRenewedCertificate: the files change before the app takes the new
+// certificate, so both are known for a while.
+func TestRenewedCertificate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		cert, key := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
+		check := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		changes := 0
+		write := func() []byte {
+			ca, err := NewCA()
+			check(err)
+			check(ca.Save(cert, key))
+			changes++
+			check(os.Chtimes(cert, time.Time{}, time.Now().Add(time.Duration(changes)*time.Minute)))
+			pair, err := tls.LoadX509KeyPair(cert, key)
+			check(err)
+			time.Sleep(recheck)
+			return pair.Leaf.Raw
+		}
+		first := write()
+		own, err := loadOwn(cert, key, slog.New(slog.DiscardHandler))
+		check(err)
+		known := func(certs ...[]byte) (n int) {
+			for _, c := range certs {
+				if p := own.find(c); p != nil && string(p.Leaf.Raw) == string(c) {
+					n++
+				}
+			}
+			return n
+		}
+		second := write()
+		if known(first, second) != 2 {
+			t.Error("after the first renewal not both are known")
+		}
+		third := write()
+		if known(third) != 1 || known(second) != 1 || known(first) != 0 {
+			t.Error("after the second renewal not just the last two are known")
+		}
+		// Files that make no sense leave what was there.
+		check(os.WriteFile(key, []byte("x"), 0o600))
+		check(os.Chtimes(key, time.Time{}, time.Now().Add(time.Hour)))
+		time.Sleep(recheck)
+		if known(third, second) != 2 {
+			t.Error("an unreadable key took the place of a good one")
+		}
+	})
+}
