@@ -182,7 +182,7 @@ func TestDamagedSegmentsAreNamed(t *testing.T) {
 		"cut":      func(f string) error { return os.Truncate(f, 100) },
 		"emptied":  func(f string) error { return os.WriteFile(f, nil, 0o600) },
 		"garbage":  func(f string) error { return overwrite(f, 0, 1<<20) },
-		"bit flip": func(f string) error { return overwrite(f, 2000, 40) },
+		"bit flip": func(f string) error { return overwrite(f, 40_000, 40) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t, archive.Options{})

@@ -74,7 +74,7 @@ func (a *Archive) mergeRun(ctx context.Context, run []catalog.Segment) (err erro
 	var in mergeCursors
 	defer func() {
 		for _, c := range in {
-			c.rows.Close()
+			err = errors.Join(err, c.rows.Close(), c.file.close())
 		}
 	}()
 	seg := &catalog.Segment{FirstSeq: run[0].FirstSeq}
@@ -85,7 +85,7 @@ func (a *Archive) mergeRun(ctx context.Context, run []catalog.Segment) (err erro
 		if err != nil {
 			return fmt.Errorf("archive: merge: segment %q: %w", old.Object, err)
 		}
-		in = append(in, &mergeCursor{object: old.Object, rows: parquet.NewGenericReader[row](f), buf: make([]row, mergeRows)})
+		in = append(in, &mergeCursor{object: old.Object, file: f, rows: parquet.NewGenericReader[row](f), buf: make([]row, mergeRows)})
 		seg.LastSeq = max(seg.LastSeq, old.LastSeq)
 		created = max(created, old.Created)
 		rows += old.Rows
@@ -109,6 +109,7 @@ func (a *Archive) mergeRun(ctx context.Context, run []catalog.Segment) (err erro
 // mergeCursor reads a segment's rows, a few at a time.
 type mergeCursor struct {
 	object string
+	file   object
 	rows   *parquet.GenericReader[row]
 	buf    []row
 	n, i   int

@@ -44,7 +44,7 @@ type Options struct {
 	// StreamBytes bounds what waits for the archiver; 0 means 4 GiB.
 	StreamBytes int64
 	// A segment is written when it has SegmentRows (0: 50,000) pairs, SegmentBytes
-	// (0: 64 MiB) before compression, or when its first batch has waited for
+	// (0: 32 MiB) before compression, or when its first batch has waited for
 	// SegmentAge (0: 2 s).
 	SegmentRows  int
 	SegmentBytes int
@@ -96,7 +96,7 @@ type Stats struct {
 func Open(ctx context.Context, o Options) (*Ingest, error) {
 	o.StreamBytes = cmp.Or(o.StreamBytes, 4<<30)
 	o.SegmentRows = cmp.Or(o.SegmentRows, 50_000)
-	o.SegmentBytes = cmp.Or(o.SegmentBytes, 64<<20)
+	o.SegmentBytes = cmp.Or(o.SegmentBytes, 32<<20)
 	o.SegmentAge = cmp.Or(o.SegmentAge, 2*time.Second)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -19,8 +19,8 @@ var ErrLocked = errors.New("in use by another cloud")
 // server listens.
 const lockFile = "cloud.lock"
 
-// running is what the lock file says, in JSON.
-type running struct {
+// Running is what the lock file says, in JSON.
+type Running struct {
 	URL    string `json:"url"`
 	BusURL string `json:"busUrl"`
 	PID    int    `json:"pid"`
@@ -64,7 +64,7 @@ func flock(f *os.File, how int) error {
 }
 
 // write says where the server listens.
-func (l *lock) write(r running) error {
+func (l *lock) write(r Running) error {
 	b, err := json.Marshal(r)
 	if err == nil {
 		_, err = l.f.WriteAt(append(b, '\n'), 0)
@@ -83,7 +83,7 @@ func (l *lock) release() error {
 
 // Find tells where the server listens that has a data folder open; ok is false
 // where there is none.
-func Find(dir string) (r running, ok bool, err error) {
+func Find(dir string) (r Running, ok bool, err error) {
 	f, err := os.Open(filepath.Join(dir, lockFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return r, false, nil

@@ -217,7 +217,7 @@ func (s *Server) listen(ctx context.Context) error {
 	if s.o.TLS != nil {
 		s.http.TLSConfig = s.o.TLS.Clone()
 	}
-	return s.lock.write(running{URL: s.URL(), BusURL: s.BusURL(), PID: os.Getpid()})
+	return s.lock.write(Running{URL: s.URL(), BusURL: s.BusURL(), PID: os.Getpid()})
 }
 
 // handler is everything on the API's listener.
@@ -252,8 +252,8 @@ func (s *Server) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	masking, err := s.answerMasking(ctx)
-	if ctx.Err() != nil {
-		return s.Close()
+	if err != nil && ctx.Err() != nil {
+		return s.Close() // there is nothing to stop yet
 	}
 	if err != nil {
 		return errors.Join(err, s.Close())
