@@ -40,6 +40,10 @@ func (m *Message) framing() error {
 					keepAlive = keepAlive || equalFold(t, "keep-alive")
 				})
 			}
+		case 4:
+			if equalFold(name, "host") {
+				m.hosts++
+			}
 		case 6:
 			if equalFold(name, "expect") {
 				m.Continue = equalFold(value, "100-continue")
@@ -60,6 +64,8 @@ func (m *Message) requestFraming() error {
 		return err
 	}
 	switch {
+	case m.hosts > 1: // RFC 9112, section 3.2
+		return malformed("more than one Host")
 	case m.codings && (m.length >= 0 || m.Minor == 0):
 		return malformed("Transfer-Encoding together with Content-Length, or in HTTP/1.0")
 	case m.codings && !m.Chunked:

@@ -89,6 +89,7 @@ func TestReadRequest(t *testing.T) {
 		{name: "ends in a chunk", in: "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc", err: io.ErrUnexpectedEOF},
 		{name: "length and coding", in: "POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", status: 400},
 		{name: "two lengths", in: "POST / HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", status: 400},
+		{name: "two hosts", in: "GET / HTTP/1.1\r\nHost: a\r\nhost: b\r\n\r\n", status: 400},
 		{name: "signed length", in: "POST / HTTP/1.1\r\nContent-Length: +3\r\n\r\nabc", status: 400},
 		{name: "chunked not last", in: "POST / HTTP/1.1\r\nTransfer-Encoding: chunked, gzip\r\n\r\n", status: 400},
 		{name: "chunked twice", in: "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", status: 400},

@@ -55,6 +55,7 @@ type Message struct {
 	length   int64 // of the body as declared, -1 where it is not
 	codings  bool  // there was a Transfer-Encoding
 	untilEnd bool  // the body ends with the connection
+	hosts    int   // Host fields
 }
 
 func (m *Message) reset() {
