@@ -16,6 +16,13 @@ func (d *differ) body(want, got *traffic.HTTPResponse) {
 	if bytes.Equal(a, b) {
 		return
 	}
+	if signature.IsGRPC(want.Headers) && signature.IsGRPC(got.Headers) {
+		listA, okA := signature.AppendGRPC(nil, want.Headers, want.Body)
+		listB, okB := signature.AppendGRPC(nil, got.Headers, got.Body)
+		if okA && okB {
+			a, b = listA, listB
+		}
+	}
 	if docA, errA := jsondoc.Parse(a); errA == nil {
 		if docB, errB := jsondoc.Parse(b); errB == nil {
 			d.documents(docA, docB)

@@ -23,7 +23,12 @@ func (b *builder) body(req *traffic.HTTPRequest, isGRPC bool) {
 	contentType, _ := traffic.HeaderValue(req.Headers, "Content-Type")
 	content := Decoded(req.Headers, req.Body)
 	if isGRPC {
-		b.add(KeyGRPC, func(dst []byte) []byte { return appendHash(dst, content) })
+		b.add(KeyGRPC, func(dst []byte) []byte {
+			if list, ok := AppendGRPC(dst, req.Headers, content); ok {
+				return b.without(list, len(dst))
+			}
+			return appendHash(dst, content)
+		})
 		return
 	}
 	if isForm(contentType) {
@@ -38,6 +43,18 @@ func (b *builder) body(req *traffic.HTTPRequest, isGRPC bool) {
 		}
 	}
 	b.add(KeyBody, func(dst []byte) []byte { return appendHash(dst, withoutBoundary(contentType, content)) })
+}
+
+// without leaves the ignored paths out of the document that begins at start.
+func (b *builder) without(buf []byte, start int) []byte {
+	if b.skip.Empty() {
+		return buf
+	}
+	doc, err := jsondoc.Parse(slices.Clone(buf[start:]))
+	if err != nil {
+		return buf
+	}
+	return jsondoc.AppendCanonical(buf[:start], doc, b.skip)
 }
 
 // maxDecoded bounds what a coded body may become: four times the largest that is
