@@ -52,3 +52,21 @@ func BenchmarkFilterAndMask(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkHostile masks 1 MiB of what makes naive scanners look back or ahead
+// again and again: the time must not grow faster than the text.
+func BenchmarkHostile(b *testing.B) {
+	m := masker(b, mask.Standard())
+	for _, s := range []string{"%40", "a@", "eyJ.", "eyJaaaaaaa-", "sk-", "4111 ", "+1 ", "-----BEGIN ", "token=", "://", "<a ", "<", "a=\"",
+		"REDACTED-", "&token=%", "x@x.", "<a b='"} {
+		text := strings.Repeat(s, (1<<20)/len(s))
+		b.Run(s, func(b *testing.B) {
+			b.SetBytes(int64(len(text)))
+			for b.Loop() {
+				if _, err := m.Mask(request("text/plain", text)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

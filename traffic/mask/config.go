@@ -92,7 +92,10 @@ func ParseConfig(data []byte) (*Config, error) {
 	if d.More() {
 		return nil, fmt.Errorf("masking rules: there is more after the value, at offset %d", d.InputOffset())
 	}
-	return cfg, (&Masker{cfg: cfg}).compile()
+	if err := (&Masker{cfg: cfg}).compile(); err != nil {
+		return nil, err
+	}
+	return cfg, nil
 }
 
 // ConfigJSON returns the rules as JSON, without the key.
@@ -104,6 +107,11 @@ func (m *Masker) ConfigJSON() []byte {
 	return b
 }
 
+// maxNames bounds the keys of all entries together, in bytes: with the marks at
+// their ends, which are no more than they are themselves, there are as many
+// states to number in 16 bits.
+const maxNames = 20_000
+
 // maxPaths is how many JSON paths a place can have.
 const maxPaths = 64
 
@@ -114,7 +122,7 @@ func (m *Masker) compile() error {
 	}
 	var list []name
 	entries := m.cfg.RedactList.Entries
-	named := place(0)
+	named, length := place(0), 0
 	for _, where := range slices.Sorted(maps.Keys(entries)) {
 		places, ok := placeNames[where]
 		if !ok {
@@ -130,6 +138,9 @@ func (m *Masker) compile() error {
 				list = append(list, nm)
 			}
 			named |= places
+			if length += len(key); length > maxNames {
+				return fmt.Errorf("masking rules: redactlist.entries: the keys are longer than %d bytes together", maxNames)
+			}
 		}
 	}
 	m.names = newNames(list)

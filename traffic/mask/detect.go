@@ -128,11 +128,15 @@ func (p *patterns) atSpecial(text []byte, i, from int) (finding, bool) {
 	return finding{}, false
 }
 
+// maxLocal bounds a local part: 64 bytes (RFC 5321, section 4.5.3.1.1), each of
+// which may be percent-encoded.
+const maxLocal = 3 * 64
+
 // email returns the address around the @ at text[i], which is n bytes long
 // (RFC 5321, section 4.1.2, without quoted local parts).
 func email(text []byte, i, n, from int) (start, end int) {
 	start = i
-	for start > from && isLocal(text[start-1]) {
+	for start > from && i-start < maxLocal && isLocal(text[start-1]) {
 		start--
 	}
 	for start < i && !isWord(text[start]) {
@@ -206,24 +210,30 @@ func privateKey(s []byte) int {
 	return len(s)
 }
 
+// maxJWTHeader bounds the first part of a token, so that a long text of what
+// looks like starts of tokens is read in time.
+const maxJWTHeader = 2048
+
 // jwt returns the length of a JSON Web Token in compact form (RFC 7519): a
 // header, which as base64url of {" starts with eyJ, and two parts or more.
 func jwt(s []byte) int {
 	if !bytes.HasPrefix(s, []byte("eyJ")) {
 		return 0
 	}
-	dots, end, header := 0, 0, 0
+	header := bytes.IndexByte(s[:min(len(s), maxJWTHeader)], '.')
+	if header < 10 {
+		return 0
+	}
+	dots, end := 0, 0
 	for ; end < len(s); end++ {
 		c := s[end]
 		if c == '.' {
-			if dots++; dots == 1 {
-				header = end
-			}
+			dots++
 		} else if c != '-' && c != '_' && !isDigit(c) && !isLetter(c) {
 			break
 		}
 	}
-	if dots < 2 || header < 10 {
+	if dots < 2 {
 		return 0
 	}
 	for dots > 2 && s[end-1] == '.' { // the end of a sentence

@@ -34,12 +34,16 @@ func (w *work) header(dst []byte, name string, value []byte, in, cookies place) 
 		return w.cookies(dst, value, named, cookies)
 	case len(name) == len("set-cookie") && strings.EqualFold(name, "set-cookie"):
 		first, attributes, _ := bytes.Cut(value, []byte(";"))
-		dst, changed := w.cookies(dst, first, named, cookies)
-		if changed {
-			dst = append(dst, value[len(first):len(value)-len(attributes)]...)
-			dst = append(dst, attributes...)
+		out, changed := w.cookies(dst, first, named, cookies)
+		if !changed {
+			out = append(out, first...)
 		}
-		return dst, changed
+		out = append(out, value[len(first):len(value)-len(attributes)]...)
+		out, c := w.textOrSame(out, attributes, 0)
+		if !changed && !c {
+			return dst, false
+		}
+		return out, true
 	case named:
 		return w.whole(dst, value)
 	case len(name) > 4 && strings.EqualFold(name[len(name)-4:], "-bin"):

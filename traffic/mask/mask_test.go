@@ -68,6 +68,8 @@ func TestBody(t *testing.T) {
 		{"json called text", "text/plain", ` {"password":"a b c"}`, ` {"password":"REDACTED-#"}`},
 		{"form", "application/x-www-form-urlencoded", "a=1&user%5Bpass%77ord%5D=x%20y&m=bob%40example.com+x&e=",
 			"a=1&user%5Bpass%77ord%5D=REDACTED-#&m=REDACTED-EMAIL-#+x&e="},
+		{"form, not encoded", "application/x-www-form-urlencoded", "p=+4915112345678&m=a+b@example.com&c=4111+1111+1111+1111",
+			"p=REDACTED-E164_PHONE_NUMBER-#&m=REDACTED-EMAIL-#&c=REDACTED-CREDIT_CARD-#"},
 		{"multipart", `multipart/form-data; boundary="b1"`,
 			"--b1\r\nContent-Disposition: form-data; name=\"password\"\r\n\r\np1\r\n--b1\r\nContent-Disposition: form-data; name=\"f\"; filename=\"x\"\r\n" +
 				"Content-Type: application/json\r\n\r\n{\"token\":\"t\"}\r\n--b1--\r\n",

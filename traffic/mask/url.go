@@ -128,26 +128,32 @@ func (w *work) namesEncoded(key []byte, in place) bool {
 }
 
 // encoded appends a percent-encoded text, masked or as it was. plus says that +
-// stands for a space.
+// stands for a space. People forget to encode: what holds no secret decoded is
+// looked at as it stands, and what is not percent-encoded is so first (the + of
+// a phone number is one).
 func (w *work) encoded(dst, s []byte, plus bool, in place) ([]byte, bool) {
-	if bytes.IndexByte(s, '%') < 0 && (!plus || bytes.IndexByte(s, '+') < 0) {
+	percent, hasPlus := bytes.IndexByte(s, '%') >= 0, plus && bytes.IndexByte(s, '+') >= 0
+	if !percent {
+		if out, changed := w.text(dst, s, in); changed || !hasPlus {
+			if !changed {
+				out = append(out, s...)
+			}
+			return out, changed
+		}
+	}
+	plain := unescape(w.buffer(), s, plus)
+	masked, changed := w.text(w.buffer(), plain, in)
+	defer func() {
+		w.done(plain)
+		w.done(masked)
+	}()
+	switch {
+	case changed:
+		return escape(dst, masked, plus), true
+	case percent && hasPlus:
 		return w.textOrSame(dst, s, in)
 	}
-	var plain []byte
-	if plus {
-		plain = unescapeQuery(w.buffer(), s)
-	} else {
-		plain = unescape(w.buffer(), s, false)
-	}
-	masked, changed := w.text(w.buffer(), plain, in)
-	if changed {
-		dst = escape(dst, masked, plus)
-	} else {
-		dst = append(dst, s...)
-	}
-	w.done(plain)
-	w.done(masked)
-	return dst, changed
+	return append(dst, s...), false
 }
 
 func unescapeQuery(dst, s []byte) []byte { return unescape(dst, s, true) }
