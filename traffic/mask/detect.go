@@ -1,9 +1,6 @@
 package mask
 
-import (
-	"bytes"
-	"slices"
-)
+import "bytes"
 
 // category is a kind of secret that is known by its form.
 type category uint8
@@ -43,14 +40,18 @@ var categories = [catCount]string{
 
 // Kinds of byte, for the one pass over a text.
 const (
-	byteOther uint8 = iota
-	byteWord
-	byteSpecial
+	byteOther   uint8 = iota
+	byteWord          // a part of a word
+	byteStart         // one that a pattern can start with, at the start of a word
+	byteSpecial       // one that a secret can stand around
 )
 
 var byteKinds = func() (t [256]uint8) {
 	for c := range t {
-		if isWord(byte(c)) {
+		switch {
+		case isDigit(byte(c)) || isUpper(byte(c)) || c == 'e' || prefixes[c] != nil:
+			t[c] = byteStart
+		case isWord(byte(c)):
 			t[c] = byteWord
 		}
 	}
@@ -59,6 +60,14 @@ var byteKinds = func() (t [256]uint8) {
 	}
 	return t
 }()
+
+// endOfWord returns the end of the word that text[i] is in.
+func endOfWord(text []byte, i int) int {
+	for i < len(text) && (byteKinds[text[i]] == byteWord || byteKinds[text[i]] == byteStart) {
+		i++
+	}
+	return i
+}
 
 func isWord(c byte) bool { return isDigit(c) || isLetter(c) || c == '_' || c >= 0x80 }
 
@@ -294,13 +303,10 @@ func (p *patterns) categoryOf(value []byte) category {
 		return catNone
 	}
 	var f finding
-	if byteKinds[value[0]] == byteWord {
-		end := slices.IndexFunc(value, func(c byte) bool { return !isWord(c) })
-		if end < 0 {
-			end = len(value)
-		}
-		f, _ = p.atWord(value, 0, end)
-	} else {
+	switch byteKinds[value[0]] {
+	case byteStart:
+		f, _ = p.atWord(value, 0, endOfWord(value, 0))
+	case byteSpecial:
 		f, _ = p.atSpecial(value, 0, 0)
 	}
 	if f.end != len(value) {

@@ -48,16 +48,16 @@ func (w *work) text(dst, text []byte, in place) ([]byte, bool) {
 		ok := false
 		switch byteKinds[text[i]] {
 		case byteWord:
-			end := i + 1
-			for end < len(text) && byteKinds[text[end]] == byteWord {
-				end++
-			}
+			i = endOfWord(text, i)
+			continue
+		case byteStart:
 			if text[i] == tokenPrefix[0] {
 				if t := tokenEnd(text, i); t > 0 {
 					i, from = t, t
 					continue
 				}
 			}
+			end := endOfWord(text, i)
 			if w.discover {
 				f, ok = w.patterns.atWord(text, i, end)
 			}
