@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/speedscale/speedscale/traffic"
 )
@@ -36,16 +35,16 @@ type batch struct {
 	deadline int64 // when an unanswered batch is sent again (Unix ns)
 }
 
-// pairOverhead is what a pair takes beside its own bytes: tag and length.
-const pairOverhead = 1 + 10
-
 // headerSize bounds the bytes of the batch's own fields without losses.
 func headerSize(producer string) int { return 64 + len(producer) }
 
-func appendPair(b []byte, p *traffic.RRPair, size int) ([]byte, error) {
-	b = protowire.AppendTag(b, 5, protowire.BytesType)
-	b = protowire.AppendVarint(b, uint64(size))
-	return proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(b, p)
+// appendPair appends a pair, or reports that it cannot be encoded.
+func appendPair(b []byte, p *traffic.RRPair) ([]byte, bool) {
+	e := encoder{b: b}
+	start := e.begin(5)
+	e.pair(p)
+	e.end(start)
+	return e.b, !e.bad
 }
 
 // appendHeader appends all of the batch but its pairs.

@@ -32,7 +32,7 @@ func (p *Publisher) give(n int64) {
 }
 
 // maxFree bounds the buffers that are kept for the next batches; they count as held.
-const maxFree = 2
+const maxFree = 4
 
 func (p *Publisher) recycle(buf []byte, held int64) {
 	if held == int64(cap(buf)) && cap(buf) <= 2*p.o.MaxBatchBytes && len(p.free) < maxFree && !p.full.Load() {

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/speedscale/speedscale/traffic"
 	"github.com/speedscale/speedscale/traffic/wire"
@@ -161,10 +160,9 @@ func (p *Publisher) Pair(pair *traffic.RRPair) {
 		p.mu.Unlock()
 		return
 	}
-	size := proto.Size(pair)
+	need := sizeBound(pair)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	need := size + pairOverhead
 	if len(p.open.buf) > 0 && len(p.open.buf)+need > p.o.MaxBatchBytes {
 		p.seal(false)
 		p.signal()
@@ -174,10 +172,10 @@ func (p *Publisher) Pair(pair *traffic.RRPair) {
 		return
 	}
 	before := len(p.open.buf)
-	buf, err := appendPair(p.open.buf, pair, size)
-	if err != nil || len(buf)-before > need {
+	buf, ok := appendPair(p.open.buf, pair)
+	size := len(buf) - before
+	if !ok || size > need {
 		// Text that is not UTF-8, or a pair that changed meanwhile.
-		p.open.buf = p.open.buf[:before]
 		p.lose(pair, traffic.ReasonMalformed)
 		return
 	}
