@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"time"
@@ -72,6 +73,8 @@ func StartDependencies(ca *CA) (*Dependencies, error) {
 		Handler:           paymentsHandler(),
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{payCert}},
 		ReadHeaderTimeout: 10 * time.Second,
+		// Connections that clients give up are no news.
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
 	}
 	d.rpc = grpc.NewServer(grpc.Creds(credentials.NewServerTLSFromCert(&invCert)))
 	RegisterInventoryServer(d.rpc, inventory{})

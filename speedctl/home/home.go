@@ -25,6 +25,8 @@ type Context struct {
 	Name string `json:"name"`
 	// AppURL is the address of the cloud's API; empty for the local one.
 	AppURL string `json:"app-url,omitempty"`
+	// BusURL is the address of its bus; empty to derive it from AppURL.
+	BusURL string `json:"bus-url,omitempty"`
 	// APIKey is sent with each call.
 	APIKey string `json:"apikey,omitempty"`
 	// CA is a PEM file that verifies the cloud, beside the system's roots.
@@ -56,6 +58,9 @@ func Locate(flag string, getenv func(string) string) (Dir, error) {
 
 // LocalCloud is where the local cloud keeps its data.
 func (d Dir) LocalCloud() string { return filepath.Join(string(d), "cloud") }
+
+// Spools is where captures keep what the cloud does not have yet, masked.
+func (d Dir) Spools() string { return filepath.Join(string(d), "spool") }
 
 // Trust is where capture and mock write the CA and trust files for apps.
 func (d Dir) Trust() string { return filepath.Join(string(d), "certs") }

@@ -1,0 +1,188 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
+	"github.com/speedscale/speedscale/speedctl/home"
+	"github.com/speedscale/speedscale/traffic/snapshot"
+)
+
+// chunkSize is how much of a file goes into one message of an upload, in bytes.
+const chunkSize = 256 << 10
+
+// CreateSnapshot makes a snapshot from the archive, and returns its id.
+func (c *Client) CreateSnapshot(ctx context.Context, name string, sel *cloudv1.Selection, progress func(pairs uint64)) (id string, err error) {
+	stream, err := c.Snapshots.Create(ctx, &cloudv1.CreateSnapshotRequest{Name: name, Selection: sel})
+	if err != nil {
+		return "", Explain(err)
+	}
+	defer stream.Close()
+	var meta snapshot.Meta
+	for stream.Receive() {
+		progress(stream.Msg().GetPairs())
+		if b := stream.Msg().GetSnapshot(); len(b) > 0 {
+			if err := json.Unmarshal(b, &meta); err != nil {
+				return "", fmt.Errorf("the cloud's answer: %w", err)
+			}
+		}
+	}
+	return meta.ID, Explain(stream.Err())
+}
+
+// OpenSnapshot opens a snapshot by the path of its folder, or by id, name or
+// "latest": then it is pulled from the cloud unless it was pulled before.
+func OpenSnapshot(ctx context.Context, h home.Dir, ref string, connect func(context.Context) (*Client, error)) (*snapshot.Snapshot, error) {
+	if strings.ContainsRune(ref, filepath.Separator) {
+		return snapshot.Open(ref)
+	}
+	if s, err := snapshot.Open(h.Snapshot(ref)); err == nil {
+		return s, nil
+	}
+	c, err := connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := c.PullSnapshot(ctx, h, ref)
+	if err := errors.Join(err, c.Close()); err != nil {
+		return nil, err
+	}
+	return snapshot.Open(dir)
+}
+
+// PullSnapshot downloads a snapshot into the home folder, all or nothing, and
+// returns its folder. One that is there already is left as it is.
+func (c *Client) PullSnapshot(ctx context.Context, h home.Dir, ref string) (dir string, err error) {
+	res, err := c.Snapshots.Get(ctx, &cloudv1.GetSnapshotRequest{Id: ref})
+	if err != nil {
+		return "", Explain(err)
+	}
+	var meta snapshot.Meta
+	if err := json.Unmarshal(res.GetSnapshot(), &meta); err != nil {
+		return "", fmt.Errorf("the cloud's answer: %w", err)
+	}
+	dir = h.Snapshot(meta.ID)
+	if _, err := snapshot.Open(dir); err == nil {
+		return dir, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+		return "", err
+	}
+	tmp, err := os.MkdirTemp(filepath.Dir(dir), ".pull-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(tmp) // is gone already when all went well
+	if err := c.download(ctx, meta.ID, tmp); err != nil {
+		return "", err
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return "", err
+	}
+	return dir, os.Rename(tmp, dir)
+}
+
+func (c *Client) download(ctx context.Context, id, dir string) (err error) {
+	stream, err := c.Snapshots.Download(ctx, &cloudv1.DownloadSnapshotRequest{Id: id})
+	if err != nil {
+		return Explain(err)
+	}
+	defer stream.Close()
+	// The cloud chooses the names, so a root keeps them inside the folder.
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	var file *os.File
+	defer func() {
+		if file != nil {
+			err = errors.Join(err, file.Close())
+		}
+	}()
+	for stream.Receive() {
+		chunk := stream.Msg()
+		if file == nil || filepath.Base(file.Name()) != chunk.GetName() {
+			if file != nil {
+				if err := file.Close(); err != nil {
+					return err
+				}
+			}
+			if file, err = root.Create(chunk.GetName()); err != nil {
+				return err
+			}
+		}
+		if _, err := file.Write(chunk.GetData()); err != nil {
+			return err
+		}
+	}
+	return Explain(stream.Err())
+}
+
+// PushSnapshot uploads the snapshot in dir, and returns its id.
+func (c *Client) PushSnapshot(ctx context.Context, dir string, force bool) (id string, err error) {
+	s, err := snapshot.Open(dir)
+	if err != nil {
+		return "", err
+	}
+	stream, err := c.Snapshots.Upload(ctx)
+	if err != nil {
+		return "", Explain(err)
+	}
+	for _, name := range s.Files() {
+		if err := upload(stream.Send, dir, name, force); errors.Is(err, io.EOF) {
+			break // The cloud has ended the call; CloseAndReceive says why.
+		} else if err != nil {
+			return "", err
+		}
+	}
+	res, err := stream.CloseAndReceive()
+	return res.GetId(), Explain(err)
+}
+
+func upload(send func(*cloudv1.UploadSnapshotRequest) error, dir, name string, force bool) error {
+	f, err := os.Open(filepath.Join(dir, name))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	buf := make([]byte, chunkSize)
+	for {
+		n, err := f.Read(buf)
+		if n > 0 {
+			if err := send(&cloudv1.UploadSnapshotRequest{Force: force, Chunk: &cloudv1.FileChunk{Name: name, Data: buf[:n]}}); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// DeleteSnapshot deletes a snapshot from the cloud, and its pulled copy, and
+// returns its id.
+func (c *Client) DeleteSnapshot(ctx context.Context, h home.Dir, ref string) (id string, err error) {
+	res, err := c.Snapshots.Get(ctx, &cloudv1.GetSnapshotRequest{Id: ref})
+	if err != nil {
+		return "", Explain(err)
+	}
+	var meta snapshot.Meta
+	if err := json.Unmarshal(res.GetSnapshot(), &meta); err != nil {
+		return "", fmt.Errorf("the cloud's answer: %w", err)
+	}
+	if _, err := c.Snapshots.Delete(ctx, &cloudv1.DeleteSnapshotRequest{Id: meta.ID}); err != nil {
+		return "", Explain(err)
+	}
+	return meta.ID, os.RemoveAll(h.Snapshot(meta.ID))
+}

@@ -1,0 +1,142 @@
+package command
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/speedscale/speedscale/speedctl/client"
+	"github.com/speedscale/speedscale/speedctl/local"
+	"github.com/speedscale/speedscale/speedctl/printer"
+	"github.com/speedscale/speedscale/speedctl/term"
+	"github.com/speedscale/speedscale/traffic/report"
+)
+
+// loadFlags say how requests are timed. Without one of them they are sent as
+// they were recorded.
+type loadFlags struct {
+	speed    float64
+	rate     float64
+	vus      int
+	times    int
+	duration time.Duration
+	timeout  time.Duration
+}
+
+func (f *loadFlags) add(c *cobra.Command) {
+	c.Flags().Float64Var(&f.speed, "speed", 1, "times the recorded pace (open model)")
+	c.Flags().Float64Var(&f.rate, "rate", 0, "constant rate, in requests a second (open model)")
+	c.Flags().IntVar(&f.vus, "vus", 0, "virtual users, each waiting for its answers (closed model)")
+	c.Flags().IntVar(&f.times, "times", 1, "go through the snapshot so many times")
+	c.Flags().DurationVar(&f.duration, "for", 0, "go on for so long, through the snapshot again and again")
+	c.Flags().DurationVar(&f.timeout, "timeout", 30*time.Second, "limit of one request")
+}
+
+type replayFlags struct {
+	mockFlags
+	loadFlags
+	reportFlags
+	target   string
+	tests    []string
+	ignore   []string
+	failIf   []string
+	buildTag string
+}
+
+func newReplay(g *global) *cobra.Command {
+	var f replayFlags
+	out := printer.NewFlag(printer.Table, printer.JSON, printer.YAML, printer.Name)
+	c := &cobra.Command{
+		Use:   "replay SNAPSHOT --test-against URL [-- COMMAND [ARG...]]",
+		Short: "Send a snapshot's requests to a service, and say what changed",
+		Long: `Replay sends the inbound requests of a snapshot to the service at --test-against, at the recorded pace or as
+a load, and compares every response with the recorded one. Given a command, replay starts the service with its
+dependencies mocked from the same snapshot (as mock does), waits until it listens, and ends it afterwards.
+
+Latency is measured from the time a request was planned for, so a slow service cannot hide by slowing the
+generator down. The report is printed, kept in the cloud, and decides the exit code: 0 passed, 3 goals missed.`,
+		Example: `  speedctl replay checkout --test-against http://localhost:8080 -- ./shop-new
+  speedctl replay latest --test-against http://localhost:8080 --rate 200 --for 1m --fail-if 'latency.p95 > 100'
+  speedctl replay checkout --test-against http://staging:8080 --ignore createdAt --junit report.xml`,
+		Args: args(func(c *cobra.Command, a []string) error {
+			before, _ := splitCommand(c, a)
+			return cobra.ExactArgs(1)(c, before)
+		}),
+		RunE: func(c *cobra.Command, a []string) error {
+			before, argv := splitCommand(c, a)
+			o, err := f.options(argv)
+			if err != nil {
+				return err
+			}
+			o.Mock.World, o.Mock.Logger = g.World, g.logger()
+			if o.Mock.Home, err = g.dir(); err != nil {
+				return err
+			}
+			if o.Mock.Snapshot, o.Mock.Masking, err = g.openSnapshot(c.Context(), before[0]); err != nil {
+				return err
+			}
+			r, err := local.Replay(c.Context(), o)
+			if err != nil {
+				return err
+			}
+			return f.finish(c, g, out, r)
+		},
+	}
+	f.mockFlags.add(c)
+	f.loadFlags.add(c)
+	f.reportFlags.add(c)
+	c.Flags().StringVar(&f.target, "test-against", "", "where the service is, such as http://localhost:8080")
+	c.Flags().StringSliceVar(&f.tests, "tests", []string{"*"}, "inbound traffic to send, by key (service:host:port) or a part of one")
+	c.Flags().StringArrayVar(&f.ignore, "ignore", nil, "field that may differ: a header, or a part of a JSON path; repeatable")
+	c.Flags().StringArrayVar(&f.failIf, "fail-if", nil, `condition that fails the replay, such as 'latency.p95 > 100' (default: any difference); repeatable`)
+	c.Flags().StringVar(&f.buildTag, "build-tag", "", "kept with the report, such as a commit")
+	c.Flags().VarP(out, "output", "o", "form of the output")
+	return c
+}
+
+func (f *replayFlags) options(argv []string) (o local.ReplayOptions, err error) {
+	if o.Mock, err = f.mockFlags.options(); err != nil {
+		return o, err
+	}
+	o.Mock.Command = argv
+	if f.target == "" {
+		return o, term.WithCode(term.WithHint(fmt.Errorf("--test-against is missing"), "name the service's address, such as --test-against http://localhost:8080"), term.ExitUsage)
+	}
+	target := f.target
+	if !strings.Contains(target, "://") {
+		target = "http://" + target
+	}
+	if o.Target, err = url.Parse(target); err != nil || o.Target.Host == "" {
+		return o, term.WithCode(fmt.Errorf("--test-against %q: want an address such as http://localhost:8080", f.target), term.ExitUsage)
+	}
+	if o.Goals, err = report.ParseGoals(f.failIf...); err != nil {
+		return o, term.WithCode(fmt.Errorf("--fail-if: %w", err), term.ExitUsage)
+	}
+	if f.vus > 0 && f.rate > 0 {
+		return o, term.WithCode(fmt.Errorf("--vus and --rate exclude one another: the one waits for answers, the other does not"), term.ExitUsage)
+	}
+	if f.speed <= 0 || f.rate < 0 || f.vus < 0 || f.times < 1 {
+		return o, term.WithCode(fmt.Errorf("--speed, --rate, --vus and --times: want positive numbers"), term.ExitUsage)
+	}
+	o.Speed, o.Rate, o.Users, o.Times, o.Duration, o.Timeout = f.speed, f.rate, f.vus, f.times, f.duration, f.timeout
+	o.Keys, o.Ignore, o.BuildTag = f.tests, f.ignore, f.buildTag
+	return o, nil
+}
+
+// finish keeps, writes and prints the report, and returns the verdict.
+func (f *replayFlags) finish(c *cobra.Command, g *global, out *printer.Flag, r *report.Report) error {
+	err := g.withCloud(c.Context(), func(cl *client.Client) error { return cl.PutReport(c.Context(), r) })
+	if err != nil {
+		g.Warnf("the report is not kept in the cloud: %v", err)
+	}
+	if err := f.write(r); err != nil {
+		return err
+	}
+	if err := showReport(g, out, r); err != nil {
+		return err
+	}
+	return verdict(r)
+}

@@ -1,0 +1,122 @@
+// Package command has the commands of speedctl, a file each. A command is flags
+// and one call into a library.
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"github.com/speedscale/speedscale/speedctl/client"
+	"github.com/speedscale/speedscale/speedctl/home"
+	"github.com/speedscale/speedscale/speedctl/term"
+)
+
+// global is what the flags of the root command say, and the world.
+type global struct {
+	*term.World
+	home    string
+	context string
+	apiKey  string
+	verbose int
+}
+
+// Execute runs speedctl with args and returns its exit code.
+func Execute(ctx context.Context, w *term.World, args []string) int {
+	root := New(w)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = term.WithCode(errors.New("interrupted"), term.ExitCanceled)
+	}
+	if err == nil {
+		return term.ExitOK
+	}
+	return w.Fail(err)
+}
+
+// New returns the root command.
+func New(w *term.World) *cobra.Command {
+	g := &global{World: w}
+	root := &cobra.Command{
+		Use:   "speedctl",
+		Short: "Capture, mask, keep and replay the traffic of running workloads",
+		Long: `Speedctl captures the requests that a service receives and those it sends to its dependencies,
+masks what is secret, keeps the rest, and replays it against a new version of the service while
+the dependencies are mocked. A report says what changed and how fast it was.`,
+		Example: `  speedctl demo
+  speedctl capture shop 8080 -- ./shop
+  speedctl create snapshot --name checkout --start 15m
+  speedctl replay checkout --test-against http://localhost:8080 -- ./shop`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+	}
+	root.SetIn(w.In)
+	root.SetOut(w.Out)
+	root.SetErr(w.Err)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return term.WithCode(term.WithHint(err, fmt.Sprintf("%s --help lists the flags", c.CommandPath())), term.ExitUsage)
+	})
+	flags := root.PersistentFlags()
+	flags.StringVar(&g.home, "home", "", "folder for contexts, keys and local data (default SPEEDSCALE_HOME or ~/.speedscale)")
+	flags.StringVarP(&g.context, "context", "c", "", "context to use instead of the current one")
+	flags.StringVar(&g.apiKey, "api-key", "", "API key to use instead of SPEEDSCALE_API_KEY and the context's")
+	flags.CountVarP(&g.verbose, "verbose", "v", "say more on standard error; twice for debugging")
+	flags.BoolVarP(&g.Quiet, "quiet", "q", false, "no talk on standard error, errors only")
+	root.AddCommand(
+		newInit(g), newCapture(g), newMock(g), newReplay(g), newDemo(g),
+		newCreate(g), newGet(g), newPull(g), newPush(g), newDelete(g),
+		newVersion(g), newDemoShop(g),
+	)
+	return root
+}
+
+// logger writes the agents' messages to standard error: warnings, with -v more.
+func (g *global) logger() *slog.Logger {
+	level := slog.LevelWarn
+	switch {
+	case g.verbose > 1:
+		level = slog.LevelDebug
+	case g.verbose == 1:
+		level = slog.LevelInfo
+	}
+	return slog.New(slog.NewTextHandler(g.Err, &slog.HandlerOptions{Level: level}))
+}
+
+func (g *global) dir() (home.Dir, error) {
+	d, err := home.Locate(g.home, g.Getenv)
+	return d, term.WithCode(err, term.ExitUsage)
+}
+
+// connect reaches the cloud of the context, starting the local one where it is meant.
+func (g *global) connect(ctx context.Context) (*client.Client, error) {
+	dir, err := g.dir()
+	if err != nil {
+		return nil, err
+	}
+	key := g.apiKey
+	if key == "" {
+		key = g.Getenv("SPEEDSCALE_API_KEY")
+	}
+	return client.Connect(ctx, client.Options{Home: dir, Context: g.context, APIKey: key, Logger: g.logger(), Say: g.Sayf})
+}
+
+// withCloud runs do with a connection to the cloud, and closes it.
+func (g *global) withCloud(ctx context.Context, do func(*client.Client) error) error {
+	c, err := g.connect(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(c), c.Close())
+}
+
+// args makes cobra's argument checks usage errors.
+func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, a []string) error {
+		return term.WithCode(term.WithHint(check(c, a), "usage: "+c.UseLine()), term.ExitUsage)
+	}
+}

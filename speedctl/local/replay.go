@@ -1,0 +1,103 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"time"
+
+	"github.com/speedscale/speedscale/agents/generator"
+	"github.com/speedscale/speedscale/traffic/compare"
+	"github.com/speedscale/speedscale/traffic/report"
+)
+
+// ReplayOptions say what is sent where, how fast, and what may differ.
+type ReplayOptions struct {
+	// Mock has the snapshot, and the mocks that are started where it has a command.
+	Mock MockOptions
+	// Target is where the service is.
+	Target *url.URL
+	// Keys choose the inbound traffic.
+	Keys []string
+	// Speed, Rate, Users, Times and Duration are the plan: see generator.Plan.
+	Speed, Rate float64
+	Users       int
+	Times       int
+	Duration    time.Duration
+	// Timeout bounds one request.
+	Timeout time.Duration
+	// Ignore names fields that may differ.
+	Ignore []string
+	// Goals decide the verdict; none means that nothing may differ.
+	Goals    []report.Goal
+	BuildTag string
+}
+
+// Replay sends the snapshot's inbound requests and returns the report. The error
+// says that the replay could not be run; a verdict is not an error.
+func Replay(ctx context.Context, o ReplayOptions) (*report.Report, error) {
+	world := o.Mock.World
+	b := report.NewBuilder(o.Mock.Snapshot.Meta(), o.Target.String(), report.Options{BuildTag: o.BuildTag, Goals: o.Goals})
+	if len(o.Mock.Command) > 0 {
+		o.Mock.Results = b
+		m, err := StartMock(ctx, o.Mock)
+		if err != nil {
+			return nil, err
+		}
+		defer func() {
+			if err := m.Stop(); err != nil {
+				world.Warnf("%v", err)
+			}
+		}()
+		if err := m.Child().WaitListening(ctx, hostPort(o.Target), startLimit); err != nil {
+			return nil, err
+		}
+	}
+	progress := world.StartProgress("replaying " + o.Mock.Snapshot.Meta().Info.Name)
+	_, err := generator.Run(ctx, generator.Options{
+		Actions: o.Mock.Snapshot.Actions(), Keys: o.Keys, Target: o.Target, Plan: o.plan(), Timeout: o.Timeout,
+		Comparer: compare.New(compare.Config{
+			IgnoreHeaders: o.Ignore, IgnorePaths: o.Ignore, MaskedMatchAny: o.Mock.Masking == nil,
+		}),
+		Masker: o.Mock.Masking, Report: b, Logger: o.Mock.Logger,
+		Progress: func(p generator.Progress) { progress.Update("%s", describe(p)) },
+	})
+	progress.Stop()
+	switch {
+	case err == nil:
+	case errors.Is(err, context.Canceled):
+		b.Cancel("interrupted")
+	default:
+		return nil, err
+	}
+	return b.Finish(), nil
+}
+
+func (o *ReplayOptions) plan() generator.Plan {
+	p := generator.Plan{Speed: o.Speed, Rate: o.Rate, VUs: o.Users, Times: o.Times, For: o.Duration}
+	if p.Rate > 0 || p.VUs > 0 {
+		p.Speed = 0
+	}
+	if p.For > 0 && p.Times == 1 {
+		p.Times = 0 // Again and again, until the time is over.
+	}
+	return p
+}
+
+func describe(p generator.Progress) string {
+	of := ""
+	if p.Total >= 0 {
+		of = fmt.Sprintf(" of %d", p.Total)
+	}
+	return fmt.Sprintf("replaying: %d%s requests, %d passed, %d differ, %d errors", p.Sent, of, p.Passed, p.Failed, p.Errors)
+}
+
+// hostPort is where a URL's server listens.
+func hostPort(u *url.URL) string {
+	if u.Port() != "" {
+		return u.Host
+	}
+	return net.JoinHostPort(u.Hostname(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
+}

@@ -1,0 +1,19 @@
+package snapshot
+
+import "github.com/speedscale/speedscale/traffic"
+
+// Files names the files of the snapshot that are there, snapshot.json first.
+func (s *Snapshot) Files() []string {
+	names := []string{MetaFile}
+	for _, n := range []string{RawFile, ActionsFile, ReactionsFile} {
+		if s.has(n) {
+			names = append(names, n)
+		}
+	}
+	return names
+}
+
+// Intended says whether the pairs were left out because somebody asked for that.
+func (l *Loss) Intended() bool {
+	return l.Reason == traffic.ReasonFiltered || l.Reason == traffic.ReasonSampled
+}
