@@ -74,7 +74,12 @@ func TestLoadCAErrors(t *testing.T) {
 // mocked shakes hands with an interceptor that dials nobody.
 func mocked(t testing.TB, i *intercept.Interceptor, cfg *tls.Config, fallback string, alpn []string) (client tls.ConnectionState, name, proto string, err error) {
 	t.Helper()
-	a, b := net.Pipe()
+	a, b := tcpPair(t)
+	return mockedOver(t, a, b, i, cfg, fallback, alpn)
+}
+
+func mockedOver(t testing.TB, a, b net.Conn, i *intercept.Interceptor, cfg *tls.Config, fallback string, alpn []string) (client tls.ConnectionState, name, proto string, err error) {
+	t.Helper()
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		tc := tls.Client(a, cfg)
@@ -87,6 +92,17 @@ func mocked(t testing.TB, i *intercept.Interceptor, cfg *tls.Config, fallback st
 	b.Close()
 	wg.Wait()
 	return client, name, proto, err
+}
+
+func tcpPair(t testing.TB) (client, server net.Conn) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	client, err = net.Dial("tcp", l.Addr().String())
+	must(t, err)
+	server, err = l.Accept()
+	must(t, err)
+	return client, server
 }
 
 func TestLeaf(t *testing.T) {
@@ -129,7 +145,8 @@ func TestLeafIsKeptAndRenewed(t *testing.T) {
 		i := newInterceptor(t, intercept.Options{CA: ca})
 		serial := func() string {
 			var s string
-			_, _, _, err := mocked(t, i, &tls.Config{ServerName: "a.test", InsecureSkipVerify: true, VerifyConnection: func(st tls.ConnectionState) error {
+			a, b := net.Pipe()
+			_, _, _, err := mockedOver(t, a, b, i, &tls.Config{ServerName: "a.test", InsecureSkipVerify: true, VerifyConnection: func(st tls.ConnectionState) error {
 				s = st.PeerCertificates[0].SerialNumber.String()
 				return nil
 			}}, "", nil)
