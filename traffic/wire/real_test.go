@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -344,5 +345,47 @@ func TestH2loadWithHTTP1(t *testing.T) {
 	}
 	if pairs := tp.pairs(t); len(pairs) != 2000 {
 		t.Fatalf("%d pairs of 2000, opaque %v", len(pairs), tp.rec.Closed)
+	}
+}
+
+func TestIdleConnectionsAreSmall(t *testing.T) {
+	request := []byte("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+	response := []byte("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+	// SETTINGS, and a request with two fields in the header table.
+	start := []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00" +
+		"\x00\x00\x0e\x01\x05\x00\x00\x00\x01\x82\x86\x84\x41\x01h\x40\x03abc\x02de")
+	answer := []byte("\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x01\x01\x05\x00\x00\x00\x01\x88")
+	for name, tt := range map[string]struct {
+		new               func(wire.Options) wire.Decoder
+		request, response []byte
+		max               uint64
+	}{
+		"HTTP1": {func(o wire.Options) wire.Decoder { return http1.New(o) }, request, response, 1500},
+		"HTTP2": {func(o wire.Options) wire.Decoder { return http2.New(o) }, start, answer, 4000},
+	} {
+		const n = 2000
+		rec := &wiretest.Recorder{}
+		decoders := make([]wire.Decoder, n)
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		for i := range decoders {
+			d := tt.new(wire.Options{Sink: rec, Scheme: "http"})
+			d.Data(wire.Client, tt.request, wiretest.Start())
+			d.Data(wire.Server, tt.response, wiretest.Start())
+			decoders[i] = d
+		}
+		if len(rec.Pairs) != n {
+			t.Fatalf("%s: %d pairs of %d, lost %v", name, len(rec.Pairs), n, rec.LostPairs)
+		}
+		rec.Pairs = nil
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		size := (after.HeapAlloc - before.HeapAlloc) / n
+		t.Logf("%s: %d bytes for each idle connection", name, size)
+		if size > tt.max {
+			t.Errorf("%s: %d bytes for each idle connection, want at most %d", name, size, tt.max)
+		}
+		runtime.KeepAlive(decoders)
 	}
 }

@@ -77,28 +77,53 @@ func (e *Exchange) Response() *traffic.HTTPResponse {
 	return &e.rec.res
 }
 
-// Fields makes room for up to n header fields and text bytes of head. It
-// returns nil and drops the exchange where the budget has no room.
-func (e *Exchange) Fields(n, text int) *Fields {
+// Fields makes room for n header fields and text bytes of head. Where the
+// budget has no room, the exchange is dropped and the result keeps nothing.
+func (e *Exchange) Fields(n, text int) Fields {
 	if e.rec == nil {
-		return nil
+		return Fields{}
 	}
 	if !e.reserve(int64(n)*fieldSize + int64(text)) {
 		e.Drop(traffic.ReasonBudget)
-		return nil
+		return Fields{}
 	}
-	return &Fields{fields: make([]traffic.Header, n), list: make([]*traffic.Header, 0, n)}
+	f := Fields{keep: true}
+	switch { // one allocation for the fields and the pointers to them
+	case n <= 4:
+		a := new(struct {
+			fields [4]traffic.Header
+			list   [4]*traffic.Header
+		})
+		f.fields, f.list = a.fields[:], a.list[:0]
+	case n <= 8:
+		a := new(struct {
+			fields [8]traffic.Header
+			list   [8]*traffic.Header
+		})
+		f.fields, f.list = a.fields[:], a.list[:0]
+	case n <= 16:
+		a := new(struct {
+			fields [16]traffic.Header
+			list   [16]*traffic.Header
+		})
+		f.fields, f.list = a.fields[:], a.list[:0]
+	default:
+		f.fields, f.list = make([]traffic.Header, n), make([]*traffic.Header, 0, n)
+	}
+	return f
 }
 
 // Fields collects the header fields of one head without an allocation for each.
+// The zero value keeps nothing.
 type Fields struct {
+	keep   bool
 	fields []traffic.Header
 	list   []*traffic.Header
 }
 
-// Add appends a field. A nil Fields ignores it.
+// Add appends a field.
 func (f *Fields) Add(name, value string) {
-	if f == nil {
+	if !f.keep {
 		return
 	}
 	var h *traffic.Header
@@ -114,7 +139,7 @@ func (f *Fields) Add(name, value string) {
 // Fold appends a continuation line to the last field (obs-fold, RFC 9112,
 // section 5.2): the fold is replaced by one space.
 func (f *Fields) Fold(more string) {
-	if f == nil || len(f.list) == 0 || more == "" {
+	if len(f.list) == 0 || more == "" {
 		return
 	}
 	h := f.list[len(f.list)-1]
@@ -123,7 +148,7 @@ func (f *Fields) Fold(more string) {
 
 // List returns the fields in order.
 func (f *Fields) List() []*traffic.Header {
-	if f == nil {
+	if len(f.list) == 0 {
 		return nil
 	}
 	return f.list

@@ -157,7 +157,7 @@ func (d *Decoder) trailer(s *stream) bool {
 	text := exchange.Text(string(s.buf))
 	fields := s.tx.Fields(fieldCount(text), len(text))
 	m := message{trailer: true}
-	if m.fields(text, fields) != nil {
+	if m.fields(text, &fields) != nil {
 		return false
 	}
 	if s.side == wire.Server {

@@ -63,7 +63,7 @@ func summaries(pairs []*traffic.RRPair) []string {
 const get = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
 const ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
-func TestWhatABytesSay(t *testing.T) {
+func TestWhatAnExchangeSays(t *testing.T) {
 	script := []wiretest.Event{
 		client("\r\nPOST /v1/orders?x=1 HTTP/1.1\r\nHost: shop.example\r\nX-b: 1\r\nx-B:  2 \r\n" +
 			"Authorization: Bearer eyJh.b.c\r\nContent-Type: application/json\r\nContent-Length: 7\r\n\r\n{\"a\":1}"),

@@ -120,7 +120,7 @@ func (d *Decoder) requestHead(s *stream, raw []byte, at time.Time) {
 	tx := d.begin(s.began)
 	fields := tx.Fields(fieldCount(rest), len(text))
 	tx.Wire(len(raw))
-	err := m.fields(rest, fields)
+	err := m.fields(rest, &fields)
 	if err == nil {
 		err = m.checkRequest()
 	}
@@ -168,11 +168,11 @@ func (d *Decoder) responseHead(s *stream, raw []byte, at time.Time) {
 		return
 	}
 	interim := m.status < 200 && m.status != 101
-	var fields *exchange.Fields
+	var fields exchange.Fields
 	if !interim {
 		fields = tx.Fields(fieldCount(rest), len(text))
 	}
-	if err := m.fields(rest, fields); err != nil {
+	if err := m.fields(rest, &fields); err != nil {
 		d.malformed(s, len(raw))
 		return
 	}

@@ -92,10 +92,14 @@ func fieldCount(section string) int { return max(strings.Count(section, "\n")-1,
 // fields parses a field section up to its empty line (RFC 9112, section 5) and
 // notes what decides on the length of the body.
 func (m *message) fields(section string, into *exchange.Fields) error {
-	var name, value string
+	var name string
 	for section != "" {
-		line, rest, _ := strings.Cut(section, "\n")
-		section = rest
+		line := section
+		if i := strings.IndexByte(section, '\n'); i >= 0 {
+			line, section = section[:i], section[i+1:]
+		} else {
+			section = ""
+		}
 		if n := len(line); n > 0 && line[n-1] == '\r' {
 			line = line[:n-1]
 		}
@@ -113,12 +117,12 @@ func (m *message) fields(section string, into *exchange.Fields) error {
 			into.Fold(more)
 			continue
 		}
-		var ok bool
-		name, value, ok = strings.Cut(line, ":")
-		if !ok || !isToken(name) {
+		colon := strings.IndexByte(line, ':')
+		if colon < 0 || !isToken(line[:colon]) {
 			return errField
 		}
-		value = trimSpace(value)
+		name = line[:colon]
+		value := trimSpace(line[colon+1:])
 		if !isText(value) {
 			return errField
 		}
