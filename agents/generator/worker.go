@@ -31,6 +31,9 @@ func (r *run) send(ctx context.Context, c *client, x *exchange) {
 	if res != nil {
 		result.Observed, x.err = r.observe(x, res)
 		if x.err == nil {
+			if kept := x.req.pair.Http.Res; x.req.pair.ResponseCut() {
+				res.Body = res.Body[:min(len(res.Body), len(kept.Body))] // of a body that was cut, what was kept is compared
+			}
 			result.Differences = r.opts.Comparer.Compare(x.req.pair, result.Observed)
 			x.failed = len(result.Differences) > 0
 		}

@@ -50,7 +50,7 @@ func (r *Responder) respond(ctx context.Context, o *origin, p *traffic.RRPair) *
 	if r.opts.OnMiss != NotFound && miss.Reason != MissCutBody {
 		return r.pass(ctx, o, p, sent, miss)
 	}
-	r.answered(report.NoMatch, proto.CloneOf(p), miss)
+	r.answered(report.NoMatch, p, miss)
 	return reactionOf(p.Http.Req.Method, missed(p, miss))
 }
 

@@ -89,19 +89,19 @@ func (r *Responder) match(o *origin, p *traffic.RRPair) (*reaction, *Miss) {
 	found := r.find(o, req.Host)
 	if len(found) == 0 {
 		return nil, r.misses.add(missKey{uri: req.Host}, func() Miss {
-			return Miss{Reason: MissNoHost, SliceKey: o.sliceKey, Request: r.shown(req)}
+			return Miss{Reason: MissNoHost, SliceKey: o.sliceKey, Request: r.shown(req, nil)}
 		})
 	}
 	if p.RequestCut() {
 		return nil, r.misses.add(missKey{slice: found[0], uri: MissCutBody}, func() Miss {
-			return Miss{Reason: MissCutBody, SliceKey: found[0].key, Request: r.shown(req)}
+			return Miss{Reason: MissCutBody, SliceKey: found[0].key, Request: r.shown(req, nil)}
 		})
 	}
 	if r.opts.Masker != nil {
 		p.Service, p.NetworkAddress = found[0].service, found[0].address
 		if _, err := r.opts.Masker.Mask(p); err != nil {
 			return nil, r.misses.add(missKey{slice: found[0], uri: MissUnmaskable}, func() Miss {
-				return Miss{Reason: MissUnmaskable, SliceKey: found[0].key, Request: req.Method}
+				return Miss{Reason: MissUnmaskable, SliceKey: found[0].key, Request: req.Method + " (withheld)"}
 			})
 		}
 	}
@@ -123,7 +123,7 @@ func (r *Responder) match(o *origin, p *traffic.RRPair) (*reaction, *Miss) {
 			return made, nil
 		}
 		return nil, r.misses.add(missKey{slice: s, uri: MissCutAnswer, hash: sig.Hash()}, func() Miss {
-			return Miss{Reason: MissCutAnswer, SliceKey: s.key, Request: r.shown(req), Nearest: a.request}
+			return Miss{Reason: MissCutAnswer, SliceKey: s.key, Request: r.shown(req, a.request), Nearest: a.request}
 		})
 	}
 	s := found[0]
@@ -131,12 +131,13 @@ func (r *Responder) match(o *origin, p *traffic.RRPair) (*reaction, *Miss) {
 }
 
 // shown is a request in words. A path can have secrets: where requests cannot be
-// masked as the recorded ones were, it is left out.
-func (r *Responder) shown(req *traffic.HTTPRequest) string {
-	if r.withheld() {
-		return req.Method
+// masked as the recorded ones were, it is shown only if it was recorded so.
+func (r *Responder) shown(req *traffic.HTTPRequest, nearest *traffic.RRPair) string {
+	path := pathOf(req)
+	if r.withheld() && path != nearest.GetLocation() {
+		path = "(withheld)"
 	}
-	return req.Method + " " + pathOf(req)
+	return req.Method + " " + path
 }
 
 // withheld says that the recorded requests are masked and ours cannot be.
@@ -163,7 +164,7 @@ func (s *slice) likeMasked(sig signature.Signature) *answers {
 // explain finds the nearest recorded request: among those for the same path, for
 // the same endpoint, or all, of which at most maxCandidates are looked at.
 func (r *Responder) explain(s *slice, req *traffic.HTTPRequest, sig signature.Signature) Miss {
-	m := Miss{Reason: MissNoRequest, SliceKey: s.key, Request: r.shown(req)}
+	m := Miss{Reason: MissNoRequest, SliceKey: s.key, Request: r.shown(req, nil)}
 	path := pathOf(req)
 	candidates := s.near[path]
 	if len(candidates) == 0 {
@@ -177,6 +178,7 @@ func (r *Responder) explain(s *slice, req *traffic.HTTPRequest, sig signature.Si
 		return m
 	}
 	m.Nearest, m.Fields = candidates[nearest].request, fields
+	m.Request = r.shown(req, m.Nearest)
 	if r.withheld() {
 		for i := range m.Fields {
 			if m.Fields[i].Key != signature.KeyMethod {
@@ -213,8 +215,21 @@ func (r *Responder) answered(outcome report.Outcome, p *traffic.RRPair, m *Miss)
 	result := report.MockResult{Request: p, Outcome: outcome}
 	if m != nil {
 		result.Nearest, result.Fields = m.Nearest, m.Fields
+		if r.withheld() || m.Reason == MissUnmaskable {
+			result.Request = reportable(p, m)
+		}
 	}
 	r.opts.Report.AddMock(result)
+}
+
+// reportable leaves of a request that is not masked what a miss shows of it.
+func reportable(p *traffic.RRPair, m *Miss) *traffic.RRPair {
+	method, path, _ := strings.Cut(m.Request, " ")
+	return &traffic.RRPair{
+		Direction: p.Direction, Service: p.Service, L7Protocol: p.L7Protocol, NetworkAddress: p.NetworkAddress,
+		Command: method, Location: path,
+		Http: &traffic.HTTP{Req: &traffic.HTTPRequest{Method: method, Uri: path, Host: p.Http.Req.Host}},
+	}
 }
 
 // missKey tells one missed request from another.

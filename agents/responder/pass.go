@@ -28,15 +28,14 @@ func (r *Responder) pass(ctx context.Context, o *origin, p *traffic.RRPair, sent
 	target := r.realHost(o, sent)
 	res, err := r.roundTrip(ctx, target, sent)
 	if err != nil {
-		r.answered(report.NoMatch, proto.CloneOf(p), m)
+		r.answered(report.NoMatch, p, m)
 		r.opts.Logger.Warn("request not passed through", "host", target.Host, "error", err)
 		return reactionOf(sent.Method, plain(http.StatusBadGateway, "text/plain; charset=utf-8",
 			[]byte("passed through to "+target.Host+": "+err.Error()+"\n"), explained(m)))
 	}
-	kept := proto.CloneOf(p)
-	r.answered(report.Passthrough, kept, m)
+	r.answered(report.Passthrough, p, m)
 	if r.opts.OnMiss == Record {
-		r.record(kept, res, target, begun)
+		r.record(proto.CloneOf(p), res, target, begun)
 	}
 	return reactionOf(sent.Method, res)
 }
