@@ -52,13 +52,13 @@ func (w *work) body(m message) (changed bool, err error) {
 		}
 	}
 	w.grpcEncoding, _ = traffic.HeaderValue(*m.headers, "Grpc-Encoding")
-	var masked []byte
-	if jsonPath := w.paths[pathsOf(m.in)]; w.all&m.in != 0 && len(jsonPath) == 0 && !isJSON(mediaType(m.contentType)) {
-		masked, changed = w.whole(w.buffer(), plain)
-	} else {
-		masked, changed, err = w.content(w.buffer(), plain, m.contentType, m.in, 0)
-	}
+	masked := w.buffer()
 	defer func() { w.done(masked) }()
+	if w.all&m.in != 0 && !hasLeaves(mediaType(m.contentType)) {
+		masked, changed = w.whole(masked, plain)
+	} else {
+		masked, changed, err = w.content(masked, plain, m.contentType, m.in, 0)
+	}
 	if err != nil || !changed {
 		return false, err
 	}
@@ -83,7 +83,7 @@ func (w *work) content(dst, src []byte, contentType string, in place, depth int)
 	switch {
 	case len(src) == 0:
 		return dst, false, nil
-	case strings.HasPrefix(media, "application/grpc"):
+	case isGRPC(media):
 		return w.grpc(dst, src, media, in)
 	case isProtobuf(media):
 		return w.protobuf(dst, src, in)
@@ -93,7 +93,7 @@ func (w *work) content(dst, src []byte, contentType string, in place, depth int)
 			return dst, false, notUnderstood("it says it is JSON, and is not")
 		}
 		return dst, changed, nil
-	case media == "application/x-www-form-urlencoded":
+	case media == mediaForm:
 		mark := len(dst)
 		dst, changed := w.query(dst, src, in)
 		if !changed {
@@ -155,6 +155,16 @@ func isJSON(media string) bool {
 	}
 	return strings.HasSuffix(media, "+json") || strings.HasPrefix(media, "application/x-amz-json")
 }
+
+const mediaForm = "application/x-www-form-urlencoded"
+
+// hasLeaves says whether a rule for all of a body of this type masks its leaves;
+// of other types the body is one value.
+func hasLeaves(media string) bool {
+	return isJSON(media) || isGRPC(media) || isProtobuf(media) || media == mediaForm
+}
+
+func isGRPC(media string) bool { return strings.HasPrefix(media, "application/grpc") }
 
 func isProtobuf(media string) bool {
 	switch media {

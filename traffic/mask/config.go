@@ -63,11 +63,12 @@ func Standard() *Config {
 		ID: "standard", Name: "standard", DiscoverPatterns: true,
 		RedactList: RedactList{Entries: map[string][]string{
 			"all": {
-				"*authorization*", "*password*", "*passwd*", "passphrase", "pwd", "pin", "*secret*", "*token", "credential", "credentials", "x-amz-credential",
-				"*apikey*", "accesskey", "accesskeyid", "*accesskey", "privatekey", "*signingkey", "encryptionkey", "x-auth-key",
-				"authenticationinfo", "*sessionid", "session", "jsessionid", "phpsessid", "connect.sid", "sid", "otp", "cvv", "cvc",
-				"cvv2", "ssn", "socialsecuritynumber", "cardnumber", "creditcard", "creditcardnumber", "iban", "x-amz-signature",
-				"samlresponse", "samlrequest", "assertion", "codeverifier", "jwt", "*csrf*", "*xsrf*",
+				"*authorization", "*password*", "*passwd*", "passphrase", "pwd", "pin", "otp", "*secret*", "*token", "jwt",
+				"credential", "credentials", "x-amz-credential", "x-amz-signature", "x-goog-signature", "sig",
+				"*apikey*", "accesskeyid", "*accesskey", "accountkey", "*subscriptionkey", "privatekey", "*signingkey", "encryptionkey",
+				"x-auth-key", "connectionstring", "authenticationinfo", "*sessionid", "session", "phpsessid", "connect.sid", "sid",
+				"samlresponse", "samlrequest", "assertion", "codeverifier", "*csrf*", "*xsrf*",
+				"ssn", "socialsecuritynumber", "cardnumber", "creditcard", "creditcardnumber", "cvv", "cvv2", "cvc", "iban",
 			},
 			"http.req.headers": {"cookie", "x-forwarded-client-cert"},
 			"http.res.headers": {"set-cookie"},
@@ -122,7 +123,7 @@ func (m *Masker) compile() error {
 	}
 	var list []name
 	entries := m.cfg.RedactList.Entries
-	named, length := place(0), 0
+	length := 0
 	for _, where := range slices.Sorted(maps.Keys(entries)) {
 		places, ok := placeNames[where]
 		if !ok {
@@ -137,7 +138,7 @@ func (m *Masker) compile() error {
 			if nm.text != "" {
 				list = append(list, nm)
 			}
-			named |= places
+			m.named |= places
 			if length += len(key); length > maxNames {
 				return fmt.Errorf("masking rules: redactlist.entries: the keys are longer than %d bytes together", maxNames)
 			}
@@ -146,7 +147,6 @@ func (m *Masker) compile() error {
 	m.names = newNames(list)
 	m.opaque = append([]string{"image/", "audio/", "video/", "font/"}, m.cfg.OpaqueTypes...)
 	m.discover = m.cfg.DiscoverPatterns
-	m.active = func(in place) bool { return m.discover || named&in != 0 }
 	return m.compilePatterns()
 }
 

@@ -32,12 +32,12 @@ func (w *work) json(dst, src []byte, in place, nested int) (out []byte, changed,
 		j.paths = w.paths[pathsOf(in)]
 		alive = 1<<len(j.paths) - 1
 	}
-	all := w.all&in != 0
-	if alive&j.ended(alive, 0) != 0 {
-		all = true
+	all := w.all&in != 0 || j.ended(alive, 0) != 0
+	i := 0
+	if bytes.HasPrefix(src, []byte("\ufeff")) { // RFC 8259, section 8.1, lets readers ignore it
+		i = len("\ufeff")
 	}
-	i := jsonscan.Space(src, 0)
-	for i < len(src) {
+	for i = jsonscan.Space(src, i); i < len(src); {
 		// RFC 7464 starts each value of a sequence with a record separator.
 		if src[i] == 0x1e {
 			i = jsonscan.Space(src, i+1)

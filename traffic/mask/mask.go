@@ -35,8 +35,8 @@ type Masker struct {
 	cfg      *Config
 	keyID    string
 	names    *names
+	named    place // where there are rules
 	all      place // where everything is masked
-	active   func(in place) bool
 	discover bool
 	patterns patterns
 	paths    [2][]jsonscan.Path // by pathsOf
@@ -68,6 +68,9 @@ func New(cfg *Config, key Key) (*Masker, error) {
 	m.pool.New = func() any { return &work{Masker: m, mac: mac()} }
 	return m, nil
 }
+
+// active says whether anything is looked for in a place.
+func (m *Masker) active(in place) bool { return m.discover || m.named&in != 0 }
 
 // Config returns the rules. They must not be changed.
 func (m *Masker) Config() *Config { return m.cfg }

@@ -65,6 +65,7 @@ func TestBody(t *testing.T) {
 			`{"Message":"{\"password\":\"REDACTED-#\",\"a\":1}"}`},
 		{"json keys that are secrets", "application/json", `{"bob@example.com":{"n":1}}`, `{"REDACTED-EMAIL-#":{"n":1}}`},
 		{"json lines", "application/x-ndjson", "{\"password\":\"a\"}\n{\"n\":1}\n", "{\"password\":\"REDACTED-#\"}\n{\"n\":1}\n"},
+		{"json after a byte order mark", "application/json", "\ufeff{\"password\":\"a\"}", "\ufeff{\"password\":\"REDACTED-#\"}"},
 		{"json called text", "text/plain", ` {"password":"a b c"}`, ` {"password":"REDACTED-#"}`},
 		{"form", "application/x-www-form-urlencoded", "a=1&user%5Bpass%77ord%5D=x%20y&m=bob%40example.com+x&e=",
 			"a=1&user%5Bpass%77ord%5D=REDACTED-#&m=REDACTED-EMAIL-#+x&e="},
@@ -275,6 +276,20 @@ func TestRulesByPlace(t *testing.T) {
 	for i := range got {
 		if tokens(got[i]) != want[i] {
 			t.Errorf("got  %s\nwant %s", got[i], want[i])
+		}
+	}
+	for contentType, want := range map[string]string{
+		"application/x-www-form-urlencoded": "a=REDACTED-#&c=REDACTED-#",
+		"text/plain":                        "REDACTED-#",
+		"application/grpc":                  "\x00\x00\x00\x00\x23\n\x21REDACTED-#",
+	} {
+		whole := request("", "")
+		whole.Http.Res.Body, whole.Http.Res.ContentType = []byte("a=b&c=d"), contentType
+		if contentType == "application/grpc" {
+			whole.Http.Res.Body = []byte(frame(0, message(1, "ab")))
+		}
+		if _, err := masker(t, cfg).Mask(whole); err != nil || tokens(string(whole.Http.Res.Body)) != want {
+			t.Errorf("%s: got %q, want %q, %v", contentType, whole.Http.Res.Body, want, err)
 		}
 	}
 	binary := request("image/png", "")
