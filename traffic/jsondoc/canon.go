@@ -2,103 +2,131 @@ package jsondoc
 
 import (
 	"bytes"
+	"cmp"
+	"fmt"
 	"slices"
 
 	"github.com/speedscale/speedscale/traffic/jsonscan"
 )
 
-// AppendCanonical appends a value so that values that say the same are the same
-// bytes: no white space, members in the order of their names, strings with the
-// fewest escapes. Numbers stay as written, since 1 and 1.0 are not the same to
-// every program. What skip matches is left out; its paths are those of Diff.
-func AppendCanonical(dst []byte, n *Node, skip Paths) []byte {
-	c := canon{skip: skip}
-	return c.append(dst, n)
+// AppendCanonical appends a document so that documents that say the same are
+// the same bytes: no white space, members in the order of their names, strings
+// with the fewest escapes. Numbers stay as written, since 1 and 1.0 are not the
+// same to every program. What skip matches is left out; its paths are those of
+// Diff. On an error, which is as Parse's, dst is returned as it was.
+func AppendCanonical(dst, doc []byte, skip Paths) ([]byte, error) {
+	c := canon{doc: doc, dst: dst, skip: skip}
+	end, ok := c.value(jsonscan.Space(doc, 0), 0)
+	if end = jsonscan.Space(doc, end); !ok || end < len(doc) {
+		return dst, fmt.Errorf("byte %d: invalid JSON", end)
+	}
+	return c.dst, nil
 }
 
+// canon writes values as it meets them, and sorts the members of an object where
+// they lie in dst when the object ends. Most are in order already.
 type canon struct {
-	skip Paths
-	path []byte
+	doc, dst []byte
+	skip     Paths
+	path     []byte
+	members  []member // of the objects that are open
+	scratch  []byte
 }
 
-func (c *canon) append(dst []byte, n *Node) []byte {
-	switch n.Kind() {
-	case '{':
-		return c.object(dst, n)
-	case '[':
-		dst = append(dst, '[')
-		open := len(dst)
-		for i := range n.Children {
-			up := len(c.path)
-			if c.path = c.appendIndex(i); !c.skips() {
-				dst = comma(dst, open)
-				dst = c.append(dst, &n.Children[i])
-			}
-			c.path = c.path[:up]
+// member is where a member lies in dst, with the comma behind it.
+type member struct {
+	name       []byte
+	start, end int
+}
+
+func (c *canon) value(i, depth int) (end int, ok bool) {
+	if i >= len(c.doc) || c.doc[i] != '{' && c.doc[i] != '[' {
+		if end, ok = jsonscan.Skip(c.doc, i); ok {
+			c.leaf(c.doc[i:end])
 		}
-		return append(dst, ']')
-	case '"':
-		return appendText(dst, n.Raw)
+		return end, ok
 	}
-	return append(dst, n.Raw...)
-}
-
-func (c *canon) object(dst []byte, n *Node) []byte {
-	byName := func(a, b *Node) int { return bytes.Compare(a.Name, b.Name) }
-	order := make([]*Node, 0, 16)
-	for i := range n.Children {
-		order = append(order, &n.Children[i])
-	}
-	if !slices.IsSortedFunc(order, byName) {
-		slices.SortStableFunc(order, byName)
-	}
-	dst = append(dst, '{')
-	open := len(dst)
-	for i, m := range order {
-		if i+1 < len(order) && bytes.Equal(m.Name, order[i+1].Name) {
-			continue // the last of a name counts
+	m := jsonscan.Walk(c.doc, i, depth)
+	first := len(c.members)
+	c.dst = append(c.dst, c.doc[i])
+	open := len(c.dst)
+	for m.Next() {
+		if !c.child(&m, depth) {
+			return m.Pos(), false
 		}
-		up := len(c.path)
-		if c.path = c.appendName(m.Name); !c.skips() {
-			dst = comma(dst, open)
-			dst = jsonscan.AppendString(dst, m.Name)
-			dst = append(dst, ':')
-			dst = c.append(dst, m)
+	}
+	if !m.OK() {
+		return m.Pos(), false
+	}
+	if m.Object() {
+		c.sort(c.members[first:])
+		c.members = c.members[:first]
+	}
+	if len(c.dst) > open {
+		c.dst = c.dst[:len(c.dst)-1] // the last comma
+	}
+	c.dst = append(c.dst, c.doc[i]+2) // ] and } are two past [ and {
+	return m.Pos(), true
+}
+
+// child writes a member or an element, with a comma.
+func (c *canon) child(m *jsonscan.Members, depth int) bool {
+	name := m.Key
+	if m.Escaped {
+		name = jsonscan.Unescape(nil, name)
+	}
+	up := len(c.path)
+	defer func() { c.path = c.path[:up] }()
+	if !c.skip.Empty() {
+		if m.Object() {
+			c.path = appendName(c.path, name)
+		} else {
+			c.path = appendIndex(c.path, m.Index())
 		}
-		c.path = c.path[:up]
+		if c.skip.Match(string(c.path)) {
+			return m.Skip()
+		}
 	}
-	return append(dst, '}')
+	start := len(c.dst)
+	if m.Object() {
+		c.dst = append(jsonscan.AppendString(c.dst, name), ':')
+	}
+	end, ok := c.value(m.Pos(), depth+1)
+	m.SetPos(end)
+	c.dst = append(c.dst, ',')
+	if m.Object() {
+		c.members = append(c.members, member{name, start, len(c.dst)})
+	}
+	return ok
 }
 
-// Paths cost time, so they are only kept where something may be skipped.
-func (c *canon) appendIndex(i int) []byte {
-	if c.skip.Empty() {
-		return c.path
+func (c *canon) leaf(raw []byte) {
+	if raw[0] == '"' && bytes.IndexByte(raw, '\\') >= 0 {
+		c.dst = jsonscan.AppendString(c.dst, jsonscan.Unescape(nil, raw[1:len(raw)-1]))
+		return
 	}
-	return appendIndex(c.path, i)
+	c.dst = append(c.dst, raw...)
 }
 
-func (c *canon) appendName(name []byte) []byte {
-	if c.skip.Empty() {
-		return c.path
+// sort puts the members that end dst in order. Where a name stands twice the
+// last one counts, as most readers have it.
+func (c *canon) sort(list []member) {
+	inOrder := true
+	for i := 1; i < len(list) && inOrder; i++ {
+		inOrder = bytes.Compare(list[i-1].name, list[i].name) < 0
 	}
-	return appendName(c.path, name)
-}
-
-func (c *canon) skips() bool { return !c.skip.Empty() && c.skip.Match(string(c.path)) }
-
-func comma(dst []byte, open int) []byte {
-	if len(dst) > open {
-		return append(dst, ',')
+	if inOrder {
+		return
 	}
-	return dst
-}
-
-// appendText appends a string that is written in raw, with the fewest escapes.
-func appendText(dst, raw []byte) []byte {
-	inner := raw[1 : len(raw)-1]
-	if bytes.IndexByte(inner, '\\') < 0 {
-		return append(dst, raw...)
+	start := list[0].start
+	slices.SortFunc(list, func(a, b member) int {
+		return cmp.Or(bytes.Compare(a.name, b.name), cmp.Compare(a.start, b.start))
+	})
+	c.scratch = append(c.scratch[:0], c.dst[start:]...)
+	c.dst = c.dst[:start]
+	for i, m := range list {
+		if i+1 == len(list) || !bytes.Equal(m.name, list[i+1].name) {
+			c.dst = append(c.dst, c.scratch[m.start-start:m.end-start]...)
+		}
 	}
-	return jsonscan.AppendString(dst, jsonscan.Unescape(nil, inner))
 }

@@ -37,8 +37,8 @@ func (b *builder) body(req *traffic.HTTPRequest, isGRPC bool) {
 	}
 	// What says it is JSON and is not, like a body that was cut, goes by its hash.
 	if mayBeJSON(contentType, content) {
-		if doc, err := jsondoc.Parse(content); err == nil {
-			b.add(KeyJSON, func(dst []byte) []byte { return jsondoc.AppendCanonical(dst, doc, b.skip) })
+		if buf, err := jsondoc.AppendCanonical(b.buf, content, b.skip); err == nil {
+			b.add(KeyJSON, func([]byte) []byte { return buf })
 			return
 		}
 	}
@@ -50,11 +50,11 @@ func (b *builder) without(buf []byte, start int) []byte {
 	if b.skip.Empty() {
 		return buf
 	}
-	doc, err := jsondoc.Parse(slices.Clone(buf[start:]))
-	if err != nil {
+	kept, err := jsondoc.AppendCanonical(buf[:start], slices.Clone(buf[start:]), b.skip)
+	if err != nil { // of a message that nests deeper than JSON may
 		return buf
 	}
-	return jsondoc.AppendCanonical(buf[:start], doc, b.skip)
+	return kept
 }
 
 // maxDecoded bounds what a coded body may become: four times the largest that is
