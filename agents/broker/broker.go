@@ -282,6 +282,9 @@ func (s *Server) RestartStore() error {
 // asked before each message, so that a full disk is met by a clear refusal, not
 // by a failed write in the middle of a file.
 func (s *Server) StoreError() error {
+	if s.store == nil {
+		return errors.New("the broker has no store")
+	}
 	free, err := freeBytes(s.store.Dir)
 	if err != nil {
 		return fmt.Errorf("store %q: %w", s.store.Dir, err)

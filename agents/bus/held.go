@@ -164,7 +164,7 @@ func (p *Publisher) acknowledged(b *batch) {
 	}
 	p.full.Store(false)
 	p.recycle(b.buf, b.held)
-	p.refusal, p.failures, p.paused = "", 0, time.Time{}
+	p.refusal, p.failures, p.pausedUntil = "", 0, time.Time{}
 }
 
 // refused notes that a batch was not taken: for now, and everything is held back
@@ -188,11 +188,11 @@ func (p *Publisher) refused(b *batch, r *Refusal) {
 	if r.Reason == RefusedBusy || r.Reason == RefusedStopping || r.Reason == RefusedFailed {
 		p.refusal = traffic.ReasonUnacked
 	}
-	if time.Now().Before(p.paused) {
+	if time.Now().Before(p.pausedUntil) {
 		return // one answer of several that were in flight
 	}
 	p.failures++
-	p.paused = time.Now().Add(backoff(maxPause)(p.failures))
+	p.pausedUntil = time.Now().Add(backoff(maxPause)(p.failures))
 	if p.failures == 1 || p.failures%60 == 0 {
 		p.o.Logger.Warn("batch refused, sending again later", "producer", p.o.Producer,
 			"sequence", b.sequence, "reason", r.Reason, "text", r.Text, "attempts", p.failures)

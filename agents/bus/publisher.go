@@ -69,21 +69,21 @@ type Publisher struct {
 
 	full atomic.Bool
 
-	mu       sync.Mutex // guards what follows
-	closed   bool
-	open     openBatch
-	held     int64     // bytes of all buffers below, taken from the budget
-	since    time.Time // when the open batch, or the first waiting loss, began
-	waiting  losses
-	batches  []*batch // sealed, by sequence, until acknowledged
-	inFlight int
-	free     [][]byte
-	sequence uint64
-	nextPair uint64
-	refusal  string // reason of the last refusal since the last acknowledgement
-	paused   time.Time
-	failures int
-	stats    PublisherStats
+	mu          sync.Mutex // guards what follows
+	closed      bool
+	open        openBatch
+	held        int64     // bytes of all buffers below, taken from the budget
+	since       time.Time // when the open batch, or the first waiting loss, began
+	waiting     losses
+	batches     []*batch // sealed, by sequence, until acknowledged
+	inFlight    int
+	free        [][]byte
+	sequence    uint64
+	nextPair    uint64
+	refusal     string // reason of the last refusal since the last acknowledgement
+	pausedUntil time.Time
+	failures    int
+	stats       PublisherStats
 }
 
 // PublisherStats are counted from the publisher's start, but for those that say "now".

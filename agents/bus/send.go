@@ -61,7 +61,7 @@ func (p *Publisher) plan() (send []*batch, next time.Duration) {
 		return nil, idle
 	}
 	now := time.Now()
-	if wait := p.paused.Sub(now); wait > 0 {
+	if wait := p.pausedUntil.Sub(now); wait > 0 {
 		return nil, wait
 	}
 	next = idle
@@ -145,7 +145,7 @@ func (p *Publisher) reconnected(s nats.Status) {
 		b.sent = false
 	}
 	p.inFlight = 0
-	p.failures, p.paused = 0, time.Time{}
+	p.failures, p.pausedUntil = 0, time.Time{}
 }
 
 // finish says whether a publisher that is being closed is done, and seals the
