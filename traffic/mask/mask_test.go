@@ -84,6 +84,7 @@ func TestBody(t *testing.T) {
 			"<p id=REDACTED-EMAIL-# x password = 'REDACTED-#' b=1></REDACTED-EMAIL-#><br"},
 		{"text", "text/plain", "password: hunter2\nurl=postgres://u:p@db/x?sslkey=1&token=a%20b token.example.com:443 12:30 Authorization: Bearer abc",
 			"password: REDACTED-#\nurl=postgres://REDACTED-#:REDACTED-#@db/x?sslkey=1&token=REDACTED-# token.example.com:443 12:30 Authorization: Bearer REDACTED-#"},
+		{"text with tabs", "text/plain", "password\t:\thunter2\ttoken = 'a \\' b' c", "password\t:\tREDACTED-#\ttoken = 'REDACTED-#' c"},
 		{"events", "text/event-stream", "event: x\ndata: {\"token\": \"a\"}\n\ndata: bob@example.com\n",
 			"event: x\ndata: {\"token\": \"REDACTED-#\"}\n\ndata: REDACTED-EMAIL-#\n"},
 		{"no type", "", "password=x", "password=REDACTED-#"},

@@ -148,7 +148,7 @@ func userinfo(text []byte, i, from int) (start, end int) {
 // keyed finds the value that a key in front of the = or : at text[i] has.
 func (w *work) keyed(text []byte, i, from int, in place) (finding, bool) {
 	end := i
-	for end > from && text[end-1] == ' ' && i-end < 4 {
+	for end > from && isBlank(text[end-1]) && i-end < 4 {
 		end--
 	}
 	if end > from && (text[end-1] == '"' || text[end-1] == '\'') {
@@ -178,6 +178,8 @@ func (w *work) keyed(text []byte, i, from int, in place) (finding, bool) {
 
 func isKey(c byte) bool { return isWord(c) || c == '-' || c == '.' || c == '[' || c == ']' }
 
+func isBlank(c byte) bool { return c == ' ' || c == '\t' }
+
 // valueAt returns where the value after a key lies: in quotes, or up to what
 // divides values in a text.
 func valueAt(text []byte, i int, inURL bool) (start, end int) {
@@ -188,7 +190,7 @@ func valueAt(text []byte, i int, inURL bool) (start, end int) {
 		}
 		return i, i + n
 	}
-	for i < len(text) && text[i] == ' ' {
+	for i < len(text) && isBlank(text[i]) {
 		i++
 	}
 	if i < len(text) && (text[i] == '"' || text[i] == '\'') {
