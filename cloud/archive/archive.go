@@ -33,9 +33,6 @@ type Options struct {
 	URL     string
 	Catalog *catalog.Catalog
 	Logger  *slog.Logger
-	// Grace is how long objects that were merged or retired are kept for
-	// readers that began before; 0 means 10 minutes.
-	Grace time.Duration
 	// MergeBelow is the size in bytes under which segments are merged; merged
 	// ones reach at most four times that. 0 means 64 MiB.
 	MergeBelow int64
@@ -49,6 +46,8 @@ type Archive struct {
 	dir    string // of a bucket that is a folder
 	opts   Options
 
+	// mu has a scan begin, or segments be replaced, but not both at a time: a
+	// scan that saw a segment began before the segment's tombstone was made.
 	mu    sync.Mutex
 	scans map[*scan]time.Time // running scans, and when they began
 }
@@ -57,9 +56,6 @@ type Archive struct {
 func Open(ctx context.Context, o Options) (*Archive, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.Grace == 0 {
-		o.Grace = 10 * time.Minute
 	}
 	if o.MergeBelow == 0 {
 		o.MergeBelow = 64 << 20

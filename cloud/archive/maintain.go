@@ -52,7 +52,7 @@ func (a *Archive) Maintain(ctx context.Context, r Retention) {
 		if err := a.Retire(ctx, r, time.Now()); err != nil && ctx.Err() == nil {
 			a.log.Error("retention failed", "error", err)
 		}
-		if err := a.Sweep(ctx, time.Now()); err != nil && ctx.Err() == nil {
+		if err := a.Sweep(ctx); err != nil && ctx.Err() == nil {
 			a.log.Error("removing objects failed", "error", err)
 		}
 	}
@@ -80,7 +80,7 @@ func (a *Archive) Retire(ctx context.Context, r Retention, now time.Time) error 
 		if !old && total <= limit {
 			break
 		}
-		if err := a.cat.Replace(ctx, []string{seg.Object}, nil, now); err != nil {
+		if err := a.replace(ctx, []string{seg.Object}, nil); err != nil {
 			return err
 		}
 		total -= seg.Bytes
@@ -108,14 +108,18 @@ func (a *Archive) limit(r Retention, total int64) (int64, error) {
 	return (total + int64(st.Bavail)*int64(st.Bsize)) / 5 * 4, nil
 }
 
-// Sweep deletes the objects that no segment has used for the grace period, unless
-// a scan that may still read them is running.
-func (a *Archive) Sweep(ctx context.Context, now time.Time) error {
-	before := now.Add(-a.opts.Grace)
-	if oldest := a.oldestScan(now); oldest.Before(before) {
-		before = oldest
-	}
-	objects, err := a.cat.Tombstones(ctx, before)
+// replace puts a segment, or none, in the place of others.
+func (a *Archive) replace(ctx context.Context, objects []string, with *catalog.Segment) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.cat.Replace(ctx, objects, with, time.Now())
+}
+
+// Sweep deletes the objects that no segment has any more, unless a scan that may
+// read them is running. It does not wait: a reader of the folder that does not
+// ask the catalog would count their pairs twice.
+func (a *Archive) Sweep(ctx context.Context) error {
+	objects, err := a.cat.Tombstones(ctx, a.oldestScan())
 	if err != nil {
 		return err
 	}
@@ -130,12 +134,15 @@ func (a *Archive) Sweep(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// Recover deletes the objects that an interrupted writer left, where nothing is
+// Recover sweeps, and deletes the objects that an interrupted writer left, where nothing is
 // lost with them: their batches are in the stream still (its sequences first to
 // last), or the segments they were to replace are all in place. It is called
 // before anything is written. Objects that the archive does not know otherwise
 // are left alone.
 func (a *Archive) Recover(ctx context.Context, first, last uint64) error {
+	if err := a.Sweep(ctx); err != nil {
+		return err
+	}
 	all, err := a.cat.Segments(ctx, 0, 0)
 	if err != nil {
 		return err

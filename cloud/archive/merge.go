@@ -99,7 +99,7 @@ func (a *Archive) mergeRun(ctx context.Context, run []catalog.Segment) (err erro
 		return fmt.Errorf("archive: merge into %q: %d rows of %d", seg.Object, seg.Rows, rows)
 	}
 	seg.Created = created // retention goes by when the pairs came
-	if err := a.cat.Replace(ctx, names, seg, time.Now()); err != nil {
+	if err := a.replace(ctx, names, seg); err != nil {
 		return err
 	}
 	a.log.Debug("segments merged", "segments", len(run), "into", seg.Object, "pairs", seg.Rows, "bytes", seg.Bytes)

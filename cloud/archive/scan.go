@@ -64,16 +64,16 @@ type scan struct {
 
 func (a *Archive) begin(ctx context.Context, q Query) (*scan, error) {
 	s := &scan{a: a, q: q}
-	a.mu.Lock()
-	a.scans[s] = time.Now()
-	a.mu.Unlock()
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	// The catalog's range includes its end.
 	to := q.Bounds.To
 	if to != 0 {
 		to--
 	}
+	a.mu.Lock()
+	a.scans[s] = time.Now()
 	all, err := a.cat.Segments(ctx, q.Bounds.From, to)
+	a.mu.Unlock()
 	if err != nil {
 		s.end()
 		return nil, err
@@ -101,16 +101,18 @@ func (s *scan) end() {
 	s.a.mu.Unlock()
 }
 
-// oldestScan returns when the oldest running scan began, or now.
-func (a *Archive) oldestScan(now time.Time) time.Time {
+// oldestScan returns when the oldest running scan began, or where there is none
+// the time.
+func (a *Archive) oldestScan() time.Time {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	oldest := time.Now()
 	for _, began := range a.scans {
-		if began.Before(now) {
-			now = began
+		if began.Before(oldest) {
+			oldest = began
 		}
 	}
-	return now
+	return oldest
 }
 
 // next returns the next pair, nil at the end.
