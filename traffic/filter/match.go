@@ -157,7 +157,7 @@ func (r *rule) sample(p *traffic.RRPair) bool {
 
 // Sampled says whether the sample of n in m holds what has this id: a session,
 // so that a session is kept whole or not at all; without one the connection, or
-// the pair. The answer is the same in every process.
+// the pair. The answer is the same in every process; a sample in 0 holds all.
 func Sampled[T string | []byte](id T, n, m uint32) bool {
 	h := uint64(14695981039346656037) // FNV-1a
 	for i := range len(id) {
@@ -167,5 +167,5 @@ func Sampled[T string | []byte](id T, n, m uint32) bool {
 	h ^= h >> 33
 	h *= 0xff51afd7ed558ccd
 	h ^= h >> 33
-	return h%uint64(m) < uint64(n)
+	return m == 0 || h%uint64(m) < uint64(n)
 }
