@@ -26,8 +26,8 @@ func (p *RRPair) UnmarshalJSON(b []byte) error {
 }
 
 func (r *jsonReader) pair(p *RRPair) error {
-	return r.object(func(key string) (err error) {
-		switch key {
+	return r.object(func(key []byte) (err error) {
+		switch string(key) {
 		case "msgType":
 			var kind string
 			if kind, err = r.text(); err == nil && kind != "rrpair" && kind != "" {
@@ -77,8 +77,8 @@ func (r *jsonReader) pair(p *RRPair) error {
 	})
 }
 
-func (p *RRPair) textField(key string) *string {
-	switch key {
+func (p *RRPair) textField(key []byte) *string {
+	switch string(key) {
 	case "cluster":
 		return &p.Cluster
 	case "namespace":
@@ -125,30 +125,30 @@ func (r *jsonReader) direction() (Direction, error) {
 }
 
 func (r *jsonReader) tags(p *RRPair) error {
-	return r.object(func(key string) error {
+	return r.object(func(key []byte) error {
 		v, err := r.text()
 		if p.Tags == nil {
 			p.Tags = make(map[string]string)
 		}
-		p.Tags[key] = v
+		p.Tags[validUTF8(string(key))] = v
 		return err
 	})
 }
 
 func (r *jsonReader) signature(p *RRPair) error {
-	return r.object(func(key string) error {
+	return r.object(func(key []byte) error {
 		v, err := r.base64()
 		if p.Signature == nil {
 			p.Signature = make(map[string][]byte)
 		}
-		p.Signature[key] = v
+		p.Signature[validUTF8(string(key))] = v
 		return err
 	})
 }
 
 func (r *jsonReader) http(h *HTTP) error {
-	return r.object(func(key string) error {
-		switch key {
+	return r.object(func(key []byte) error {
+		switch string(key) {
 		case "req":
 			h.Req = &HTTPRequest{}
 			return r.request(h.Req)
@@ -161,8 +161,8 @@ func (r *jsonReader) http(h *HTTP) error {
 }
 
 func (r *jsonReader) request(q *HTTPRequest) error {
-	err := r.object(func(key string) (err error) {
-		switch key {
+	err := r.object(func(key []byte) (err error) {
+		switch string(key) {
 		case "url":
 			q.Url, err = r.text()
 		case "uri":
@@ -187,8 +187,8 @@ func (r *jsonReader) request(q *HTTPRequest) error {
 }
 
 func (r *jsonReader) response(s *HTTPResponse) error {
-	err := r.object(func(key string) (err error) {
-		switch key {
+	err := r.object(func(key []byte) (err error) {
+		switch string(key) {
 		case "contentType":
 			s.ContentType, err = r.text()
 		case "statusCode":
@@ -211,8 +211,8 @@ func (r *jsonReader) response(s *HTTPResponse) error {
 }
 
 // bodyField reads bodyBase64 or, where that is missing, body.
-func (r *jsonReader) bodyField(key string, body *[]byte, size *int64) (err error) {
-	switch key {
+func (r *jsonReader) bodyField(key []byte, body *[]byte, size *int64) (err error) {
+	switch string(key) {
 	case "bodyBase64":
 		*body, err = r.base64()
 		return err
@@ -230,7 +230,8 @@ func (r *jsonReader) bodyField(key string, body *[]byte, size *int64) (err error
 }
 
 func (r *jsonReader) headers() (list []*Header, err error) {
-	err = r.object(func(name string) error {
+	err = r.object(func(key []byte) error {
+		name := validUTF8(string(key))
 		values, err := r.texts()
 		for _, v := range values {
 			list = append(list, &Header{Name: name, Value: v})
@@ -241,8 +242,8 @@ func (r *jsonReader) headers() (list []*Header, err error) {
 }
 
 func (r *jsonReader) netInfo(n *NetInfo) error {
-	return r.object(func(key string) (err error) {
-		switch key {
+	return r.object(func(key []byte) (err error) {
+		switch string(key) {
 		case "id":
 			n.Id, err = r.text()
 		case "startTime":
@@ -261,8 +262,8 @@ func (r *jsonReader) netInfo(n *NetInfo) error {
 }
 
 func (r *jsonReader) endpoint(e *Endpoint) error {
-	return r.object(func(key string) (err error) {
-		switch key {
+	return r.object(func(key []byte) (err error) {
+		switch string(key) {
 		case "established":
 			e.Established, err = r.time()
 		case "ipAddress":

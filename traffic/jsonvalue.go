@@ -64,8 +64,9 @@ func (r *jsonReader) skip() error {
 	return nil
 }
 
-// object visits the members of an object. visit must read the value.
-func (r *jsonReader) object(visit func(key string) error) error {
+// object visits the members of an object. visit must read the value, and not
+// keep key.
+func (r *jsonReader) object(visit func(key []byte) error) error {
 	if r.depth == 0 {
 		r.pos = jsonscan.Space(r.b, r.pos)
 	}
@@ -78,13 +79,13 @@ func (r *jsonReader) object(visit func(key string) error) error {
 	m := jsonscan.Walk(r.b, r.pos, r.depth)
 	r.depth++
 	for m.Next() {
-		key := string(m.Key)
+		key := m.Key
 		if m.Escaped {
-			key = string(jsonscan.Unescape(nil, m.Key))
+			key = jsonscan.Unescape(nil, key)
 		}
 		r.pos = m.Pos()
-		if err := visit(validUTF8(key)); err != nil {
-			return inField(key, err)
+		if err := visit(key); err != nil {
+			return inField(string(key), err)
 		}
 		m.SetPos(r.pos)
 	}

@@ -10,6 +10,19 @@ import (
 	"github.com/speedscale/speedscale/traffic/signature"
 )
 
+// cut compares bodies of which one is not whole: by length, and by the bytes that
+// both have. They cannot be compared by path.
+func (d *differ) cut(want, got *traffic.HTTPResponse) {
+	n := min(len(want.Body), len(got.Body))
+	sizeA, sizeB := max(want.BodySize, int64(len(want.Body))), max(got.BodySize, int64(len(got.Body)))
+	switch {
+	case !bytes.Equal(want.Body[:n], got.Body[:n]):
+		d.bytes(want.Body[:n], got.Body[:n])
+	case sizeA != sizeB:
+		d.add(locBody, Changed, fmt.Sprintf("%d bytes", sizeA), fmt.Sprintf("%d bytes", sizeB))
+	}
+}
+
 // body compares bodies whose bytes are not equal.
 func (d *differ) body(want, got *traffic.HTTPResponse) {
 	a, b := signature.Decoded(want.Headers, want.Body), signature.Decoded(got.Headers, got.Body)

@@ -153,6 +153,30 @@ func TestOtherBodiesShowTheFirstDifference(t *testing.T) {
 	}
 }
 
+func TestCutBodiesAreComparedAsFarAsTheyGo(t *testing.T) {
+	cut := func(body string, size int64) *traffic.RRPair {
+		p := response(200, body)
+		p.Http.Res.BodySize = size
+		return p
+	}
+	c := compare.New(compare.Config{})
+	for _, test := range []struct {
+		a, b *traffic.RRPair
+		want []string
+	}{
+		{cut(`{"a":`, 9), cut(`{"a":`, 9), nil},
+		{cut(`{"a":`, 9), response(200, `{"a":123}`), nil},
+		{cut(`{"a":`, 9), cut(`{"a":`, 10), []string{"http.res.body: recorded 9 bytes, observed 10 bytes"}},
+	} {
+		if diff := cmp.Diff(test.want, texts(c.Compare(test.a, test.b))); diff != "" {
+			t.Errorf("%v (-want +got):\n%s", test.a.Http.Res, diff)
+		}
+	}
+	if got := c.Compare(cut(`{"a":`, 9), cut(`{"b":`, 9)); len(got) != 1 || !strings.Contains(got[0].Observed, "from byte 2") {
+		t.Errorf("differences are %v", got)
+	}
+}
+
 func TestDifferencesAreBounded(t *testing.T) {
 	array := func(n int) string { return "[" + strings.Repeat(fmt.Sprint(n)+",", 9999) + "0]" }
 	got := compare.New(compare.Config{}).Compare(response(200, array(1)), response(200, array(2)))

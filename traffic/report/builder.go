@@ -286,9 +286,7 @@ func (b *Builder) Finish() *Report {
 func (b *Builder) standingWarnings() []string {
 	var list []string
 	r := &b.report
-	lost := slices.ContainsFunc(r.Losses, func(l snapshot.Loss) bool {
-		return l.Reason != traffic.ReasonFiltered && l.Reason != traffic.ReasonSampled
-	})
+	lost := slices.ContainsFunc(r.Losses, func(l snapshot.Loss) bool { return !l.Intended() })
 	if lost || len(r.Gaps) > 0 || len(r.Vanished) > 0 {
 		list = append(list, fmt.Sprintf("the snapshot is incomplete: traffic was lost for %d reasons, there are %d gaps, %d producers ended without a goodbye",
 			len(r.Losses), len(r.Gaps), len(r.Vanished)))
