@@ -1,6 +1,9 @@
 package http1_test
 
 import (
+	"bufio"
+	"io"
+	"net/http"
 	"strings"
 	"syscall"
 	"testing"
@@ -74,5 +77,32 @@ func BenchmarkLargeBody(b *testing.B) {
 		for range 256 {
 			d.Data(wire.Server, chunk, at)
 		}
+	}
+}
+
+// BenchmarkNetHTTP reads the same bytes with net/http, to compare.
+func BenchmarkNetHTTP(b *testing.B) {
+	for _, bb := range typical {
+		b.Run(bb.name, func(b *testing.B) {
+			request, response := strings.NewReader(""), strings.NewReader("")
+			requests, responses := bufio.NewReader(request), bufio.NewReader(response)
+			b.ReportAllocs()
+			before := cpuTime(b)
+			for b.Loop() {
+				request.Reset(bb.request)
+				response.Reset(bb.response)
+				req, err := http.ReadRequest(requests)
+				if err != nil {
+					b.Fatal(err)
+				}
+				io.Copy(io.Discard, req.Body)
+				res, err := http.ReadResponse(responses, req)
+				if err != nil {
+					b.Fatal(err)
+				}
+				io.Copy(io.Discard, res.Body)
+			}
+			b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N), "cpu-ns/op")
+		})
 	}
 }

@@ -97,6 +97,7 @@ func (d *Decoder) headerBlock(dir *direction, b []byte, at time.Time) {
 		b = b[4:]
 	}
 	h := &headers{limit: d.opt.MaxHead}
+	h.list = h.space[:0]
 	if dir.table == nil {
 		dir.table = hpack.NewDecoder(defaultTable, nil)
 		dir.table.SetAllowedMaxDynamicTableSize(dir.tableSize)
@@ -125,6 +126,7 @@ type headers struct {
 	size  int // as RFC 9113, section 6.5.2, counts it
 	text  int // bytes of names and values
 	list  []hpack.HeaderField
+	space [12]hpack.HeaderField // of list, for most
 
 	method, path, authority, scheme, status string
 }

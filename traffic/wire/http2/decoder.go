@@ -34,7 +34,10 @@ type Decoder struct {
 	streams map[uint32]*stream
 	// lastClient is the highest stream that the client opened.
 	lastClient uint32
-	done       bool
+	// canceled are streams that the client has reset, until it is known whether
+	// they were answered before.
+	canceled []uint32
+	done     bool
 }
 
 var _ wire.Decoder = (*Decoder)(nil)
@@ -143,6 +146,9 @@ func (d *Decoder) direction(side wire.Side) *direction {
 
 // read decodes b as far as it can be by now and returns the rest.
 func (d *Decoder) read(dir *direction, b []byte, at time.Time) []byte {
+	if dir.side == wire.Server && len(d.canceled) > 0 {
+		d.sweep(at)
+	}
 	for len(b) > 0 && !d.done {
 		switch {
 		case dir.preface > 0:

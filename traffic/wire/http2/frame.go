@@ -175,7 +175,7 @@ func (d *Decoder) endFrame(dir *direction, payload []byte, at time.Time) {
 			d.settings(dir, payload)
 		}
 	case frameRSTStream:
-		d.reset(f.stream)
+		d.reset(dir.side, f.stream, at)
 	case frameGoAway:
 		if len(payload) >= 8 {
 			d.goAway(dir, binary.BigEndian.Uint32(payload)&0x7fffffff)

@@ -1,6 +1,7 @@
 package http2
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -20,6 +21,7 @@ type stream struct {
 	tunnel   bool  // and the server agreed: what follows is not HTTP
 	length   int64 // the request's Content-Length, -1 where it has none
 	end      time.Time
+	canceled time.Time // when the client reset it
 }
 
 // open starts a stream. A stream beyond the bound is counted and not followed.
@@ -235,8 +237,12 @@ func (d *Decoder) endStream(side wire.Side, id uint32, at time.Time) {
 			s.Drop(traffic.ReasonMalformed)
 		}
 	}
-	if s.sent && s.answered {
+	switch {
+	case !s.sent || !s.answered:
+	case s.canceled.IsZero():
 		d.finish(s)
+	default:
+		d.finishEarly(s)
 	}
 }
 
@@ -260,22 +266,48 @@ func (d *Decoder) lose(s *stream, reason string) {
 	s.Abandon(reason)
 }
 
-// reset takes a RST_STREAM of either side. A server resets a stream that it has
-// answered in full when it does not want the rest of the request (RFC 9113,
-// section 8.1); any other is incomplete.
-func (d *Decoder) reset(id uint32) {
+// reset takes a RST_STREAM. A server resets a stream that it has answered in
+// full when it does not want the rest of the request (RFC 9113, section 8.1);
+// any other is incomplete. Of a client's, that is known once the server's bytes
+// up to then are here.
+func (d *Decoder) reset(side wire.Side, id uint32, at time.Time) {
 	s := d.streams[id]
-	if s == nil {
-		return
-	}
-	if !s.answered {
+	switch {
+	case s == nil:
+	case s.answered:
+		d.finishEarly(s)
+	case side == wire.Client:
+		s.sent, s.canceled = true, at
+		d.canceled = append(d.canceled, id)
+	default:
 		d.lose(s, traffic.ReasonIncomplete)
-		return
 	}
+}
+
+// finishEarly ends a stream that was answered before its request was complete.
+func (d *Decoder) finishEarly(s *stream) {
 	if s.length >= 0 {
 		s.Announced(wire.Client, s.length)
 	}
 	d.finish(s)
+}
+
+// sweep ends streams that the client gave up before the server's bytes that
+// were read at the given time.
+func (d *Decoder) sweep(at time.Time) {
+	d.canceled = slices.DeleteFunc(d.canceled, func(id uint32) bool {
+		s := d.streams[id]
+		if s != nil && !at.After(s.canceled) {
+			return false
+		}
+		if s != nil {
+			d.lose(s, traffic.ReasonIncomplete)
+		}
+		return true
+	})
+	if len(d.canceled) == 0 {
+		d.canceled = nil
+	}
 }
 
 // goAway takes a GOAWAY: streams that the sender has not begun to work on will
