@@ -29,6 +29,7 @@ const (
 type network struct {
 	t          *testing.T
 	app, world string
+	binary     string // initproxy
 	proxy      *process
 	servers    *process
 }
@@ -44,13 +45,14 @@ func setUp(t *testing.T) *network {
 	if os.Getuid() != 0 {
 		t.Skip("SKIPPED: needs root to make network namespaces")
 	}
-	for _, tool := range []string{"ip", "nft", "setpriv", "curl", "nginx", "redis-server", "redis-cli", "getent"} {
+	for _, tool := range []string{"ip", "nft", "setpriv", "curl", "nginx", "redis-server", "redis-cli", "getent", "go"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("SKIPPED: needs %s: %v", tool, err)
 		}
 	}
 	id := fmt.Sprint(os.Getpid())
-	n := &network{t: t, app: "ssapp-" + id, world: "ssworld-" + id}
+	n := &network{t: t, app: "ssapp-" + id, world: "ssworld-" + id, binary: filepath.Join(t.TempDir(), "initproxy")}
+	run(t, "go", "build", "-o", n.binary, "../cmd/initproxy")
 	for _, ns := range []string{n.app, n.world} {
 		if out, err := exec.Command("ip", "netns", "add", ns).CombinedOutput(); err != nil {
 			t.Skipf("SKIPPED: no network namespaces here: %v: %s", err, out)
@@ -213,8 +215,8 @@ func (n *network) apply(settings ...string) string {
 	for len(settings) > 0 && strings.HasPrefix(settings[0], "--") {
 		args, settings = append(args, settings[0]), settings[1:]
 	}
-	env := append([]string{"env", role + "=init", "LOG_LEVEL=warn"}, settings...)
-	return n.in(n.app, append(append(env, "/proc/"+fmt.Sprint(os.Getpid())+"/exe"), args...)...)
+	env := append([]string{"env", "LOG_LEVEL=error"}, settings...)
+	return n.in(n.app, append(append(env, n.binary), args...)...)
 }
 
 // dial connects from within the app's namespace.

@@ -18,11 +18,9 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
-	"github.com/speedscale/speedscale/agents/agent"
 	"github.com/speedscale/speedscale/agents/config"
 	"github.com/speedscale/speedscale/agents/dnsrelay"
 	"github.com/speedscale/speedscale/agents/goproxy"
-	"github.com/speedscale/speedscale/agents/initproxy"
 	"github.com/speedscale/speedscale/agents/origdst"
 	"github.com/speedscale/speedscale/traffic"
 )
@@ -34,10 +32,6 @@ const role = "INITPROXY_TEST_ROLE"
 func TestMain(m *testing.M) {
 	var err error
 	switch os.Getenv(role) {
-	case "init":
-		os.Exit(agent.Main("initproxy", func(ctx context.Context, env *agent.Env) error {
-			return initproxy.Run(ctx, env, os.Stdout)
-		}))
 	case "proxy":
 		err = playProxy()
 	case "world":

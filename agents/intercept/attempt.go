@@ -21,6 +21,8 @@ type direction struct {
 	upstream func(name string) *tls.Config
 	// certificate answers the client, given what the host showed.
 	certificate func(name string, sni bool, host *x509.Certificate) (*tls.Certificate, error)
+	// clientCert is shown to hosts that ask for one; nil means none.
+	clientCert *tls.Certificate
 	// ready is false where there is nothing to answer clients with.
 	ready bool
 	// named says that a connection cannot be opened without a host's name.
@@ -33,6 +35,8 @@ func (i *Interceptor) outbound() *direction {
 		server: i.server,
 		ready:  i.leaves != nil,
 		named:  true,
+
+		clientCert: i.clientCert,
 		upstream: func(name string) *tls.Config {
 			return &tls.Config{ServerName: name, RootCAs: i.roots, ClientSessionCache: i.sessions}
 		},

@@ -486,3 +486,37 @@ func TestCountsAreBounded(t *testing.T) {
 		t.Errorf("%d entries, %d others", len(counts), count(i, intercept.OtherHosts, intercept.ReasonNoCertificate))
 	}
 }
+
+// TestServerFirstAfterClientCertificate: what a host says before the client does
+// is not lost while its verdict on our certificate is awaited.
+func TestServerFirstAfterClientCertificate(t *testing.T) {
+	world, clients := newAuthority(t, "World CA"), newAuthority(t, "Clients CA")
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
+		Certificates: []tls.Certificate{world.issue("localhost")}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients.pool,
+	})
+	must(t, err)
+	defer l.Close()
+	banner := strings.Repeat("220 ready\r\n", 1000)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { c.Write([]byte(banner)); c.Close() }()
+		}
+	}()
+	ca, trust := newCA(t)
+	cert, key := writePair(t, clients.issue("proxy"))
+	i := newInterceptor(t, intercept.Options{CA: ca, UpstreamCA: []string{world.file}, ClientCert: cert, ClientKey: key})
+	p := startProxy(t, l.Addr().String(), outbound(i, ""))
+	conn, err := tls.Dial("tcp", p.addr, &tls.Config{RootCAs: trust, ServerName: "localhost"})
+	must(t, err)
+	defer conn.Close()
+	if got, err := io.ReadAll(conn); err != nil || string(got) != banner {
+		t.Errorf("%d bytes of %d, %v", len(got), len(banner), err)
+	}
+	if res := p.result(t); res.Opaque {
+		t.Errorf("%+v", res)
+	}
+}

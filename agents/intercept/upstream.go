@@ -32,7 +32,7 @@ func (a *attempt) connect(ctx context.Context, name string, protos []string) (up
 	cfg.DynamicRecordSizingDisabled = true
 	cfg.GetClientCertificate = func(cri *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		requested = true
-		if cert := a.i.clientCert; cert != nil && a.named && cri.SupportsCertificate(cert) == nil {
+		if cert := a.clientCert; cert != nil && cri.SupportsCertificate(cert) == nil {
 			shown = true
 			return cert, nil
 		}
@@ -70,20 +70,14 @@ func (a *attempt) connect(ctx context.Context, name string, protos []string) (up
 }
 
 // failed finds the reason for which a host's handshake failed, and remembers it.
-func (a *attempt) failed(err error) (reason string) {
-	verification, unverified := errors.AsType[*tls.CertificateVerificationError](err)
-	switch {
-	case errors.Is(err, errOtherCertificate):
-		reason = ReasonOtherCert
-	case unverified:
-		reason, err = ReasonUnverified, verification
-	default:
-		// The network may be the cause, so it is tried again soon.
-		a.remember(ReasonHandshake, rememberShort)
-		a.i.logOnce(a.serverName, ReasonHandshake, err)
-		return ReasonHandshake
+func (a *attempt) failed(err error) string {
+	reason, lasts := ReasonHandshake, rememberShort // the network may be the cause
+	if errors.Is(err, errOtherCertificate) {
+		reason, lasts = ReasonOtherCert, remember
+	} else if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		reason, lasts = ReasonUnverified, remember
 	}
-	a.remember(reason, remember)
+	a.remember(reason, lasts)
 	a.i.logOnce(a.serverName, reason, err)
 	return reason
 }
