@@ -3,21 +3,19 @@
 package generator
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
-	"maps"
 	"net"
 	"net/url"
 	"runtime"
-	"slices"
 	"sync"
 	"time"
 
+	"github.com/speedscale/speedscale/agents/replay"
 	"github.com/speedscale/speedscale/traffic"
 	"github.com/speedscale/speedscale/traffic/compare"
 	"github.com/speedscale/speedscale/traffic/mask"
@@ -175,22 +173,13 @@ type run struct {
 
 // load prepares the requests that the keys choose.
 func (r *run) load() error {
-	var pairs []*traffic.RRPair
-	keys := map[string]bool{}
-	for p, err := range r.opts.Actions {
-		if err != nil {
-			r.stats.unreadable++
-			r.opts.Logger.Warn("recorded request skipped", "error", err)
-			continue
-		}
-		pairs = append(pairs, p)
-		keys[snapshot.SliceKey(p)] = true
+	pairs, err := replay.Choose(r.opts.Actions, r.opts.Keys, func(err error) {
+		r.stats.s.Unreadable++
+		r.opts.Logger.Warn("recorded request skipped", "error", err)
+	})
+	if err != nil {
+		return fmt.Errorf("generator: %w", err)
 	}
-	if err := choose(keys, r.opts.Keys); err != nil {
-		return err
-	}
-	pairs = slices.DeleteFunc(pairs, func(p *traffic.RRPair) bool { return !keys[snapshot.SliceKey(p)] })
-	slices.SortStableFunc(pairs, func(a, b *traffic.RRPair) int { return cmp.Compare(a.Ts, b.Ts) })
 	sessions := map[string]int{}
 	fields := newUncompared(r.opts.Comparer)
 	for _, p := range pairs {
@@ -213,26 +202,7 @@ func (r *run) load() error {
 	}
 	if len(r.requests) == 0 {
 		return fmt.Errorf("generator: nothing to send: %d recorded requests are unreadable, %d cannot be sent, and no other is in the chosen slices",
-			r.stats.unreadable, r.stats.skipped())
-	}
-	return nil
-}
-
-// choose leaves of keys those that one of the patterns means.
-func choose(keys map[string]bool, patterns []string) error {
-	if len(patterns) == 0 {
-		return nil
-	}
-	all := slices.Sorted(maps.Keys(keys))
-	clear(keys)
-	for _, pattern := range patterns {
-		matched, err := snapshot.Match(all, pattern)
-		if err != nil {
-			return fmt.Errorf("generator: slice %q: %w", pattern, err)
-		}
-		for _, k := range matched {
-			keys[k] = true
-		}
+			r.stats.s.Unreadable, r.stats.skipped())
 	}
 	return nil
 }

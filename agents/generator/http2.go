@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"maps"
 	"net/http"
-	"slices"
-	"strings"
 
+	"github.com/speedscale/speedscale/agents/replay"
 	"github.com/speedscale/speedscale/traffic"
 )
 
@@ -61,21 +59,9 @@ func (t *transport) exchange(ctx context.Context, req *request) (*traffic.HTTPRe
 		Version:     "2.0",
 		StatusCode:  int32(res.StatusCode),
 		ContentType: res.Header.Get("Content-Type"),
-		Headers:     fields(res.Header),
-		Trailers:    fields(res.Trailer),
+		Headers:     replay.Fields(res.Header, true),
+		Trailers:    replay.Fields(res.Trailer, true),
 		Body:        body,
 		BodySize:    int64(len(body)) + rest,
 	}, nil
-}
-
-// fields lists a header in the order of its names, in lower case as in HTTP/2.
-// The order that they were sent in is not known here.
-func fields(h http.Header) []*traffic.Header {
-	list := make([]*traffic.Header, 0, len(h))
-	for _, name := range slices.Sorted(maps.Keys(h)) {
-		for _, v := range h[name] {
-			list = append(list, &traffic.Header{Name: strings.ToLower(name), Value: v})
-		}
-	}
-	return list
 }

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
-	"github.com/speedscale/speedscale/agents/http1"
+	"github.com/speedscale/speedscale/agents/replay"
 	"github.com/speedscale/speedscale/traffic"
 )
 
@@ -51,7 +51,7 @@ func prepare(p *traffic.RRPair, target *url.URL, rewriteHost bool) (*request, st
 		return nil, SkipUnsupported
 	case p.RequestCut():
 		return nil, SkipCut
-	case rec.Method == http.MethodConnect, hasHeader(rec.Headers, "Upgrade") && !isHTTP2(p):
+	case rec.Method == http.MethodConnect, replay.Has(rec.Headers, "Upgrade") && !isHTTP2(p):
 		return nil, SkipUpgrade
 	}
 	r := &request{pair: p, method: rec.Method}
@@ -80,11 +80,6 @@ func prepare(p *traffic.RRPair, target *url.URL, rewriteHost bool) (*request, st
 
 func isHTTP2(p *traffic.RRPair) bool {
 	return p.L7Protocol == traffic.GRPCProtocol || strings.HasPrefix(p.GetHttp().GetReq().GetVersion(), "2")
-}
-
-func hasHeader(headers []*traffic.Header, name string) bool {
-	_, ok := traffic.HeaderValue(headers, name)
-	return ok
 }
 
 // place returns the target in origin form as it was sent, and for whom it was.
@@ -128,7 +123,7 @@ func cutScheme(uri string) (rest string, ok bool) {
 // wellFormed says whether a request can be sent without becoming another one:
 // a line end in a recorded value would start a field of its own.
 func wellFormed(rec *traffic.HTTPRequest, uri string) bool {
-	if !validToken(rec.Method) || uri == "" || uri[0] != '/' && uri != "*" {
+	if !httpguts.ValidHeaderFieldName(rec.Method) || uri == "" || uri[0] != '/' && uri != "*" {
 		return false
 	}
 	for i := range len(uri) {
@@ -136,17 +131,8 @@ func wellFormed(rec *traffic.HTTPRequest, uri string) bool {
 			return false
 		}
 	}
-	for _, fields := range [][]*traffic.Header{rec.Headers, rec.Trailers} {
-		for _, h := range fields {
-			if !strings.HasPrefix(h.Name, ":") && !validToken(h.Name) || !httpguts.ValidHeaderFieldValue(h.Value) {
-				return false
-			}
-		}
-	}
-	return httpguts.ValidHostHeader(rec.Host)
+	return replay.WellFormed(rec.Headers) && replay.WellFormed(rec.Trailers) && httpguts.ValidHostHeader(rec.Host)
 }
-
-func validToken(s string) bool { return httpguts.ValidHeaderFieldName(s) }
 
 func splitHostPort(hostport string) (host, port string) {
 	if h, p, err := net.SplitHostPort(hostport); err == nil {
@@ -167,29 +153,11 @@ func hostHeader(e endpoint) string {
 	return host
 }
 
-// dropped returns the names, in lower case, of fields that are not sent: those of
-// the recorded connection. Expect goes too: the generator has the body at hand,
-// so it sends it without waiting for leave.
-func dropped(headers []*traffic.Header) func(name string) bool {
-	var named []string
-	for _, h := range headers {
-		if strings.EqualFold(h.Name, "Connection") {
-			for t := range strings.SplitSeq(h.Value, ",") {
-				named = append(named, strings.TrimSpace(t))
-			}
-		}
-	}
-	return func(name string) bool {
-		if strings.HasPrefix(name, ":") || http1.HopByHop(name) || strings.EqualFold(name, "Expect") {
-			return true
-		}
-		for _, n := range named {
-			if strings.EqualFold(n, name) {
-				return true
-			}
-		}
-		return false
-	}
+// dropped is replay.Dropped and Expect: the generator has the body at hand, so it
+// sends it without waiting for leave.
+func dropped(fields []*traffic.Header) func(name string) bool {
+	drop := replay.Dropped(fields)
+	return func(name string) bool { return drop(name) || strings.EqualFold(name, "Expect") }
 }
 
 // http1Request writes the head in the recorded order and case.
@@ -200,8 +168,8 @@ func http1Request(rec *traffic.HTTPRequest, uri, host string) (head, body []byte
 	}
 	head = make([]byte, 0, 256)
 	head = append(head, rec.Method+" "+uri+" HTTP/"+version+"\r\n"...)
-	if !hasHeader(rec.Headers, "Host") {
-		head = appendField(head, "Host", host)
+	if !replay.Has(rec.Headers, "Host") {
+		head = replay.AppendField(head, "Host", host)
 	}
 	drop := dropped(rec.Headers)
 	trailers := len(rec.Trailers) > 0
@@ -210,29 +178,24 @@ func http1Request(rec *traffic.HTTPRequest, uri, host string) (head, body []byte
 		switch {
 		case drop(h.Name), strings.EqualFold(h.Name, "TE"):
 		case strings.EqualFold(h.Name, "Host"):
-			head = appendField(head, h.Name, host)
+			head = replay.AppendField(head, h.Name, host)
 		case strings.EqualFold(h.Name, "Content-Length"):
 			if !length && !trailers {
-				head = appendField(head, h.Name, strconv.Itoa(len(rec.Body)))
+				head = replay.AppendField(head, h.Name, strconv.Itoa(len(rec.Body)))
 			}
 			length = true
 		default:
-			head = appendField(head, h.Name, h.Value)
+			head = replay.AppendField(head, h.Name, h.Value)
 		}
 	}
 	switch {
 	case trailers:
-		head = appendField(head, "Transfer-Encoding", "chunked")
+		head = replay.AppendField(head, "Transfer-Encoding", "chunked")
 		return append(head, "\r\n"...), chunked(rec)
-	case !length && (len(rec.Body) > 0 || hasHeader(rec.Headers, "Transfer-Encoding")):
-		head = appendField(head, "Content-Length", strconv.Itoa(len(rec.Body)))
+	case !length && (len(rec.Body) > 0 || replay.Has(rec.Headers, "Transfer-Encoding")):
+		head = replay.AppendField(head, "Content-Length", strconv.Itoa(len(rec.Body)))
 	}
 	return append(head, "\r\n"...), rec.Body
-}
-
-func appendField(dst []byte, name, value string) []byte {
-	dst = append(append(dst, name...), ": "...)
-	return append(append(dst, value...), "\r\n"...)
 }
 
 // chunked writes a body with trailers, which no other framing can carry.
@@ -244,7 +207,7 @@ func chunked(rec *traffic.HTTPRequest) []byte {
 	}
 	b = append(b, "0\r\n"...)
 	for _, h := range rec.Trailers {
-		b = appendField(b, h.Name, h.Value)
+		b = replay.AppendField(b, h.Name, h.Value)
 	}
 	return append(b, "\r\n"...)
 }

@@ -225,7 +225,7 @@ func TestParseTarget(t *testing.T) {
 			t.Errorf("target %q: dialled %q, %v; want %q", tt.in, dialled, err, tt.want)
 		}
 	}
-	for _, bad := range []string{"", "ftp://a", "http://a/path", "http://a?q", "http://u:p@a", "http://a:b:c", "://"} {
+	for _, bad := range []string{"", "ftp://a", "http://a/path", "http://a?q", "http://u:p@a", "http://u:p@a:b:c", "http://a:b:c", "://"} {
 		if u, err := generator.ParseTarget(bad); err == nil {
 			t.Errorf("target %q was read as %v", bad, u)
 		} else if strings.Contains(err.Error(), "u:p") {

@@ -73,10 +73,9 @@ func add(to, from map[string]int64) {
 
 // stats gathers a Summary from many goroutines.
 type stats struct {
-	mu         sync.Mutex
-	s          Summary
-	total      int64
-	unreadable int64
+	mu    sync.Mutex
+	s     Summary
+	total int64
 }
 
 func newStats() *stats {
@@ -161,7 +160,6 @@ func (t *stats) finish() *Summary {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.s.Finished = time.Now()
-	t.s.Unreadable = t.unreadable
 	s := t.s
 	s.ErrorsBy, s.SkippedBy = maps.Clone(t.s.ErrorsBy), maps.Clone(t.s.SkippedBy)
 	return &s

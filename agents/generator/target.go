@@ -12,6 +12,9 @@ import (
 // left out, and is then as recorded: "https://new.example.com:8443",
 // "localhost:8080", "new.example.com", ":8080", "https:".
 func ParseTarget(s string) (*url.URL, error) {
+	if strings.Contains(s, "@") { // before any error shows the text
+		return nil, errors.New("target: a user or password in the URL is not supported; requests carry their recorded credentials")
+	}
 	text := s
 	if scheme, ok := strings.CutSuffix(s, ":"); ok && (scheme == "http" || scheme == "https") {
 		return &url.URL{Scheme: scheme}, nil
@@ -26,8 +29,6 @@ func ParseTarget(s string) (*url.URL, error) {
 	switch {
 	case u.Scheme != "" && u.Scheme != "http" && u.Scheme != "https":
 		return nil, fmt.Errorf("target %q: scheme %q: want http or https", s, u.Scheme)
-	case u.User != nil:
-		return nil, errors.New("target: a user or password in the URL is not supported; requests carry their recorded credentials")
 	case u.Path != "" && u.Path != "/", u.RawQuery != "", u.Fragment != "":
 		return nil, fmt.Errorf("target %q: only scheme, host and port can be given; paths stay as recorded", s)
 	case u.Scheme == "" && u.Host == "":

@@ -6,11 +6,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/speedscale/speedscale/agents/http1"
+	"github.com/speedscale/speedscale/agents/replay"
 	"github.com/speedscale/speedscale/traffic"
 )
 
@@ -141,19 +141,10 @@ func (s *http2Server) request(in *http.Request) (*traffic.RRPair, error) {
 	}
 	req := &traffic.HTTPRequest{
 		Uri: in.RequestURI, Version: "2.0", Method: in.Method, Host: in.Host,
-		Headers: lowered(in.Header), Trailers: lowered(in.Trailer),
+		Headers: replay.Fields(in.Header, true), Trailers: replay.Fields(in.Trailer, true),
 		Body: body, BodySize: int64(len(body)) + rest,
 	}
 	p := &traffic.RRPair{Http: &traffic.HTTP{Req: req}}
 	s.responder.describe(p)
 	return p, nil
-}
-
-// lowered lists a header in the order of its names, in lower case as in HTTP/2.
-func lowered(h http.Header) []*traffic.Header {
-	out := list(h)
-	for _, f := range out {
-		f.Name = strings.ToLower(f.Name)
-	}
-	return out
 }

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/speedscale/speedscale/agents/replay"
 	"github.com/speedscale/speedscale/traffic"
 	"github.com/speedscale/speedscale/traffic/signature"
 	"github.com/speedscale/speedscale/traffic/snapshot"
@@ -51,49 +52,20 @@ func (a *answers) take() *reaction {
 }
 
 func (r *Responder) loadPairs() error {
-	var pairs []*traffic.RRPair
-	keys := map[string]bool{}
-	for p, err := range r.opts.Reactions {
-		if err != nil {
-			r.load.Unreadable++
-			r.opts.Logger.Warn("recorded pair skipped", "error", err)
-			continue
-		}
-		pairs = append(pairs, p)
-		keys[snapshot.SliceKey(p)] = true
+	pairs, err := replay.Choose(r.opts.Reactions, r.opts.Keys, func(err error) {
+		r.load.Unreadable++
+		r.opts.Logger.Warn("recorded pair skipped", "error", err)
+	})
+	if err != nil {
+		return fmt.Errorf("responder: %w", err)
 	}
-	if err := choose(keys, r.opts.Keys); err != nil {
-		return err
-	}
-	slices.SortStableFunc(pairs, func(a, b *traffic.RRPair) int { return cmp.Compare(a.Ts, b.Ts) })
 	share := sharedBodies()
 	for _, p := range pairs {
-		if key := snapshot.SliceKey(p); keys[key] {
-			r.add(key, p, share)
-		}
+		r.add(p, share)
 	}
 	r.slices = slices.SortedFunc(maps.Values(r.byKey), func(a, b *slice) int { return cmp.Compare(a.key, b.key) })
 	for _, s := range r.slices {
 		r.index(s)
-	}
-	return nil
-}
-
-// choose leaves of keys those that one of the patterns means.
-func choose(keys map[string]bool, patterns []string) error {
-	if len(patterns) == 0 {
-		return nil
-	}
-	all := slices.Sorted(maps.Keys(keys))
-	clear(keys)
-	for _, pattern := range patterns {
-		matched, err := snapshot.Match(all, pattern)
-		if err != nil {
-			return fmt.Errorf("responder: slice %q: %w", pattern, err)
-		}
-		for _, k := range matched {
-			keys[k] = true
-		}
 	}
 	return nil
 }
@@ -118,7 +90,7 @@ func sharedBodies() func([]byte) []byte {
 	}
 }
 
-func (r *Responder) add(key string, p *traffic.RRPair, share func([]byte) []byte) {
+func (r *Responder) add(p *traffic.RRPair, share func([]byte) []byte) {
 	made, reason := newReaction(p)
 	if reason != "" {
 		r.load.Unusable[reason]++
@@ -126,6 +98,7 @@ func (r *Responder) add(key string, p *traffic.RRPair, share func([]byte) []byte
 	}
 	made.body = share(made.body)
 	made.delay = time.Duration(float64(p.Duration)*r.opts.Latency.Multiple) + r.opts.Latency.Fixed
+	key := snapshot.SliceKey(p)
 	s := r.byKey[key]
 	if s == nil {
 		service, address, _ := strings.Cut(key, ":")

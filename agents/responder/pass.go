@@ -6,17 +6,16 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/speedscale/speedscale/agents/replay"
 	"github.com/speedscale/speedscale/traffic"
 	"github.com/speedscale/speedscale/traffic/report"
 )
@@ -98,7 +97,7 @@ func (r *Responder) roundTrip(ctx context.Context, target *url.URL, sent *traffi
 	if len(sent.Body) > 0 {
 		req.Body = io.NopCloser(bytes.NewReader(sent.Body))
 	}
-	drop := connectionFields(sent.Headers)
+	drop := replay.Dropped(sent.Headers)
 	for _, h := range sent.Headers {
 		if !drop(h.Name) && !strings.EqualFold(h.Name, "Host") && !strings.EqualFold(h.Name, "Expect") && !strings.EqualFold(h.Name, "Content-Length") {
 			req.Header.Add(h.Name, h.Value)
@@ -121,7 +120,7 @@ func (r *Responder) roundTrip(ctx context.Context, target *url.URL, sent *traffi
 	}
 	return &traffic.HTTPResponse{
 		StatusCode: int32(res.StatusCode), StatusMessage: http.StatusText(res.StatusCode), ContentType: res.Header.Get("Content-Type"),
-		Headers: list(res.Header), Body: body, BodySize: int64(len(body)), Trailers: list(res.Trailer),
+		Headers: replay.Fields(res.Header, false), Body: body, BodySize: int64(len(body)), Trailers: replay.Fields(res.Trailer, false),
 		Version: strings.TrimPrefix(res.Proto, "HTTP/"),
 	}, nil
 }
@@ -132,15 +131,4 @@ func (r *Responder) upstream(sent *traffic.HTTPRequest) *http.Transport {
 		return r.http2Upstream
 	}
 	return r.http1Upstream
-}
-
-// list returns a header in the order of its names.
-func list(h http.Header) []*traffic.Header {
-	var out []*traffic.Header
-	for _, name := range slices.Sorted(maps.Keys(h)) {
-		for _, v := range h[name] {
-			out = append(out, &traffic.Header{Name: name, Value: v})
-		}
-	}
-	return out
 }

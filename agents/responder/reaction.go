@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
-	"github.com/speedscale/speedscale/agents/http1"
+	"github.com/speedscale/speedscale/agents/replay"
 	"github.com/speedscale/speedscale/traffic"
 )
 
@@ -40,7 +40,7 @@ func newReaction(p *traffic.RRPair) (*reaction, string) {
 		return nil, UnusableNoResponse
 	case res.StatusCode < 200:
 		return nil, UnusableUpgrade
-	case res.StatusCode > 999 || !wellFormed(res.Headers) || !wellFormed(res.Trailers):
+	case res.StatusCode > 999 || !replay.WellFormed(res.Headers) || !replay.WellFormed(res.Trailers):
 		return nil, UnusableMalformed
 	}
 	return reactionOf(req.Method, res), ""
@@ -51,7 +51,7 @@ func reactionOf(method string, res *traffic.HTTPResponse) *reaction {
 	r := &reaction{status: int(res.StatusCode), trailers: res.Trailers, cut: res.BodySize > int64(len(res.Body))}
 	if hasBody(method, r.status) {
 		r.body = res.Body
-		r.chunked = len(res.Trailers) > 0 || hasHeader(res.Headers, "Transfer-Encoding")
+		r.chunked = len(res.Trailers) > 0 || replay.Has(res.Headers, "Transfer-Encoding")
 	}
 	r.head = appendHead(make([]byte, 0, 256), method, res, r.chunked)
 	r.head = bytes.Clone(r.head)
@@ -79,10 +79,10 @@ func (r *reaction) unchunked() []byte {
 	head := append(bytes.Clone(line), "\r\n"...)
 	for name, value := range r.fields {
 		if !strings.EqualFold(name, "Transfer-Encoding") {
-			head = appendField(head, name, value)
+			head = replay.AppendField(head, name, value)
 		}
 	}
-	return appendField(head, "Content-Length", strconv.Itoa(len(r.body)))
+	return replay.AppendField(head, "Content-Length", strconv.Itoa(len(r.body)))
 }
 
 // appendTail appends what follows a body in chunks.
@@ -92,55 +92,15 @@ func (r *reaction) appendTail(dst []byte) []byte {
 	}
 	dst = append(dst, "0\r\n"...)
 	for _, h := range r.trailers {
-		dst = appendField(dst, h.Name, h.Value)
+		dst = replay.AppendField(dst, h.Name, h.Value)
 	}
 	return append(dst, "\r\n"...)
-}
-
-// wellFormed says whether fields can be sent as they are: a line end in a value
-// would start a field of its own.
-func wellFormed(headers []*traffic.Header) bool {
-	for _, h := range headers {
-		if !strings.HasPrefix(h.Name, ":") && !httpguts.ValidHeaderFieldName(h.Name) || !httpguts.ValidHeaderFieldValue(h.Value) {
-			return false
-		}
-	}
-	return true
-}
-
-func hasHeader(headers []*traffic.Header, name string) bool {
-	_, ok := traffic.HeaderValue(headers, name)
-	return ok
 }
 
 // hasBody says whether a response to such a request can have a body (RFC 9112,
 // section 6.3).
 func hasBody(method string, status int) bool {
 	return method != http.MethodHead && status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified
-}
-
-// connectionFields returns a function that says which fields are about the
-// recorded connection, and are not sent.
-func connectionFields(headers []*traffic.Header) func(name string) bool {
-	var named []string
-	for _, h := range headers {
-		if strings.EqualFold(h.Name, "Connection") {
-			for t := range strings.SplitSeq(h.Value, ",") {
-				named = append(named, strings.TrimSpace(t))
-			}
-		}
-	}
-	return func(name string) bool {
-		if strings.HasPrefix(name, ":") || http1.HopByHop(name) {
-			return true
-		}
-		for _, n := range named {
-			if strings.EqualFold(n, name) {
-				return true
-			}
-		}
-		return false
-	}
 }
 
 // appendHead writes the head of a response, in the recorded order and case. The
@@ -155,37 +115,32 @@ func appendHead(dst []byte, method string, res *traffic.HTTPResponse, inChunks b
 		reason = http.StatusText(status)
 	}
 	dst = append(dst, "HTTP/1.1 "+strconv.Itoa(status)+" "+reason+"\r\n"...)
-	drop := connectionFields(res.Headers)
+	drop := replay.Dropped(res.Headers)
 	framed := !hasBody(method, status)
 	for _, h := range res.Headers {
 		switch {
 		case strings.EqualFold(h.Name, "Transfer-Encoding") && inChunks && !framed:
-			dst, framed = appendField(dst, h.Name, "chunked"), true
+			dst, framed = replay.AppendField(dst, h.Name, "chunked"), true
 		case strings.EqualFold(h.Name, "Content-Length"):
 			switch {
 			case !hasBody(method, status): // tells the length that a GET would have
 				if status != http.StatusNoContent {
-					dst = appendField(dst, h.Name, h.Value)
+					dst = replay.AppendField(dst, h.Name, h.Value)
 				}
 			case !framed && !inChunks:
-				dst, framed = appendField(dst, h.Name, strconv.Itoa(len(res.Body))), true
+				dst, framed = replay.AppendField(dst, h.Name, strconv.Itoa(len(res.Body))), true
 			}
 		case drop(h.Name):
 		default:
-			dst = appendField(dst, h.Name, h.Value)
+			dst = replay.AppendField(dst, h.Name, h.Value)
 		}
 	}
 	switch {
 	case framed:
 	case inChunks:
-		dst = appendField(dst, "Transfer-Encoding", "chunked")
+		dst = replay.AppendField(dst, "Transfer-Encoding", "chunked")
 	default:
-		dst = appendField(dst, "Content-Length", strconv.Itoa(len(res.Body)))
+		dst = replay.AppendField(dst, "Content-Length", strconv.Itoa(len(res.Body)))
 	}
 	return dst
-}
-
-func appendField(dst []byte, name, value string) []byte {
-	dst = append(append(dst, name...), ": "...)
-	return append(append(dst, value...), "\r\n"...)
 }

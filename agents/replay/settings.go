@@ -1,0 +1,112 @@
+package replay
+
+import (
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+
+	"github.com/speedscale/speedscale/agents/agent"
+	"github.com/speedscale/speedscale/traffic/mask"
+	"github.com/speedscale/speedscale/traffic/snapshot"
+)
+
+// Settings are what both binaries read from their environment.
+type Settings struct {
+	Snapshot *snapshot.Snapshot
+	// Masker masks as the snapshot was masked; nil where it was not, or where
+	// its key is not at hand.
+	Masker *mask.Masker
+	// KeyMissing says that the snapshot is masked and its key is not at hand.
+	KeyMissing bool
+	// Keys choose slices.
+	Keys []string
+	// Roots verify TLS; nil means the system's.
+	Roots *x509.CertPool
+	// HealthListen and MetricsListen are host:port; empty leaves one out.
+	HealthListen, MetricsListen string
+}
+
+// ReadSettings reads them; what is wrong is noted in v.
+//
+//	SNAPSHOT_DIR           the snapshot's folder
+//	SNAPSHOT_KEYS          slices (service:host:port) between commas; all without it
+//	MASKING_KEY_FILE       the secret of the snapshot's masking key, in hexadecimal
+//	UPSTREAM_CA_FILE       PEM roots beside the system's
+//	HEALTH_HTTP_PORT       4144; METRICS_HTTP_ENABLE true; METRICS_HTTP_PORT 4145
+func ReadSettings(v *agent.Vars) Settings {
+	s := Settings{Keys: v.List("SNAPSHOT_KEYS"), HealthListen: port(v, "HEALTH_HTTP_PORT", 4144)}
+	if v.Bool("METRICS_HTTP_ENABLE", true) {
+		s.MetricsListen = port(v, "METRICS_HTTP_PORT", 4145)
+	}
+	s.readRoots(v)
+	dir := v.String("SNAPSHOT_DIR", "")
+	if dir == "" {
+		v.Missing("SNAPSHOT_DIR", "it says which snapshot is replayed")
+		return s
+	}
+	var err error
+	if s.Snapshot, err = snapshot.Open(dir); err != nil {
+		v.Fail("SNAPSHOT_DIR", dir, err.Error())
+		return s
+	}
+	s.readMasking(v)
+	return s
+}
+
+func port(v *agent.Vars, name string, def int) string {
+	return net.JoinHostPort("", fmt.Sprint(v.Port(name, def)))
+}
+
+func (s *Settings) readMasking(v *agent.Vars) {
+	masking := s.Snapshot.Meta().Masking
+	file := v.String("MASKING_KEY_FILE", "")
+	if masking == nil {
+		return
+	}
+	if file == "" {
+		s.KeyMissing = true
+		return
+	}
+	var err error
+	if s.Masker, err = masker(masking, file); err != nil {
+		v.Fail("MASKING_KEY_FILE", file, err.Error())
+	}
+}
+
+func masker(masking *snapshot.Masking, keyFile string) (*mask.Masker, error) {
+	text, err := os.ReadFile(keyFile)
+	if err != nil {
+		return nil, err
+	}
+	secret, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil {
+		return nil, errors.New("want the key's secret in hexadecimal") // the error would quote the secret
+	}
+	cfg, err := mask.ParseConfig(masking.Config)
+	if err != nil {
+		return nil, fmt.Errorf("the snapshot's %w", err)
+	}
+	return mask.New(cfg, mask.Key{ID: masking.KeyID, Secret: secret})
+}
+
+func (s *Settings) readRoots(v *agent.Vars) {
+	file := v.String("UPSTREAM_CA_FILE", "")
+	if file == "" {
+		return
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		v.Fail("UPSTREAM_CA_FILE", file, err.Error())
+		return
+	}
+	if s.Roots, err = x509.SystemCertPool(); err != nil {
+		s.Roots = x509.NewCertPool()
+	}
+	if !s.Roots.AppendCertsFromPEM(pem) {
+		v.Fail("UPSTREAM_CA_FILE", file, "want certificates in PEM form")
+	}
+}
