@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -53,7 +54,6 @@ the dependencies are mocked. A report says what changed and how fast it was.`,
   speedctl replay checkout --test-against http://localhost:8080 -- ./shop`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
 	}
 	root.SetIn(w.In)
 	root.SetOut(w.Out)
@@ -72,7 +72,26 @@ the dependencies are mocked. A report says what changed and how fast it was.`,
 		newCreate(g), newGet(g), newPull(g), newPush(g), newDelete(g),
 		newVersion(g), newDemoShop(g),
 	)
-	return root
+	return group(root)
+}
+
+// group makes a command that only has others below it: alone it shows its help,
+// and a name that it does not know is a usage error.
+func group(c *cobra.Command) *cobra.Command {
+	c.Args = cobra.ArbitraryArgs
+	c.SuggestionsMinimumDistance = 2
+	c.RunE = func(c *cobra.Command, a []string) error {
+		if len(a) == 0 {
+			return c.Help()
+		}
+		err := fmt.Errorf("unknown command %q for %q", a[0], c.CommandPath())
+		hint := c.CommandPath() + " --help lists them"
+		if near := c.SuggestionsFor(a[0]); len(near) > 0 {
+			hint = "did you mean " + strings.Join(near, " or ") + "?"
+		}
+		return term.WithCode(term.WithHint(err, hint), term.ExitUsage)
+	}
+	return c
 }
 
 // logger writes the agents' messages to standard error: warnings, with -v more.
