@@ -12,10 +12,10 @@ import (
 	"github.com/speedscale/speedscale/agents/forwarder"
 )
 
-// TestFullDisk has the spool on a file system of 24 MiB, and a cloud that is away.
+// TestFullDisk has the spool on a file system of 16 MiB, and a cloud that is away.
 func TestFullDisk(t *testing.T) {
 	spool := t.TempDir()
-	if err := unix.Mount("tmpfs", spool, "tmpfs", 0, "size=24m"); err != nil {
+	if err := unix.Mount("tmpfs", spool, "tmpfs", 0, "size=16m"); err != nil {
 		t.Skipf("mount: %v", err)
 	}
 	t.Cleanup(func() {
@@ -27,12 +27,12 @@ func TestFullDisk(t *testing.T) {
 	c := startCloud(t, cloudAt, dir, true)
 	f := run(t, forwarder.Options{
 		Cloud: bus.ConnectOptions{URLs: []string{"nats://" + cloudAt}},
-		Spool: broker.StoreOptions{Dir: spool, Reserve: 8 << 20},
+		Spool: broker.StoreOptions{Dir: spool, Reserve: 12 << 20},
 	})
 	eventually(t, "rules", func() bool { return f.Ready() == nil })
 	c.stop()
 	p := proxy(t, f, "p1")
-	const n = 16_000 // 32 MB
+	const n = 5000 // 10 MB
 	for i := range n {
 		p.Pair(pair(i, "/orders"))
 	}

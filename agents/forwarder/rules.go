@@ -56,6 +56,9 @@ func (f *Forwarder) followRules(ctx context.Context) {
 }
 
 func (f *Forwarder) updateRules(ctx context.Context) error {
+	if !f.cloud.IsConnected() {
+		return errors.New("there is no connection to the cloud")
+	}
 	ctx, cancel := context.WithTimeout(ctx, rulesTimeout)
 	defer cancel()
 	m, err := f.cloud.RequestWithContext(ctx, bus.ControlMasking, nil)
