@@ -38,10 +38,16 @@ func (p *Proxy) inbound(ctx context.Context, client *net.TCPConn, to target) {
 	p.relay(client, server, p.capture(info(d, client, server, to, start)), nil)
 }
 
-// relay moves bytes between client and server until both have ended.
+// relay moves bytes between client and server until both have ended. It returns
+// at once; the client's connection counts as open until then.
 func (p *Proxy) relay(client, server net.Conn, t *tap.Conn, sent []byte) {
-	s := relay.Session{Client: client, Server: server, Pool: p.pool, Sent: sent, Tap: t}
-	s.Run()
+	p.track(client)
+	p.serving.Add(1)
+	s := &relay.Session{Client: client, Server: server, Pool: p.pool, Sent: sent, Tap: t}
+	s.Start(func() {
+		p.untrack(client)
+		p.serving.Done()
+	})
 }
 
 // info describes a connection to a target that was reached at server.

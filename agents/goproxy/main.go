@@ -28,6 +28,9 @@ const (
 	// an open connection does, in bytes; the garbage collector's limit follows them.
 	baseMemory = 40 << 20
 	connMemory = 16 << 10
+	// gcPercent trades memory that is there for fewer collections: little of
+	// what capture allocates lives long.
+	gcPercent = 200
 	// drainQuiet: an app that is shutting down may connect once more.
 	drainQuiet = time.Second
 	// goodbyeLimit is how long the last batches may take to be acknowledged.
@@ -90,6 +93,12 @@ func closeListeners(listeners map[string]net.Listener) error {
 // serve relays until the context ends and what was captured is acknowledged.
 func serve(ctx context.Context, env *agent.Env, s Settings, child *supervise.Child) error {
 	agent.LimitMemory(env.Vars, s.MemoryBudget, baseMemory)
+	if env.Vars.String("GOGC", "") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	if child.Degraded {
+		env.Log.Warn("relaying without capture, since the relay died repeatedly", "deaths", child.Deaths)
+	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{

@@ -78,7 +78,7 @@ type Proxy struct {
 	own       ownAddresses
 
 	mu      sync.Mutex
-	open    map[net.Conn]struct{}
+	open    map[net.Conn]int // how many hold it
 	serving sync.WaitGroup
 	started time.Time
 	lastEnd atomic.Int64 // when a connection last ended, in Unix nanoseconds
@@ -111,7 +111,7 @@ func New(cfg config.Proxy, o Options) (*Proxy, error) {
 	}
 	p := &Proxy{
 		cfg: cfg, opts: o, log: o.Logger, budget: o.Budget,
-		pool: tap.NewPool(), open: map[net.Conn]struct{}{},
+		pool: tap.NewPool(), open: map[net.Conn]int{},
 		dialer: net.Dialer{Timeout: cfg.ConnectTimeout}, started: time.Now(),
 	}
 	keep, err := headFilter(cfg)
@@ -236,13 +236,15 @@ func (p *Proxy) survive(client net.Conn, l *listener) {
 
 func (p *Proxy) track(c net.Conn) {
 	p.mu.Lock()
-	p.open[c] = struct{}{}
+	p.open[c]++
 	p.mu.Unlock()
 }
 
 func (p *Proxy) untrack(c net.Conn) {
 	p.mu.Lock()
-	delete(p.open, c)
+	if p.open[c]--; p.open[c] == 0 {
+		delete(p.open, c)
+	}
 	p.mu.Unlock()
 	p.lastEnd.Store(time.Now().UnixNano())
 }

@@ -28,6 +28,7 @@ type Session struct {
 	Sent []byte
 
 	broken atomic.Bool
+	open   atomic.Int32 // directions
 }
 
 // outcome of one direction.
@@ -40,16 +41,20 @@ const (
 	writeFailed                // the destination is gone
 )
 
-// Run relays until both directions have ended, and closes both ends.
-func (s *Session) Run() {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		s.direction(wire.Server)
-	}()
-	s.direction(wire.Client)
-	<-done
-	s.close()
+// Start relays in the background until both directions have ended; then it closes
+// both ends and calls ended. It takes two new goroutines, and not the caller's,
+// because their stacks stay small: they are most of what an idle connection costs.
+func (s *Session) Start(ended func()) {
+	s.open.Store(2)
+	for _, from := range []wire.Side{wire.Client, wire.Server} {
+		go func() {
+			s.direction(from)
+			if s.open.Add(-1) == 0 {
+				s.close()
+				ended()
+			}
+		}()
+	}
 }
 
 // Abort resets both ends.

@@ -32,6 +32,7 @@ type Conn struct {
 	worker *worker
 	info   Info
 	id     uint64
+	names  names
 	side   [2]half
 	opaque atomic.Bool
 	parse  parser // the worker's part
@@ -44,13 +45,26 @@ type half struct {
 	gap   int64        // dropped and not yet reported; guarded by the queue's lock
 }
 
+// names of a connection in its pairs, made once.
+type names struct{ id, client, server string }
+
+func newNames(id uint64, info *Info) names {
+	text := func(a netip.AddrPort) string {
+		if !a.Addr().IsValid() {
+			return ""
+		}
+		return a.Addr().Unmap().String()
+	}
+	return names{strconv.FormatUint(id, 10), text(info.Client), text(info.Server)}
+}
+
 // Conn starts to capture a connection.
 func (t *Tap) Conn(info Info) *Conn {
 	if t == nil {
 		return nil
 	}
 	id := t.next.Add(1)
-	c := &Conn{tap: t, worker: t.workers[id%uint64(len(t.workers))], info: info, id: id}
+	c := &Conn{tap: t, worker: t.workers[id%uint64(len(t.workers))], info: info, id: id, names: newNames(id, &info)}
 	s := &t.stats[info.Direction]
 	s.connections.Add(1)
 	s.lastSeen.Store(info.Established.UnixNano())
@@ -69,9 +83,6 @@ func (t *Tap) Opaque(info Info, reason string) *Conn {
 	t.Lose(info.Direction, reason, Lost{Connections: 1})
 	return c
 }
-
-// ID numbers the connection within its proxy.
-func (c *Conn) ID() string { return strconv.FormatUint(c.id, 10) }
 
 // Opaque says that nothing looks at the connection's bytes any more, so that
 // the relay may move them without copying; it then reports them with Moved.

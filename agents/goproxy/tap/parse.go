@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"maps"
-	"net/netip"
 	"strconv"
 	"time"
 
@@ -240,19 +239,17 @@ func (s *sink) Opaque(reason string) {
 func (c *Conn) netinfo() *traffic.NetInfo {
 	start := c.info.Established.UnixNano()
 	return &traffic.NetInfo{
-		Id:         c.ID(),
-		StartTime:  start,
-		Downstream: endpoint(c.info.Client, "", start, c.side[wire.Client].bytes.Load()),
-		Upstream:   endpoint(c.info.Server, c.info.Host, start, c.side[wire.Server].bytes.Load()),
+		Id:        c.names.id,
+		StartTime: start,
+		Downstream: &traffic.Endpoint{
+			Established: start, IpAddress: c.names.client, Port: uint32(c.info.Client.Port()),
+			BytesSent: c.side[wire.Client].bytes.Load(),
+		},
+		Upstream: &traffic.Endpoint{
+			Established: start, IpAddress: c.names.server, Port: uint32(c.info.Server.Port()),
+			BytesSent: c.side[wire.Server].bytes.Load(), Hostname: c.info.Host,
+		},
 	}
-}
-
-func endpoint(a netip.AddrPort, host string, established, sent int64) *traffic.Endpoint {
-	e := &traffic.Endpoint{Established: established, Port: uint32(a.Port()), BytesSent: sent, Hostname: host}
-	if a.IsValid() {
-		e.IpAddress = a.Addr().Unmap().String()
-	}
-	return e
 }
 
 func (c *Conn) tags(own map[string]string) map[string]string {
