@@ -121,7 +121,7 @@ type Fields struct {
 	list   []*traffic.Header
 }
 
-// Add appends a field.
+// Add appends a field, whose name must be UTF-8.
 func (f *Fields) Add(name, value string) {
 	if !f.keep {
 		return
@@ -132,7 +132,7 @@ func (f *Fields) Add(name, value string) {
 	} else {
 		h = new(traffic.Header)
 	}
-	h.Name, h.Value = name, value
+	h.Name, h.Value = name, Text(value)
 	f.list = append(f.list, h)
 }
 
@@ -143,7 +143,7 @@ func (f *Fields) Fold(more string) {
 		return
 	}
 	h := f.list[len(f.list)-1]
-	h.Value = strings.TrimLeft(h.Value+" "+more, " ")
+	h.Value = strings.TrimLeft(h.Value+" "+Text(more), " ")
 }
 
 // List returns the fields in order.
@@ -164,6 +164,24 @@ func Text(s string) string {
 	b.Grow(len(s) + len(s)/2)
 	for i := range len(s) {
 		b.WriteRune(rune(s[i]))
+	}
+	return b.String()
+}
+
+// Target returns a request target if it is UTF-8. Other bytes, which a URI
+// cannot have, are percent-encoded, which means the same (RFC 3986, section 2.1).
+func Target(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	const hex = "0123456789ABCDEF"
+	var b strings.Builder
+	for i := range len(s) {
+		if c := s[i]; c < utf8.RuneSelf {
+			b.WriteByte(c)
+		} else {
+			b.Write([]byte{'%', hex[c>>4], hex[c&15]})
+		}
 	}
 	return b.String()
 }

@@ -108,3 +108,11 @@ func TestTextIsUTF8(t *testing.T) {
 		}
 	}
 }
+
+func TestTargetIsUTF8(t *testing.T) {
+	for in, want := range map[string]string{"/a?b": "/a?b", "/grün": "/grün", "/gr\xfcn%20": "/gr%FCn%20"} {
+		if got := exchange.Target(in); got != want {
+			t.Errorf("Target(%q) = %q, want %q", in, got, want)
+		}
+	}
+}

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/speedscale/speedscale/traffic/wire"
-	"github.com/speedscale/speedscale/traffic/wire/exchange"
 )
 
 // maxChunkLine bounds a chunk-size line with its extensions, which are not kept.
@@ -154,7 +153,7 @@ func (d *Decoder) readTrailer(s *stream, b []byte, at time.Time) []byte {
 }
 
 func (d *Decoder) trailer(s *stream) bool {
-	text := exchange.Text(string(s.buf))
+	text := string(s.buf)
 	fields := s.tx.Fields(fieldCount(text), len(text))
 	m := message{trailer: true}
 	if m.fields(text, &fields) != nil {

@@ -321,6 +321,15 @@ func TestKeepDropsAndCounts(t *testing.T) {
 	}
 }
 
+func TestOneFieldThatIsNotUTF8LeavesTheOthers(t *testing.T) {
+	rec := decode(t, []wiretest.Event{client("GET / HTTP/1.1\r\nA: gr\xfcn\r\nB: grün\r\n\r\n"), server(ok)}, 0, nil)
+	for _, h := range rec.Pairs[0].Http.Req.Headers {
+		if h.Value != "grün" {
+			t.Errorf("%s: %q, want %q", h.Name, h.Value, "grün")
+		}
+	}
+}
+
 func TestTargets(t *testing.T) {
 	tests := []struct{ scheme, head, url, host, address, location string }{
 		{"http", "GET /p HTTP/1.1\r\nHost: a:81", "http://a:81/p", "a:81", "a:81", "/p"},

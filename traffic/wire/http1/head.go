@@ -109,7 +109,7 @@ func (d *Decoder) head(s *stream, raw []byte, at time.Time) {
 }
 
 func (d *Decoder) requestHead(s *stream, raw []byte, at time.Time) {
-	text := exchange.Text(string(raw)) // the one allocation that all fields share
+	text := string(raw) // the one allocation that all fields share
 	d.clear(s)
 	first, rest, _ := strings.Cut(text, "\n")
 	var m message
@@ -130,8 +130,8 @@ func (d *Decoder) requestHead(s *stream, raw []byte, at time.Time) {
 		return
 	}
 	if r := tx.Request(); r != nil {
-		r.Method, r.Uri, r.Version = m.method, m.uri, m.version
-		r.Host = m.host
+		r.Method, r.Uri, r.Version = m.method, exchange.Target(m.uri), m.version
+		r.Host = exchange.Text(m.host)
 		r.Headers = fields.List()
 		tx.RequestHead(d.opt.Scheme)
 	}
@@ -159,7 +159,7 @@ func (d *Decoder) startRequest(s *stream, tx *transaction, m *message, at time.T
 
 func (d *Decoder) responseHead(s *stream, raw []byte, at time.Time) {
 	tx := d.queue[0]
-	text := exchange.Text(string(raw))
+	text := string(raw)
 	d.clear(s)
 	first, rest, _ := strings.Cut(text, "\n")
 	var m message
@@ -187,7 +187,7 @@ func (d *Decoder) responseHead(s *stream, raw []byte, at time.Time) {
 		return
 	}
 	if r := tx.Response(); r != nil {
-		r.StatusCode, r.StatusMessage, r.Version = int32(m.status), m.reason, m.version
+		r.StatusCode, r.StatusMessage, r.Version = int32(m.status), exchange.Text(m.reason), m.version
 		r.Headers = fields.List()
 		tx.ResponseHead(m.code)
 	}

@@ -105,7 +105,7 @@ func (d *Decoder) requestHead(s *stream, h *headers) {
 	if r = s.Request(); r == nil {
 		return
 	}
-	r.Method, r.Uri, r.Version = exchange.Text(h.method), exchange.Text(h.path), "2.0"
+	r.Method, r.Uri, r.Version = exchange.Text(h.method), exchange.Target(h.path), "2.0"
 	r.Host = exchange.Text(h.authority)
 	r.Headers = fields
 	if host, ok := traffic.HeaderValue(fields, "host"); ok && r.Host == "" {
@@ -175,7 +175,7 @@ func (s *stream) responseTrailers(h *headers) {
 func (s *stream) fields(h *headers) []*traffic.Header {
 	fields := s.Fields(len(h.list), h.text)
 	for _, f := range h.list {
-		fields.Add(exchange.Text(f.Name), exchange.Text(f.Value))
+		fields.Add(exchange.Text(f.Name), f.Value)
 	}
 	return fields.List()
 }
