@@ -178,7 +178,7 @@ func (f *Forwarder) withoutPairs(data []byte) ([]byte, error) {
 		"producer", b.Producer, "sequence", b.Sequence, "bytes", len(data), "pairs", len(b.Pairs))
 	f.counts.oversized.Add(uint64(len(b.Pairs)))
 	for _, p := range b.Pairs {
-		b.Losses = append(b.Losses, loss(p, traffic.ReasonOversized))
+		b.Losses = append(b.Losses, wholePair(p, traffic.ReasonOversized))
 	}
 	b.Pairs, b.Losses = nil, bus.MergeLosses(b.Losses)
 	return proto.Marshal(&b)

@@ -34,11 +34,13 @@ func (f *Forwarder) take(ctx context.Context, b *traffic.Batch) error {
 		if p.Cluster == "" {
 			p.Cluster = f.o.Cluster
 		}
-		if reason := f.clean(r, p); reason != "" {
-			b.Losses = append(b.Losses, loss(p, reason))
-			continue
+		keep, lost := f.clean(r, p)
+		if lost != nil {
+			b.Losses = append(b.Losses, lost)
 		}
-		kept = append(kept, p)
+		if keep {
+			kept = append(kept, p)
+		}
 	}
 	clear(b.Pairs[len(kept):])
 	b.Pairs = kept
@@ -53,31 +55,42 @@ func (f *Forwarder) take(ctx context.Context, b *traffic.Batch) error {
 	return f.store(ctx, b, data)
 }
 
-// clean filters and masks a pair; a reason says that it must not be kept.
-func (f *Forwarder) clean(r *rules, p *traffic.RRPair) (reason string) {
+// clean filters and masks a pair. It says whether the pair is kept, and what of
+// it, if anything, is lost: the whole pair, or the bodies that masking could not
+// read.
+func (f *Forwarder) clean(r *rules, p *traffic.RRPair) (keep bool, lost *traffic.Loss) {
 	defer func() {
 		if v := recover(); v != nil {
 			// The value may hold a part of the pair, so only its type is logged.
 			f.log.Error("masking panicked, the pair is dropped", "panic", fmt.Sprintf("%T", v))
 			f.counts.maskFailed.Add(1)
-			reason = traffic.ReasonMaskFailed
+			keep, lost = false, wholePair(p, traffic.ReasonMaskFailed)
 		}
 	}()
 	if r.filter.Excludes(p) {
 		f.counts.filtered.Add(1)
-		return traffic.ReasonFiltered
+		return false, wholePair(p, traffic.ReasonFiltered)
 	}
+	before := bodyBytes(p)
 	if _, err := r.masker.Mask(p); err != nil {
 		f.counts.maskFailed.Add(1)
-		return traffic.ReasonMaskFailed
+		return true, loss(p, traffic.ReasonMaskFailed, 0, before-bodyBytes(p))
 	}
-	return ""
+	return true, nil
 }
 
-func loss(p *traffic.RRPair, reason string) *traffic.Loss {
+func bodyBytes(p *traffic.RRPair) int64 {
+	return int64(len(p.GetHttp().GetReq().GetBody()) + len(p.GetHttp().GetRes().GetBody()))
+}
+
+func wholePair(p *traffic.RRPair, reason string) *traffic.Loss {
+	return loss(p, reason, 1, p.WireformatSize)
+}
+
+func loss(p *traffic.RRPair, reason string, pairs uint64, bytes int64) *traffic.Loss {
 	return &traffic.Loss{
 		Reason: reason, Service: p.Service, Namespace: p.Namespace, Direction: p.Direction,
-		From: p.Ts, To: p.Ts, Pairs: 1, Bytes: uint64(max(0, p.WireformatSize)),
+		From: p.Ts, To: p.Ts, Pairs: pairs, Bytes: uint64(max(0, bytes)),
 	}
 }
 

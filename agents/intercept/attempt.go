@@ -118,7 +118,7 @@ func (a *attempt) run(ctx context.Context, peeked []byte) (Result, error) {
 	}
 	a.i.count(a.serverName, ReasonIntercepted)
 	return Result{
-		ClientConn: &clientConn{Conn: tc, opened: time.Now(), refused: func() { a.refused(errClosedAtOnce) }},
+		ClientConn: &clientConn{Conn: tc, opened: time.Now(), watch: a.i.watch(a)},
 		ServerConn: a.upstreamTo.conn(),
 		Reason:     ReasonIntercepted,
 		ServerName: a.serverName,
@@ -199,8 +199,6 @@ func (a *attempt) opaque(ctx context.Context, hello *helloConn, reason string) (
 		ServerName: a.serverName,
 	}, nil
 }
-
-var errClosedAtOnce = errors.New("closed without a byte after the handshake")
 
 // refused notes that a client does not take our certificate. Its connections to
 // that host are relayed opaque from the next one on. Time-outs are no refusal.

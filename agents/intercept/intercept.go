@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/speedscale/speedscale/agents/lru"
@@ -90,6 +91,10 @@ type Interceptor struct {
 
 	hosts   *lru.Cache[string, string]   // host → reason to relay it opaque
 	clients *lru.Cache[client, struct{}] // clients that refused a leaf
+
+	accepted *lru.Cache[client, struct{}] // clients that used a leaf
+	mu       sync.Mutex
+	open     map[client]int // opened connections, guarded by mu
 }
 
 // client is one client of one host.
@@ -123,6 +128,8 @@ func New(o Options) (*Interceptor, error) {
 		inSessions: tls.NewLRUClientSessionCache(maxSessions),
 		hosts:      lru.New[string, string](maxRemembered),
 		clients:    lru.New[client, struct{}](maxRemembered),
+		accepted:   lru.New[client, struct{}](maxRemembered),
+		open:       map[client]int{},
 	}
 	if i.log == nil {
 		i.log = slog.New(slog.DiscardHandler)

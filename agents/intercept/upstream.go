@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -150,13 +151,14 @@ func (c *prefixedConn) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
-// clientConn notices a client that closes right after the handshake, having sent
-// and got nothing: some check the pinned certificate only then.
+// clientConn is the opened connection to a client. It watches for the one sign of
+// a pin that is checked after the handshake: the client closes without a byte.
 type clientConn struct {
 	*tls.Conn
-	opened  time.Time
-	used    atomic.Bool
-	refused func()
+	opened time.Time
+	watch  *watch
+	used   atomic.Bool
+	closed sync.Once
 }
 
 // atOnce is how soon after the handshake a close counts as a refusal. Connections
@@ -165,8 +167,13 @@ const atOnce = time.Second
 
 func (c *clientConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	if !c.used.Load() && (n > 0 || err != nil) && !c.used.Swap(true) && n == 0 && isClose(err) && time.Since(c.opened) < atOnce {
-		c.refused()
+	if !c.used.Load() && (n > 0 || err != nil) && !c.used.Swap(true) {
+		switch {
+		case n > 0:
+			c.watch.accepted()
+		case isClose(err) && time.Since(c.opened) < atOnce:
+			c.watch.closedAtOnce()
+		}
 	}
 	return n, err
 }
@@ -176,6 +183,11 @@ func (c *clientConn) Write(b []byte) (int, error) {
 		c.used.Store(true)
 	}
 	return c.Conn.Write(b)
+}
+
+func (c *clientConn) Close() error {
+	c.closed.Do(c.watch.ended)
+	return c.Conn.Close()
 }
 
 // isClose tells what a client did from what was done here.

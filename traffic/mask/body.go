@@ -27,8 +27,18 @@ type message struct {
 	in          place
 }
 
-// body masks a body in place, and keeps the headers true to it.
+// body masks a body in place, and keeps the headers true to it. One that cannot
+// be understood is emptied.
 func (w *work) body(m message) (changed bool, err error) {
+	if changed, err = w.readableBody(m); err != nil {
+		*m.size = max(*m.size, int64(len(*m.body)))
+		*m.body = nil
+		return true, err
+	}
+	return changed, nil
+}
+
+func (w *work) readableBody(m message) (changed bool, err error) {
 	body := *m.body
 	if len(body) == 0 || !w.active(m.in) {
 		return false, nil

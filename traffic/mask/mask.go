@@ -79,37 +79,37 @@ func (m *Masker) Config() *Config { return m.cfg }
 func (m *Masker) KeyID() string { return m.keyID }
 
 // Mask masks the pair in place, and marks it with the configuration and the key
-// if it changed. After an error the pair must not be kept: a part of it may be
-// masked, and another not.
+// if it changed. A body that rules are active for and that cannot be understood
+// is emptied, so that it cannot leak: its size stays, which marks it as cut, and
+// the error says why (ErrNotUnderstood). The pair holds nothing unmasked in
+// either case.
 func (m *Masker) Mask(p *traffic.RRPair) (changed bool, err error) {
 	w := m.pool.Get().(*work)
 	defer m.pool.Put(w)
-	if changed, err = w.pair(p); err != nil {
-		return changed, fmt.Errorf("mask: %w", err)
-	}
+	changed, err = w.pair(p)
 	if changed {
 		p.DlpModified, p.DlpRule, p.MaskKeyId = true, m.cfg.ID, m.keyID
 	}
-	return changed, nil
+	return changed, err
 }
 
 func (w *work) pair(p *traffic.RRPair) (changed bool, err error) {
 	changed = w.meta(p)
 	if req := p.GetHttp().GetReq(); req != nil {
-		c, err := w.request(req)
-		if err != nil {
-			return true, fmt.Errorf("http.req.body: %w", err)
-		}
+		c, bad := w.request(req)
 		changed = changed || c
+		if bad != nil {
+			err = fmt.Errorf("mask: http.req.body: %w", bad)
+		}
 	}
 	if res := p.GetHttp().GetRes(); res != nil {
-		c, err := w.response(res)
-		if err != nil {
-			return true, fmt.Errorf("http.res.body: %w", err)
-		}
+		c, bad := w.response(res)
 		changed = changed || c
+		if bad != nil {
+			err = errors.Join(err, fmt.Errorf("mask: http.res.body: %w", bad))
+		}
 	}
-	return changed, nil
+	return changed, err
 }
 
 // meta masks what was taken from the messages: location, session, signature…

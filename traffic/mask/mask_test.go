@@ -318,6 +318,9 @@ func TestFailsClosed(t *testing.T) {
 		} else if strings.Contains(err.Error(), secret) {
 			t.Errorf("%s: the error tells the secret: %v", name, err)
 		}
+		if r := p.Http.Req; len(r.Body) != 0 || !p.RequestCut() {
+			t.Errorf("%s: the body is %q of %d bytes, want it emptied and marked as cut", name, r.Body, r.BodySize)
+		}
 	}
 	quiet := masker(t, config(t, `{"id":"headers","redactlist":{"entries":{"http.req.headers":["x"]}}}`))
 	if changed, err := quiet.Mask(request("application/json", `{"a`)); changed || err != nil {
