@@ -75,6 +75,7 @@ type attempt struct {
 
 	serverName string
 	upstreamTo *upstream
+	watch      *watch // once the client is answered
 	reason     string // why it is opaque, once that is decided
 	failure    error  // why there is nothing to relay
 }
@@ -95,10 +96,14 @@ func (a *attempt) run(ctx context.Context, peeked []byte) (Result, error) {
 			return nil, errors.New(reason)
 		}
 		hello.undecided, hello.read = false, nil
+		a.watch = a.i.watch(a)
 		hello.extend(a.i.timeout) // the host's time is not the client's
 		return cfg, nil
 	}
 	tc, err := a.i.handshake(ctx, hello, a.server)
+	if a.watch != nil && (err != nil || ctx.Err() != nil) {
+		a.watch.ended()
+	}
 	switch {
 	case ctx.Err() != nil:
 		a.giveUp()
@@ -118,7 +123,7 @@ func (a *attempt) run(ctx context.Context, peeked []byte) (Result, error) {
 	}
 	a.i.count(a.serverName, ReasonIntercepted)
 	return Result{
-		ClientConn: &clientConn{Conn: tc, opened: time.Now(), watch: a.i.watch(a)},
+		ClientConn: &clientConn{Conn: tc, opened: time.Now(), watch: a.watch},
 		ServerConn: a.upstreamTo.conn(),
 		Reason:     ReasonIntercepted,
 		ServerName: a.serverName,

@@ -94,7 +94,7 @@ type Interceptor struct {
 
 	accepted *lru.Cache[client, struct{}] // clients that used a leaf
 	mu       sync.Mutex
-	open     map[client]int // opened connections, guarded by mu
+	open     map[client]int // connections that are opened or about to be, guarded by mu
 }
 
 // client is one client of one host.
