@@ -101,11 +101,12 @@ func (a *attempt) run(ctx context.Context, peeked []byte) (Result, error) {
 		return cfg, nil
 	}
 	tc, err := a.i.handshake(ctx, hello, a.server)
-	if a.watch != nil && (err != nil || ctx.Err() != nil) {
+	canceled := ctx.Err() != nil
+	if a.watch != nil && (err != nil || canceled) {
 		a.watch.ended()
 	}
 	switch {
-	case ctx.Err() != nil:
+	case canceled:
 		a.giveUp()
 		return Result{}, context.Cause(ctx)
 	case a.failure != nil:
