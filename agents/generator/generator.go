@@ -75,7 +75,9 @@ type Options struct {
 
 	// Report takes each result; nil means none does.
 	Report *report.Builder
-	// Observe is called with each result, from many goroutines at once; nil means not.
+	// Observe is called with each result, from many goroutines at once; nil means
+	// not. Where a response is byte for byte the recorded one, Observed is the
+	// recorded pair itself.
 	Observe func(report.Result)
 	// Progress is called once a second and at the end; nil means not.
 	Progress func(Progress)

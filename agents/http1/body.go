@@ -84,7 +84,7 @@ func (m *Message) responseFraming(method string) error {
 	}
 	switch {
 	case m.Status == http.StatusSwitchingProtocols, method == http.MethodConnect && m.Status/100 == 2:
-		m.Upgraded, m.Close = true, true
+		m.Close = true // what follows is of another protocol
 		m.Chunked, m.length = false, 0
 	case method == http.MethodHead, m.Status == http.StatusNoContent, m.Status == http.StatusNotModified:
 		m.Chunked, m.length = false, 0

@@ -48,9 +48,6 @@ type Message struct {
 	// Continue says that the sender of a request waits for 100 (Continue)
 	// before it sends the body (RFC 9110, section 10.1.1).
 	Continue bool
-	// Upgraded says that the bytes after a response's head are of another
-	// protocol: a 101, or a 2xx to CONNECT.
-	Upgraded bool
 
 	length   int64 // of the body as declared, -1 where it is not
 	codings  bool  // there was a Transfer-Encoding

@@ -55,24 +55,11 @@ type Reader struct {
 // NewReader returns a Reader of src.
 func NewReader(src io.Reader) *Reader { return &Reader{src: src} }
 
-// Reset makes the Reader read another connection, and forget what it has read.
-func (r *Reader) Reset(src io.Reader) {
-	r.src, r.start, r.pos, r.end, r.keep = src, 0, 0, 0, -1
-}
-
 // Buffered returns how many bytes are read and not yet part of a message.
 func (r *Reader) Buffered() int { return r.end - r.pos }
 
 // Started says whether any byte of the message being read has come.
 func (r *Reader) Started() bool { return r.end > r.start }
-
-// Rest returns the bytes that are read and not yet part of a message, which
-// from then on are the caller's to read.
-func (r *Reader) Rest() []byte {
-	rest := bytes.Clone(r.buf[r.pos:r.end])
-	r.start, r.pos, r.end = 0, 0, 0
-	return rest
-}
 
 // begin readies the Reader for the next message.
 func (r *Reader) begin() {

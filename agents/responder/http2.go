@@ -30,7 +30,9 @@ func newHTTP2Server(r *Responder) *http2Server {
 		Handler:           s,
 		Protocols:         &protocols,
 		ReadHeaderTimeout: headTimeout,
+		ReadTimeout:       bodyTimeout,
 		IdleTimeout:       r.opts.IdleTimeout,
+		HTTP2:             &http.HTTP2Config{WriteByteTimeout: time.Minute},
 		MaxHeaderBytes:    r.opts.MaxHead,
 		ErrorLog:          slog.NewLogLogger(r.opts.Logger.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, nc net.Conn) context.Context {
@@ -68,7 +70,7 @@ func (s *http2Server) serve(nc net.Conn, o *origin) {
 }
 
 // shutdown lets requests under way end, for as long as they may take.
-func (s *http2Server) shutdown(drained <-chan struct{}) {
+func (s *http2Server) shutdown() {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	if s.http.Shutdown(ctx) != nil {

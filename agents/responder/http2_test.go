@@ -115,9 +115,13 @@ func TestTLS(t *testing.T) {
 	cert.StartTLS() // for its certificate, of example.com
 	defer cert.Close()
 	_, addr := start(t, responder.Options{
-		Reactions: pairs(at(recorded("GET", "/", "", "ok"), "shop", "example.com", "443")),
+		// The plain port answers otherwise, as many hosts do.
+		Reactions: pairs(at(recorded("GET", "/", "", "moved"), "shop", "example.com", "80"), at(recorded("GET", "/", "", "ok"), "shop", "example.com", "443")),
 		TLS:       &tls.Config{Certificates: cert.TLS.Certificates},
 	})
+	if _, body := fetch(t, client(t, addr, nil), "GET", "http://example.com/", ""); body != "moved" {
+		t.Errorf("without TLS: %q", body)
+	}
 	roots := x509.NewCertPool()
 	roots.AddCert(cert.Certificate())
 	for _, h2 := range []bool{false, true} {

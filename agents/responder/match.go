@@ -1,6 +1,7 @@
 package responder
 
 import (
+	"cmp"
 	"encoding/base64"
 	"iter"
 	"slices"
@@ -73,13 +74,31 @@ func (r *Responder) find(o *origin, host string) []*slice {
 			continue
 		}
 		if s, ok := r.byHost[name]; ok {
-			return s
+			return byScheme(s, o.tls)
 		}
 		if s, ok := r.byHost[strings.ToLower(name)]; ok {
-			return s
+			return byScheme(s, o.tls)
 		}
 	}
 	return nil
+}
+
+// byScheme puts those first that were recorded as the connection is: a host often
+// answers on port 80 that it has moved to port 443.
+func byScheme(list []*slice, secure bool) []*slice {
+	if len(list) < 2 {
+		return list
+	}
+	return slices.SortedStableFunc(slices.Values(list), func(a, b *slice) int {
+		return cmp.Compare(a.rank(secure), b.rank(secure))
+	})
+}
+
+func (s *slice) rank(secure bool) int {
+	if (s.scheme == "https") == secure {
+		return 0
+	}
+	return 1
 }
 
 // match returns the response to a request, or why there is none. It masks p as

@@ -67,7 +67,7 @@ func (r *Responder) serve(ctx context.Context, l net.Listener, s *slice) error {
 	cancel()
 	drained := make(chan struct{})
 	go func() { conns.Wait(); close(drained) }()
-	srv.http2.shutdown(drained)
+	srv.http2.shutdown()
 	select {
 	case <-drained:
 	case <-time.After(drainTimeout):
