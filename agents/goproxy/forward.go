@@ -43,7 +43,6 @@ func (p *Proxy) forward(ctx context.Context, client *net.TCPConn) {
 	case string(head) == "CONNECT ":
 		err = askConnect(d)
 	default:
-		client.SetReadDeadline(time.Time{})
 		p.proxyHTTP(ctx, client)
 		return
 	}

@@ -62,7 +62,7 @@ func (p *Proxy) proxyHTTP(ctx context.Context, client *net.TCPConn) {
 
 // next serves one request.
 func (h *httpProxy) next(ctx context.Context) verdict {
-	head, err := readHead(h.in)
+	head, err := h.head()
 	if err != nil {
 		if errors.Is(err, errHeadTooLong) {
 			httpError(h.client, http.StatusRequestHeaderFieldsTooLarge, err.Error())
@@ -87,6 +87,17 @@ func (h *httpProxy) next(ctx context.Context) verdict {
 		return bye
 	}
 	return h.exchange(req)
+}
+
+// head waits for the head of the next request.
+func (h *httpProxy) head() ([]byte, error) {
+	h.client.SetReadDeadline(time.Now().Add(idleLimit))
+	defer h.client.SetReadDeadline(time.Time{})
+	if _, err := h.in.Peek(1); err != nil {
+		return nil, err
+	}
+	h.client.SetReadDeadline(time.Now().Add(askLimit))
+	return readHead(h.in)
 }
 
 // reach makes h.up a connection to the target: the one of the last request where

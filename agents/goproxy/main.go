@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/speedscale/speedscale/agents/agent"
 	"github.com/speedscale/speedscale/agents/bus"
+	"github.com/speedscale/speedscale/agents/dnsrelay"
 	"github.com/speedscale/speedscale/agents/goproxy/supervise"
 	"github.com/speedscale/speedscale/traffic/wire"
 )
@@ -110,8 +112,16 @@ func serve(ctx context.Context, env *agent.Env, s Settings, child *supervise.Chi
 		return err
 	}
 	defer closeBus()
+	var dns *dnsrelay.Relay
+	var hostOf func(netip.Addr) string
+	if s.DNSPort != 0 {
+		if dns, err = newDNS(s, env.Log, registry); err != nil {
+			return err
+		}
+		hostOf = func(a netip.Addr) string { name, _ := dns.Name(a); return name }
+	}
 	p, err := New(s.Proxy, Options{
-		Recorder: publisher, Logger: env.Log, Registry: registry, Budget: budget,
+		HostOf: hostOf, Recorder: publisher, Logger: env.Log, Registry: registry, Budget: budget,
 		Listeners: child.Listeners, CaptureDisabled: child.Degraded, DrainQuiet: drainQuiet,
 	})
 	if err != nil {
@@ -128,6 +138,7 @@ func serve(ctx context.Context, env *agent.Env, s Settings, child *supervise.Chi
 		g.Go(func() error { return agent.Serve(side, l, agent.Metrics(registry)) })
 	}
 	g.Go(func() error { followConnections(side, p, env); return nil })
+	g.Go(func() error { return serveDNS(side, dns, env.Log) })
 	child.Ready()
 	err = p.Run(ctx)
 	goodbye, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyeLimit)

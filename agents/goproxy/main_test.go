@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/speedscale/speedscale/agents/agent"
 	"github.com/speedscale/speedscale/agents/broker"
 	"github.com/speedscale/speedscale/agents/bus"
@@ -28,7 +30,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv("BE_GOPROXY") != "" {
 		os.Exit(agent.Main("goproxy", goproxy.Main))
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 // forwarder takes batches as the real one does.
@@ -115,14 +117,22 @@ func startBinary(t *testing.T, app, forwarder string) *binary {
 		exited: make(chan error, 1),
 	}
 	b.Env = append(os.Environ(), "BE_GOPROXY=1", "PROXY_TYPE=reverse", "APP_LABEL=cart", "PROXY_BIND=127.0.0.1",
-		"PROXY_IN_PORT="+ports[0], "HEALTH_HTTP_PORT="+ports[1], "METRICS_HTTP_PORT="+ports[2],
+		"PROXY_IN_PORT="+ports[0], "HEALTH_PORT="+ports[1], "METRICS_HTTP_PORT="+ports[2],
 		"REVERSE_PROXY_HOST="+host, "REVERSE_PROXY_PORT="+port, "FORWARDER_ADDR="+forwarder, "DRAIN_TIMEOUT=5s")
 	b.Stderr = t.Output()
+	b.WaitDelay = 100 * time.Millisecond // a relay without its supervisor drains first
 	if err := b.Start(); err != nil {
 		t.Fatal(err)
 	}
-	go func() { b.exited <- b.Wait() }()
-	t.Cleanup(func() { b.Process.Kill() })
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		b.exited <- b.Wait()
+	}()
+	t.Cleanup(func() {
+		b.Process.Kill()
+		<-gone
+	})
 	eventually(t, func() bool {
 		res, err := http.Get(b.health + "/readyz")
 		if err != nil {

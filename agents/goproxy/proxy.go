@@ -131,10 +131,18 @@ func New(cfg config.Proxy, o Options) (*Proxy, error) {
 	}
 	p.tap = tap.New(tap.Options{
 		Recorder: o.Recorder, Logger: o.Logger, Budget: o.Budget,
-		MaxBody: cfg.MaxBody, Keep: keep, Identity: identity(cfg),
+		MaxBody: cfg.MaxBody, Keep: keep, Identity: identity(cfg), Full: full(o.Recorder),
 	})
 	p.register(o.Registry)
 	return p, nil
+}
+
+// full returns the recorder's hint that it drops what it is given, nil where it has none.
+func full(r tap.Recorder) func() bool {
+	if f, ok := r.(interface{ Full() bool }); ok {
+		return f.Full
+	}
+	return nil
 }
 
 func identity(cfg config.Proxy) tap.Identity {
@@ -166,8 +174,9 @@ func (p *Proxy) Run(ctx context.Context) error {
 			}
 		})
 	}
-	silence := make(chan struct{})
-	go func() { defer close(silence); p.watchSilence(ctx) }()
+	watched, stopWatching := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() { p.watchSilence(watched) })
 
 	var err error
 	select {
@@ -180,9 +189,8 @@ func (p *Proxy) Run(ctx context.Context) error {
 	stop()
 	p.resetAll()
 	p.serving.Wait()
-	if err == nil {
-		<-silence
-	}
+	stopWatching()
+	watching.Wait()
 	flush, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	return errors.Join(err, p.tap.Close(flush))

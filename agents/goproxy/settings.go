@@ -20,6 +20,8 @@ type Settings struct {
 	// it (a PEM file; without one the connection is not encrypted), and
 	// ForwarderToken is the file whose content proves who we are.
 	Forwarder, ForwarderCA, ForwarderToken string
+	// DNSPort is where the app's DNS queries are redirected to; 0 where they are not.
+	DNSPort int
 }
 
 // ReadSettings reads everything that the binary is told, and nothing else reads
@@ -39,7 +41,9 @@ type Settings struct {
 //	TLS_OUT_CA            PEM files that verify upstreams too
 //	TLS_IN_UNWRAP         false; TLS_IN_PUBLIC_KEY, TLS_IN_PRIVATE_KEY
 //	TLS_MUTUAL_PUBLIC_KEY, TLS_MUTUAL_PRIVATE_KEY
-//	METRICS_HTTP_ENABLE   true; METRICS_HTTP_PORT 4145; HEALTH_HTTP_PORT 4144
+//	METRICS_HTTP_ENABLE   true; METRICS_HTTP_PORT 4145; HEALTH_PORT 4144
+//	HOST_RESOLUTION       smart (default): relay the app's DNS queries at DNS_PORT, 4153, to
+//	                      name the addresses it connects to; in transparent mode only
 //	CAPTURE_FILTER        an exclusion filter in JSON; CAPTURE_SAMPLE keeps 1 in n sessions
 //	CAPTURE_MAX_BODY      1Mi; CAPTURE_MEMORY 64Mi
 //	HOST_ALIASES          NAME=IP,…
@@ -88,6 +92,10 @@ func readListeners(v *agent.Vars, s *Settings) {
 	if protocols != nil {
 		v.Choice("PROXY_PROTOCOL", protocols[0], protocols...)
 	}
+	resolution := v.Choice("HOST_RESOLUTION", "smart", "smart", "standard", "none")
+	if s.Mode == config.ModeTransparent && resolution == "smart" {
+		s.DNSPort = v.Port("DNS_PORT", config.ProxyDNSPort)
+	}
 	bind := v.String("PROXY_BIND", "")
 	in, out := v.Port("PROXY_IN_PORT", config.ProxyInPort), v.Port("PROXY_OUT_PORT", config.ProxyOutPort)
 	if in == out {
@@ -104,7 +112,7 @@ func readListeners(v *agent.Vars, s *Settings) {
 		s.OutListen = net.JoinHostPort(bind, strconv.Itoa(out))
 	}
 	s.Reverse = net.JoinHostPort(v.String("REVERSE_PROXY_HOST", "localhost"), strconv.Itoa(v.Port("REVERSE_PROXY_PORT", 80)))
-	s.HealthListen = net.JoinHostPort("", strconv.Itoa(v.Port("HEALTH_HTTP_PORT", config.ProxyHealthPort)))
+	s.HealthListen = net.JoinHostPort("", strconv.Itoa(v.Port("HEALTH_PORT", config.ProxyHealthPort)))
 	if v.Bool("METRICS_HTTP_ENABLE", true) {
 		s.MetricsListen = net.JoinHostPort("", strconv.Itoa(v.Port("METRICS_HTTP_PORT", config.ProxyMetricsPort)))
 	}

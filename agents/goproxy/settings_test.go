@@ -21,7 +21,7 @@ func TestSettingsByDefault(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s.Mode != config.ModeTransparent || s.InListen != ":4143" || s.OutListen != ":4140" ||
-		s.HealthListen != ":4144" || s.MetricsListen != ":4145" || s.Forwarder != "speedscale-forwarder.speedscale.svc:80" {
+		s.HealthListen != ":4144" || s.MetricsListen != ":4145" || s.Forwarder != "speedscale-forwarder.speedscale.svc:80" || s.DNSPort != 4153 {
 		t.Errorf("settings are %+v", s)
 	}
 }

@@ -78,7 +78,8 @@ func (p *Proxy) openTLS(ctx context.Context, client, server *net.TCPConn, to tar
 	}
 	if err != nil {
 		p.log.Debug("TLS connection was not relayed", "to", to.String(), "error", err)
-		p.tap.Opaque(about, traffic.ReasonOpaqueTLS).Close()
+		p.opaque(about).Close()
+		relay.Reset(server) // which may not have been asked for
 		relay.Reset(client)
 		return
 	}

@@ -109,6 +109,10 @@ func (c *Conn) Data(from wire.Side, at Time, n int, buf *Buffer) {
 		return
 	}
 	h.taken.Add(int64(n))
+	if full := c.tap.opts.Full; full != nil && full() {
+		c.worker.queue.skip(c, from, n)
+		return
+	}
 	r := record{conn: c, at: at, kind: kindData, from: from}
 	if reason := c.worker.queue.put(r, buf.B[:n], buf); reason != "" {
 		c.worker.queue.refuse(c.info.Direction, reason, n)

@@ -69,7 +69,7 @@ type queue struct {
 }
 
 // refused counts bytes by the bound that they would have passed.
-type refused struct{ budget, queue atomic.Int64 }
+type refused struct{ budget, queue, full atomic.Int64 }
 
 // refuse counts n bytes that put did not take.
 func (q *queue) refuse(d traffic.Direction, reason string, n int) {
@@ -80,11 +80,22 @@ func (q *queue) refuse(d traffic.Direction, reason string, n int) {
 	}
 }
 
+// skip counts n bytes that are not even offered, since no pair of them would be kept.
+func (q *queue) skip(c *Conn, from wire.Side, n int) {
+	q.mu.Lock()
+	c.side[from].gap += int64(n)
+	q.mu.Unlock()
+	q.refused[c.info.Direction].full.Add(int64(n))
+}
+
 // takeRefused passes on and resets what was counted as refused.
 func (q *queue) takeRefused(count func(d traffic.Direction, reason string, bytes int64)) {
 	for d := range q.refused {
 		if n := q.refused[d].budget.Swap(0); n > 0 {
 			count(traffic.Direction(d), traffic.ReasonBudget, n)
+		}
+		if n := q.refused[d].full.Swap(0); n > 0 {
+			count(traffic.Direction(d), traffic.ReasonUnacked, n)
 		}
 		if n := q.refused[d].queue.Swap(0); n > 0 {
 			count(traffic.Direction(d), traffic.ReasonQueue, n)

@@ -49,6 +49,9 @@ type Options struct {
 	// Keep decides on the head of each request, as wire.Options.Keep does, with
 	// direction, identity, address and connection filled in; nil keeps all.
 	Keep func(head *traffic.RRPair) (reason string)
+	// Full is the recorder's hint that it would drop pairs: then bytes are not
+	// even parsed, but counted. nil means never.
+	Full func() bool
 	// Identity says who recorded; see Identity.
 	Identity Identity
 }

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -233,6 +234,27 @@ func TestBudgetOfOthersIsRespected(t *testing.T) {
 	b.Give(1 << 20)
 	h.close(t)
 	if l := h.rec.lost[traffic.ReasonBudget]; l.Bytes == 0 {
+		t.Errorf("lost %v", h.rec.lost)
+	}
+}
+
+// While the recorder drops everything nothing is parsed; then capture goes on.
+func TestFullRecorderCostsNoParsing(t *testing.T) {
+	var full atomic.Bool
+	h := newHarness(tap.Options{Budget: wire.NewBudget(8 << 20), Full: full.Load})
+	c := h.open()
+	h.exchange(c, "/1", "x")
+	full.Store(true)
+	h.exchange(c, "/2", "x")
+	h.exchange(c, "/3", "x")
+	full.Store(false)
+	h.exchange(c, "/4", "x")
+	h.end(c)
+	h.close(t)
+	if n := len(h.rec.pairs); n != 2 || h.rec.pairs[1].Location != "/4" {
+		t.Errorf("%d pairs: %v", n, h.rec.pairs)
+	}
+	if l := h.rec.lost[traffic.ReasonUnacked]; l.Bytes < 100 {
 		t.Errorf("lost %v", h.rec.lost)
 	}
 }

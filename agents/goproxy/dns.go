@@ -1,0 +1,73 @@
+package goproxy
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/speedscale/speedscale/agents/dnsrelay"
+)
+
+// resolvConf has the nameservers that the app's queries go on to.
+const resolvConf = "/etc/resolv.conf"
+
+// newDNS binds the relay of the app's DNS queries, which names the addresses that
+// the app then connects to; in a replay it also gives addresses to recorded names
+// that no longer resolve.
+func newDNS(s Settings, log *slog.Logger, r prometheus.Registerer) (*dnsrelay.Relay, error) {
+	servers, err := dnsrelay.Nameservers(resolvConf)
+	if err != nil {
+		return nil, fmt.Errorf("nameservers: %w", err)
+	}
+	o := dnsrelay.Options{Nameservers: servers, Log: log}
+	for _, ip := range []string{"127.0.0.1", "::1"} {
+		// Not every pod has IPv6. A probe tells it from a port that is taken.
+		probe, err := net.ListenPacket("udp", net.JoinHostPort(ip, "0"))
+		if err != nil {
+			continue
+		}
+		probe.Close()
+		o.Listen = append(o.Listen, net.JoinHostPort(ip, strconv.Itoa(s.DNSPort)))
+	}
+	if s.Route != nil {
+		for _, key := range s.Route.Mocks {
+			_, place, _ := strings.Cut(key, ":")
+			host, _, _ := cutLast(place, ":")
+			if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err != nil {
+				o.Synthesize = append(o.Synthesize, host)
+			}
+		}
+	}
+	relay, err := dnsrelay.New(o)
+	if err != nil {
+		return nil, err
+	}
+	counter := func(name, help string, n func(dnsrelay.Stats) int64) {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "speedscale_goproxy_dns_" + name + "_total", Help: help,
+		}, func() float64 { return float64(n(relay.Stats())) }))
+	}
+	counter("queries", "DNS queries of the app.", func(s dnsrelay.Stats) int64 { return s.Queries })
+	counter("unanswered", "DNS queries that no nameserver answered.", func(s dnsrelay.Stats) int64 { return s.TimedOut })
+	counter("dropped", "DNS queries over the bound.", func(s dnsrelay.Stats) int64 { return s.Dropped })
+	return relay, nil
+}
+
+// serveDNS runs the relay, if there is one, and says when it fails: the app's
+// connections go on without names.
+func serveDNS(ctx context.Context, r *dnsrelay.Relay, log *slog.Logger) error {
+	if r == nil {
+		return nil
+	}
+	if err := r.Run(ctx); err != nil {
+		log.Error("DNS relay ended", "error", err)
+		return err
+	}
+	return nil
+}
