@@ -23,7 +23,6 @@ const (
 	ErrorName      = "name_not_resolved"
 	ErrorTLS       = "tls"
 	ErrorMalformed = "malformed_response"
-	ErrorMask      = "mask_failed" // there was one, which the snapshot's rules cannot mask
 	ErrorOther     = "other"
 )
 

@@ -29,21 +29,15 @@ func (r *run) send(ctx context.Context, c *client, x *exchange) {
 		}
 	}
 	if res != nil {
-		result.Observed, x.err = r.observe(x, res)
-		if x.err == nil {
-			if kept := x.req.pair.Http.Res; x.req.pair.ResponseCut() {
-				res.Body = res.Body[:min(len(res.Body), len(kept.Body))] // of a body that was cut, what was kept is compared
-			}
-			result.Differences = r.opts.Comparer.Compare(x.req.pair, result.Observed)
-			x.failed = len(result.Differences) > 0
+		result.Observed = r.observe(x, res)
+		if kept := x.req.pair.Http.Res; x.req.pair.ResponseCut() {
+			res.Body = res.Body[:min(len(res.Body), len(kept.Body))] // of a body that was cut, what was kept is compared
 		}
+		result.Differences = r.opts.Comparer.Compare(x.req.pair, result.Observed)
+		x.failed = len(result.Differences) > 0
 	}
 	if x.err != nil {
-		if res != nil {
-			x.class = ErrorMask
-		} else {
-			x.class = classify(ctx, x.err)
-		}
+		x.class = classify(ctx, x.err)
 		result.Err = fmt.Errorf("%s: %w", x.class, x.err)
 		result.Observed = nil
 	}
