@@ -112,6 +112,9 @@ func (f *replayFlags) options(argv []string) (o local.ReplayOptions, err error) 
 	if o.Target, err = url.Parse(target); err != nil || o.Target.Host == "" {
 		return o, term.WithCode(fmt.Errorf("--test-against %q: want an address such as http://localhost:8080", f.target), term.ExitUsage)
 	}
+	if strings.Trim(o.Target.Path, "/") != "" || o.Target.RawQuery != "" {
+		return o, term.WithCode(fmt.Errorf("--test-against %q has a path: requests keep the path that they were recorded with", f.target), term.ExitUsage)
+	}
 	if o.Goals, err = report.ParseGoals(f.failIf...); err != nil {
 		return o, term.WithCode(fmt.Errorf("--fail-if: %w", err), term.ExitUsage)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/speedscale/speedscale/agents/generator"
+	"github.com/speedscale/speedscale/speedctl/term"
 	"github.com/speedscale/speedscale/traffic/compare"
 	"github.com/speedscale/speedscale/traffic/report"
 )
@@ -39,6 +40,10 @@ type ReplayOptions struct {
 // says that the replay could not be run; a verdict is not an error.
 func Replay(ctx context.Context, o ReplayOptions) (*report.Report, error) {
 	world := o.Mock.World
+	comparing := compare.Config{IgnoreHeaders: o.Ignore, IgnorePaths: o.Ignore, MaskedMatchAny: o.Mock.Masking == nil}
+	if err := comparing.Check(); err != nil {
+		return nil, term.WithCode(fmt.Errorf("--ignore: %w", err), term.ExitUsage)
+	}
 	b := report.NewBuilder(o.Mock.Snapshot.Meta(), o.Target.String(), report.Options{BuildTag: o.BuildTag, Goals: o.Goals})
 	if len(o.Mock.Command) > 0 {
 		o.Mock.Results = b
@@ -58,10 +63,8 @@ func Replay(ctx context.Context, o ReplayOptions) (*report.Report, error) {
 	progress := world.StartProgress("replaying " + o.Mock.Snapshot.Meta().Info.Name)
 	_, err := generator.Run(ctx, generator.Options{
 		Actions: o.Mock.Snapshot.Actions(), Keys: o.Keys, Target: o.Target, Plan: o.plan(), Timeout: o.Timeout,
-		Comparer: compare.New(compare.Config{
-			IgnoreHeaders: o.Ignore, IgnorePaths: o.Ignore, MaskedMatchAny: o.Mock.Masking == nil,
-		}),
-		Masker: o.Mock.Masking, Report: b, Logger: o.Mock.Logger,
+		Comparer: compare.New(comparing),
+		Masker:   o.Mock.Masking, Report: b, Logger: o.Mock.Logger,
 		Progress: func(p generator.Progress) { progress.Update("%s", describe(p)) },
 	})
 	progress.Stop()

@@ -19,10 +19,11 @@ import (
 const module = "github.com/speedscale/speedscale"
 
 type rule struct {
-	folder  string
-	except  []string
-	not     []string
-	because string
+	folder   string
+	except   []string
+	directly bool // what others import does not count
+	not      []string
+	because  string
 }
 
 type pkg struct {
@@ -30,6 +31,7 @@ type pkg struct {
 	Dir        string
 	Name       string
 	GoFiles    []string
+	Imports    []string
 	Deps       []string
 }
 
@@ -43,7 +45,11 @@ func TestImportLaw(t *testing.T) {
 				continue
 			}
 			matched = true
-			for _, dep := range p.Deps {
+			deps := p.Deps
+			if r.directly {
+				deps = p.Imports
+			}
+			for _, dep := range deps {
 				for _, banned := range r.not {
 					if dep == banned || strings.HasPrefix(dep, strings.TrimSuffix(banned, "/")+"/") {
 						t.Errorf("%s imports %s, which is not allowed because %s", p.ImportPath, dep, r.because)
@@ -107,7 +113,7 @@ func (r rule) covers(path string) bool {
 	return under(r.folder)
 }
 
-// readLaw reads the import-law block: "folder [!folder] not PREFIX… because reason".
+// readLaw reads the import-law block: "folder [!folder] [directly] not PREFIX… because reason".
 func readLaw(t *testing.T, file string) []rule {
 	t.Helper()
 	f, err := os.Open(file)
@@ -140,12 +146,14 @@ func parseRule(line string) (rule, error) {
 	body, because, ok := strings.Cut(line, " because ")
 	folders, nots, ok2 := strings.Cut(body, " not ")
 	if !ok || !ok2 {
-		return rule{}, fmt.Errorf("rule %q is not of the form: folder not prefix… because reason", line)
+		return rule{}, fmt.Errorf("rule %q is not of the form: folder [directly] not prefix… because reason", line)
 	}
 	r := rule{not: strings.Fields(nots), because: because}
 	for _, f := range strings.Fields(folders) {
 		if e, isExcept := strings.CutPrefix(f, "!"); isExcept {
 			r.except = append(r.except, e)
+		} else if f == "directly" {
+			r.directly = true
 		} else {
 			r.folder = f
 		}
@@ -155,7 +163,7 @@ func parseRule(line string) (rule, error) {
 
 func listPackages(t *testing.T) []pkg {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Dir,Name,GoFiles,Deps", module+"/...")
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Dir,Name,GoFiles,Imports,Deps", module+"/...")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

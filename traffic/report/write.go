@@ -5,7 +5,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
-	"net/http"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -204,5 +204,5 @@ func number(f float64) string {
 
 // statusText names an HTTP status.
 func statusText(code int) string {
-	return strings.TrimSpace(fmt.Sprint(code, " ", http.StatusText(code)))
+	return strconv.Itoa(code)
 }
