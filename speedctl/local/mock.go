@@ -111,8 +111,8 @@ func Mock(ctx context.Context, o MockOptions) error {
 }
 
 func describeMiss(m responder.Miss) string {
-	if m.Nearest == nil {
-		return m.Request
+	if m.Nearest == nil || len(m.Fields) == 0 {
+		return m.Request + ": " + m.Reason
 	}
 	var fields []string
 	for _, f := range m.Fields {

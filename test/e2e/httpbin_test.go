@@ -167,7 +167,7 @@ for base in http://httpbin.test https://httpbin.test; do
 	curl -sS --fail --http1.1 "$base/post" -H 'Content-Type: application/json' -d '{"a":1,"b":[true,null]}'
 	curl -sS --fail "$base/stream/3"
 	curl -sS --fail --compressed "$base/gzip"
-	curl -sS --fail "$base/bytes/3000?seed=9" -o /dev/null
+	curl -sS --fail "$base/image/png" -o /dev/null
 	curl -sS -o /dev/null "$base/status/503"
 	curl -sS -I "$base/get"
 done

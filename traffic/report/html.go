@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"io"
 	"math"
+	"strconv"
 	"time"
 )
 
@@ -16,7 +17,7 @@ var page string
 // it, and no script. All text from the traffic is escaped.
 func (r *Report) WriteHTML(w io.Writer) error {
 	t, err := template.New("report").Funcs(template.FuncMap{
-		"ms": number, "status": statusText,
+		"ms": number, "status": strconv.Itoa,
 		"time":    func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
 		"percent": func(f float64) string { return number(math.Floor(f*100)/100) + " %" },
 	}).Parse(page)

@@ -5,7 +5,6 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -200,9 +199,4 @@ func seconds(ms float64) string { return fmt.Sprintf("%.3f", ms/1000) }
 
 func number(f float64) string {
 	return strings.TrimSuffix(strings.TrimRight(fmt.Sprintf("%.3f", f), "0"), ".")
-}
-
-// statusText names an HTTP status.
-func statusText(code int) string {
-	return strconv.Itoa(code)
 }
