@@ -77,7 +77,7 @@ func readHead(r *bufio.Reader) ([]byte, error) {
 func parseRequest(head []byte) (*requestHead, error) {
 	line, rest, _ := bytes.Cut(head, []byte("\n"))
 	parts := strings.Split(strings.TrimRight(string(line), "\r"), " ")
-	if len(parts) != 3 || parts[0] == "" || !strings.HasPrefix(parts[2], "HTTP/1.") {
+	if len(parts) != 3 || parts[0] == "" || parts[2] != "HTTP/1.1" && parts[2] != "HTTP/1.0" {
 		return nil, errors.New("malformed request line")
 	}
 	r := &requestHead{method: parts[0]}
@@ -91,6 +91,9 @@ func parseRequest(head []byte) (*requestHead, error) {
 	}
 	if r.body, err = f.framing(); err != nil {
 		return nil, err
+	}
+	if r.body.chunked && parts[2] == "HTTP/1.0" {
+		return nil, errors.New("HTTP/1.0 has no transfer codings") // RFC 9112, section 6.1
 	}
 	if r.body.toEnd {
 		return nil, errors.New("the request's transfer coding does not end in chunked")
