@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -99,12 +100,16 @@ func (c *Child) WaitListening(ctx context.Context, addr string, limit time.Durat
 }
 
 // proxyEnv adds the variables by which clients find their proxy, in the forms
-// that curl, Go, Python and Node read. Hosts that the user excluded stay so.
+// that curl, Go, Python and Node read. Hosts that the user excluded stay so; where
+// none are, localhost is, as most clients have it by themselves.
 func proxyEnv(env []string, addr net.Addr) []string {
 	url := "http://" + addr.String()
 	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY"} {
 		env = setEnv(env, name, url)
 		env = setEnv(env, strings.ToLower(name), url)
+	}
+	if !slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(strings.ToUpper(kv), "NO_PROXY=") }) {
+		env = append(env, "NO_PROXY=localhost,127.0.0.1,::1", "no_proxy=localhost,127.0.0.1,::1")
 	}
 	return setEnv(env, "NODE_USE_ENV_PROXY", "1")
 }
