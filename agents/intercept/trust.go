@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -92,8 +93,9 @@ func systemRoots() ([]byte, error) {
 // with the directories it named before, and NODE_EXTRA_CA_CERTS. Two take the
 // place of roots that a library brings along and cannot be added to (Python's
 // requests, gRPC's C core); they name the bundle with the usual roots in it.
-// A variable with a value is never replaced: a program that has its own keeps it,
-// refuses our leaves, and is relayed without being opened.
+// A variable with a value is not replaced: a program that has its own roots keeps
+// them, refuses our leaves, and is relayed without being opened. One that names
+// the usual roots of the system is: the bundle has all of them.
 func Env(dir string, present []string) []string {
 	set := make(map[string]string)
 	for _, kv := range present {
@@ -109,6 +111,12 @@ func Env(dir string, present []string) []string {
 	if strings.HasSuffix(dirs, ":"+ours) || dirs == ours {
 		env = nil
 	}
+	usual := rootFiles()
+	replaceable := func(name string) bool { return set[name] == "" || slices.Contains(usual, set[name]) }
+	// curl needs no variable, but one that is set keeps it from the directory.
+	if set["CURL_CA_BUNDLE"] != "" && replaceable("CURL_CA_BUNDLE") {
+		env = append(env, "CURL_CA_BUNDLE="+filepath.Join(dir, TrustBundle))
+	}
 	// requests looks at CURL_CA_BUNDLE too, after its own variable.
 	if set["REQUESTS_CA_BUNDLE"] == "" {
 		set["REQUESTS_CA_BUNDLE"] = set["CURL_CA_BUNDLE"]
@@ -118,8 +126,11 @@ func Env(dir string, present []string) []string {
 		{"REQUESTS_CA_BUNDLE", TrustBundle},
 		{"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", TrustBundle},
 	} {
-		if set[v[0]] == "" {
+		switch {
+		case set[v[0]] == "":
 			env = append(env, v[0]+"="+filepath.Join(dir, v[1]))
+		case replaceable(v[0]):
+			env = append(env, v[0]+"="+filepath.Join(dir, TrustBundle))
 		}
 	}
 	return env
