@@ -193,12 +193,17 @@ func followConnections(ctx context.Context, p *Proxy, env *agent.Env) {
 	}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	last := int64(0)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			debug.SetMemoryLimit(p.budget.Limit() + baseMemory + connMemory*int64(p.openCount()))
+			limit := p.budget.Limit() + baseMemory + connMemory*int64(p.openCount())
+			if limit != last { // setting it stops the world for a moment
+				debug.SetMemoryLimit(limit)
+				last = limit
+			}
 		}
 	}
 }
