@@ -37,7 +37,7 @@ test: test-deps ## everything: vet, unit tests and user stories with the race de
 
 # The servers and clients that tests talk to come from Debian and npm. On other
 # systems install them yourself; tests say loudly what they skip without them.
-DEBS := curl nginx-light redis-server redis-tools nghttp2-client nghttp2-server nftables iproute2 haproxy wrk netcat-openbsd openssl tmux
+DEBS := curl nginx-light redis-server redis-tools nghttp2-client nghttp2-server nftables iproute2 haproxy wrk netcat-openbsd openssl socat python3 gcc node=nodejs npm=npm
 
 .PHONY: test-deps
 test-deps:
