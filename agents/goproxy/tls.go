@@ -74,7 +74,7 @@ func (p *Proxy) openTLS(ctx context.Context, client, server *net.TCPConn, to tar
 	if d == traffic.Direction_DIRECTION_IN {
 		res, err = p.intercept.Inbound(ctx, client, nil, dial)
 	} else {
-		res, err = p.intercept.Outbound(ctx, client, nil, dial, to.host)
+		res, err = p.intercept.Outbound(ctx, client, nil, dial, to.String())
 	}
 	if err != nil {
 		p.log.Debug("TLS connection was not relayed", "to", to.String(), "error", err)

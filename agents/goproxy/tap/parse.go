@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -112,6 +113,13 @@ func (p *parser) head(next []byte) []byte {
 	return append(head, next...)
 }
 
+// asked says whether the client has sent anything that is held. A connection on
+// which only the server spoke (HTTP/2 clients open more than they use) had no
+// request that could be lost.
+func (p *parser) asked() bool {
+	return slices.ContainsFunc(p.held, func(k chunk) bool { return k.from == wire.Client && len(k.b) > 0 })
+}
+
 func (p *parser) release(c *Conn) {
 	c.tap.opts.Budget.Give(int64(p.heldN))
 	p.held, p.heldN = nil, 0
@@ -122,8 +130,8 @@ func (p *parser) close(c *Conn) {
 	p.decoder = nil
 	if d != nil {
 		d.Close()
-	} else if n := p.heldN; n > 0 {
-		c.lost(traffic.ReasonIncomplete, Lost{Connections: 1, Bytes: uint64(n)})
+	} else if p.asked() {
+		c.lost(traffic.ReasonIncomplete, Lost{Connections: 1, Bytes: uint64(p.heldN)})
 	}
 	p.release(c)
 	p.done = true
