@@ -1,0 +1,169 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+// What the sidecar's memory may be under overload, in MiB: the capture budget, the
+// base that its garbage collector's limit adds, and what neither counts, which is
+// the supervisor and the program itself.
+const overloadMiB = 64 + 40 + 32
+
+// sidecarIdle measures memory with 10,000 connections that made one request each
+// and stay open: as many as the limit of open files lets a proxy have.
+func sidecarIdle(ctx context.Context, b *bench) error {
+	backend := port()
+	nginx, err := b.backend(ctx, backend)
+	if err != nil {
+		return err
+	}
+	defer nginx.stop()
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	connections := 10_000
+	if most := int(min(limit.Max, 1<<20))/2 - 100; most < connections {
+		connections = most
+	}
+	p, err := b.pipeline(ctx, "idle")
+	if err != nil {
+		return err
+	}
+	defer p.stop()
+	g, err := b.goproxy(ctx, p, backend)
+	if err != nil {
+		return err
+	}
+	defer g.stop()
+	conns, err := idle(ctx, g.addr, connections)
+	defer func() {
+		for _, c := range conns {
+			c.Close()
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	time.Sleep(5 * time.Second)
+	b.add(
+		row{Part: "sidecar", Figure: fmt.Sprintf("%d idle connections: resident, both processes", connections), Measured: g.rss(), Unit: "MiB", AtMost: 200},
+		row{Part: "sidecar", Figure: fmt.Sprintf("%d idle connections: resident at most, while they opened", connections), Measured: g.peak(), Unit: "MiB"},
+	)
+	return nil
+}
+
+// idle opens connections that each make a request.
+func idle(ctx context.Context, addr string, n int) ([]net.Conn, error) {
+	var mu sync.Mutex
+	var conns []net.Conn
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(32)
+	for range n {
+		g.Go(func() error {
+			var d net.Dialer
+			d.Timeout = 10 * time.Second
+			c, err := d.DialContext(ctx, "tcp", addr)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			conns = append(conns, c)
+			mu.Unlock()
+			if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+				return err
+			}
+			if _, err := fmt.Fprintf(c, "GET /item/7 HTTP/1.1\r\nHost: %s\r\n\r\n", addr); err != nil {
+				return err
+			}
+			res, err := http.ReadResponse(bufio.NewReaderSize(c, 1024), nil)
+			if err != nil {
+				return err
+			}
+			return res.Body.Close()
+		})
+	}
+	return conns, g.Wait()
+}
+
+// sidecarOverload takes the forwarder away under full load: the app's throughput
+// is to be that of a relay without capture.
+func sidecarOverload(ctx context.Context, b *bench) error {
+	backend := port()
+	nginx, err := b.backend(ctx, backend)
+	if err != nil {
+		return err
+	}
+	defer nginx.stop()
+	p, err := b.pipeline(ctx, "overload")
+	if err != nil {
+		return err
+	}
+	defer p.stop()
+	plain, err := b.goproxy(ctx, p, backend)
+	if err != nil {
+		return err
+	}
+	defer plain.stop()
+	if err := plain.withoutCapture(); err != nil {
+		return err
+	}
+	g, err := b.goproxy(ctx, p, backend)
+	if err != nil {
+		return err
+	}
+	defer g.stop()
+	p.forwarder.stop()
+	t := &tally{backend: backend}
+	if err := t.through(func() error { _, err := wrk(ctx, 64, b.length, "http://"+g.addr+"/"); return err }); err != nil {
+		return err // the budget is full now
+	}
+	all := []*contender{
+		{name: "goproxy", p: g.process, url: "http://" + g.addr + "/"},
+		{name: "plain relay", p: plain.process, url: "http://" + plain.addr + "/"},
+	}
+	for range b.rounds {
+		if err := t.through(func() error { return b.round(ctx, 64, all[0]) }); err != nil {
+			return err
+		}
+		if err := b.round(ctx, 64, all[1]); err != nil {
+			return err
+		}
+	}
+	r := against("sidecar", "forwarder dead, 64 connections: throughput", median(all[0].perSec), "requests/s", all[1].name, median(all[1].perSec), 0)
+	r.AtLeast = 0.9 // what rounds differ by
+	b.add(r)
+	b.addRace("sidecar", "forwarder dead, 64 connections", all, 0)
+	b.add(row{Part: "sidecar", Figure: "forwarder dead, 64 connections: resident at most, both processes", Measured: g.peak(), Unit: "MiB", AtMost: overloadMiB})
+	return nil
+}
+
+// withoutCapture kills the relay until its supervisor has it do without capture.
+func (g *goproxy) withoutCapture() error {
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		disabled, err := metric(g.metrics, "speedscale_goproxy_capture_disabled")
+		if err != nil {
+			continue // it is starting
+		}
+		if disabled == 1 {
+			return nil
+		}
+		for _, pid := range family(g.cmd.Process.Pid)[1:] {
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+				return err
+			}
+		}
+	}
+	return errors.New("goproxy does not give up capture")
+}
