@@ -24,13 +24,14 @@ func showReport(g *global, out *printer.Flag, r *report.Report) error {
 	if r.Verdict() != report.Passed {
 		color = "1"
 	}
-	fmt.Fprintf(g.Out, "%s  report %s of snapshot %s against %s\n", g.Paint(string(r.Status), color, true), r.ID, r.Snapshot.Name, r.Target)
+	fmt.Fprintf(g.Out, "%s  snapshot %s against %s\n", g.Paint(string(r.Status), color, true), r.Snapshot.Name, r.Target)
+	fmt.Fprintf(g.Out, "report %s\n", r.ID)
 	fmt.Fprintf(g.Out, "%d requests in %s: %d passed, %d differ, %d errors, %d skipped\n", r.Requests.Sent,
 		r.Finished.Sub(r.Started).Round(10*time.Millisecond), r.Requests.Passed, r.Requests.Failed, r.Requests.Errors, r.Requests.Skipped)
-	fmt.Fprintf(g.Out, "latency: p50 %s  p95 %s  p99 %s (recorded: p50 %s  p95 %s  p99 %s)\n",
+	fmt.Fprintf(g.Out, "latency:  p50 %s  p95 %s  p99 %s\nrecorded: p50 %s  p95 %s  p99 %s\n",
 		ms(r.Latency.Sent.P50), ms(r.Latency.Sent.P95), ms(r.Latency.Sent.P99), ms(r.Latency.Recorded.P50), ms(r.Latency.Recorded.P95), ms(r.Latency.Recorded.P99))
 	if m := r.Mocks; m != nil {
-		fmt.Fprintf(g.Out, "mocks: %d requests, %d matched, %d missed (%.1f %%)\n", m.Requests, m.Matched, m.Missed, m.MatchRate)
+		fmt.Fprintf(g.Out, "mocks:    %d requests, %d matched, %d missed (%.1f %%)\n", m.Requests, m.Matched, m.Missed, m.MatchRate)
 	}
 	if err := showEndpoints(g, r); err != nil {
 		return err
