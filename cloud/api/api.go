@@ -27,8 +27,10 @@ type Options struct {
 	// Snapshots is the folder of the snapshots, one folder each.
 	Snapshots string
 	// VanishAfter is how long a producer may be silent before a snapshot states
-	// that it vanished; 0 means 2 minutes.
+	// that it vanished; 0 means 5 minutes.
 	VanishAfter time.Duration
+	// Revoked is told when a key was revoked, so that its connections end.
+	Revoked func(keyID string)
 	// MaxUpload bounds an uploaded snapshot, in bytes; 0 means 16 GiB.
 	MaxUpload int64
 	Logger    *slog.Logger
@@ -52,7 +54,7 @@ const (
 // which an interrupted program can leave behind.
 func New(ctx context.Context, o Options) (*API, error) {
 	if o.VanishAfter == 0 {
-		o.VanishAfter = 2 * time.Minute
+		o.VanishAfter = 5 * time.Minute
 	}
 	if o.MaxUpload == 0 {
 		o.MaxUpload = 16 << 30

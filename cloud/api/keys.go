@@ -39,5 +39,6 @@ func (s keyService) Revoke(ctx context.Context, r *cloudv1.RevokeKeyRequest) (*c
 		return nil, err
 	}
 	s.o.Logger.Info("API key revoked", "key", r.GetId())
+	s.o.Revoked(r.GetId())
 	return &cloudv1.RevokeKeyResponse{}, nil
 }

@@ -34,7 +34,8 @@ type Options struct {
 	Catalog *catalog.Catalog
 	Logger  *slog.Logger
 	// MergeBelow is the size in bytes under which segments are merged; merged
-	// ones reach at most four times that. 0 means 64 MiB.
+	// ones reach at most four times that. 0 means 16 MiB: what ingest writes under
+	// load is large enough, and merging it would double the work.
 	MergeBelow int64
 }
 
@@ -58,7 +59,7 @@ func Open(ctx context.Context, o Options) (*Archive, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.MergeBelow == 0 {
-		o.MergeBelow = 64 << 20
+		o.MergeBelow = 16 << 20
 	}
 	a := &Archive{cat: o.Catalog, log: o.Logger, opts: o, scans: make(map[*scan]time.Time)}
 	u, err := url.Parse(o.URL)

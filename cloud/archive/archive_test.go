@@ -2,6 +2,7 @@ package archive_test
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -76,8 +77,8 @@ func (s *store) put(t testing.TB, pairs ...*traffic.RRPair) catalog.Segment {
 
 func pair(ts int64, service string, size int) *traffic.RRPair {
 	body := make([]byte, size/2)
-	for i := range body {
-		body[i] = 'a' + byte(rand.N(26))
+	for i := 0; i+8 <= len(body); i += 8 {
+		binary.LittleEndian.PutUint64(body[i:], rand.Uint64())
 	}
 	return &traffic.RRPair{
 		Uuid: traffic.NewUUID(), Ts: ts, Duration: 5e6, Direction: traffic.Direction_DIRECTION_IN,

@@ -124,6 +124,9 @@ func (k *Keyring) Check(ctx context.Context, key string, scopes ...string) (cata
 	return entry, nil
 }
 
+// BusName is what the bus calls the clients of a key.
+func BusName(keyID string) string { return "key-" + keyID }
+
 // checkTimeout bounds the look-up of a key for the bus, which gives no context.
 const checkTimeout = 10 * time.Second
 
@@ -135,7 +138,7 @@ func (k *Keyring) Bus(key string) (broker.Permissions, error) {
 	if err != nil {
 		return broker.Permissions{}, err
 	}
-	p := broker.Permissions{Name: "key " + entry.ID, Publish: []string{bus.ControlMasking}}
+	p := broker.Permissions{Name: BusName(entry.ID), Publish: []string{bus.ControlMasking}}
 	if slices.Contains(entry.Scopes, ScopeIngest) {
 		p.Publish = append(p.Publish, bus.IngestPairs+">")
 	}

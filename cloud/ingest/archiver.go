@@ -128,7 +128,11 @@ func (in *Ingest) commit(ctx context.Context, s *segment) error {
 	in.log.Debug("segment archived", "sequence", s.last, "pairs", len(s.pairs), "producers", slices.Collect(maps.Keys(s.seen)))
 	if err := in.purge(ctx, s.last); err != nil {
 		// The next purge has it too.
+		in.suspect.Store(true)
 		in.log.Warn("the stream keeps what is archived for now", "error", err)
+	}
+	if err := in.limitStream(ctx); err != nil {
+		in.log.Warn("the stream cannot be bounded by what is free on its volume", "error", err)
 	}
 	return nil
 }

@@ -39,7 +39,8 @@ type Options struct {
 	StoreDir string
 	// Reserve is how many bytes of the store's volume are left free: agents are
 	// refused when there is less, while the archiver goes on with what it has.
-	// 0 means a twentieth of the volume, at most 512 MiB.
+	// 0 means a twentieth of the volume, at least 128 and at most 512 MiB. It should
+	// hold a few segments.
 	Reserve int64
 	// StreamBytes bounds what waits for the archiver; 0 means 4 GiB.
 	StreamBytes int64
@@ -59,10 +60,15 @@ type Ingest struct {
 	nc     *nats.Conn
 	js     jetstream.JetStream
 	stream jetstream.Stream
-	limit  int64 // the stream's MaxBytes
 	wake   chan struct{}
 	counts counts
 	fault  func(step string) error // nil but in tests
+
+	// suspect: the volume was full, so the store may have failed to write.
+	suspect atomic.Bool
+
+	limiting sync.Mutex // one change of the stream's limit at a time
+	limit    int64      // the stream's MaxBytes
 
 	mu        sync.Mutex
 	committed uint64 // stream sequence
@@ -106,7 +112,7 @@ func Open(ctx context.Context, o Options) (*Ingest, error) {
 		if err != nil {
 			return nil, fmt.Errorf("ingest: store %q: %w", o.StoreDir, err)
 		}
-		o.Reserve = min(size/20, 512<<20)
+		o.Reserve = min(max(size/20, 128<<20), 512<<20)
 	}
 	in := &Ingest{o: o, log: o.Logger, wake: make(chan struct{}, 1), waiters: make(map[*waiter]struct{})}
 	var err error

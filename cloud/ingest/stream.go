@@ -82,7 +82,8 @@ func (in *Ingest) purge(ctx context.Context, committed uint64) error {
 // guardInterval is how often the volume is looked at.
 const guardInterval = 500 * time.Millisecond
 
-// guard keeps the stream from filling the volume, until ctx ends.
+// guard keeps the stream from filling the volume, until ctx ends, and opens its
+// store anew where that was filled all the same.
 func (in *Ingest) guard(ctx context.Context) {
 	tick := time.NewTicker(guardInterval)
 	defer tick.Stop()
@@ -92,55 +93,83 @@ func (in *Ingest) guard(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if err := in.limitStream(ctx); err != nil && ctx.Err() == nil {
-			in.log.Error("the stream cannot be bounded by what is free on its volume", "error", err)
-			if errors.Is(err, jetstream.ErrJetStreamNotEnabled) {
-				in.restartStore()
-			}
+		err := in.limitStream(ctx)
+		if in.o.Broker.StoreError() != nil {
+			in.suspect.Store(true)
+			continue // until there is room
 		}
+		if err == nil && in.suspect.Load() {
+			err = in.probe(ctx)
+		}
+		if err == nil || ctx.Err() != nil {
+			in.suspect.Store(false)
+			continue
+		}
+		in.suspect.Store(true)
+		in.log.Error("the stream's store does not work", "error", err)
+		_, failed := errors.AsType[*jetstream.APIError](err)
+		if !failed && !errors.Is(err, jetstream.ErrJetStreamNotEnabled) && !errors.Is(err, errUnknown) {
+			continue // it may only be slow
+		}
+		if err := in.o.Broker.RestartStore(); err != nil {
+			in.refuse("the stream's store cannot be opened anew: " + err.Error())
+			continue
+		}
+		in.suspect.Store(false)
+		in.log.Info("the stream's store is opened anew")
 	}
 }
 
-// restartStore brings back a store that closed itself after a failed write.
-func (in *Ingest) restartStore() {
-	if err := in.o.Broker.RestartStore(); err != nil {
-		in.mu.Lock()
-		in.refused = err.Error()
-		in.mu.Unlock()
-		return
-	}
-	in.log.Info("the stream's store is open again")
+func (in *Ingest) refuse(why string) {
+	in.mu.Lock()
+	in.refused = why
+	in.mu.Unlock()
 }
 
-// limitStream bounds the stream by what its volume has left above the reserve. A
-// lower limit refuses new batches; it removes none (DiscardNew).
+// probe finds out whether the store has failed to write, after which nats-server
+// stores nothing more until the store is opened anew. There is no question for
+// that, but a purge, of what is purged already, is refused then.
+func (in *Ingest) probe(ctx context.Context) error {
+	committed := in.Committed()
+	if committed == 0 {
+		return errUnknown
+	}
+	return in.purge(ctx, committed)
+}
+
+// errUnknown says that the store cannot be asked, so that it is opened anew.
+var errUnknown = errors.New("the volume was full, and nothing has been archived yet")
+
+// limitStream bounds the stream by what its volume has left above the reserve. It
+// is called after each segment too: what is purged from the stream makes room in it
+// that the segment has taken from the volume. A lower limit refuses new batches; it removes none (DiscardNew).
 func (in *Ingest) limitStream(ctx context.Context) error {
 	free, err := freeBytes(in.o.StoreDir)
 	if err != nil {
 		return fmt.Errorf("store %q: %w", in.o.StoreDir, err)
 	}
+	in.limiting.Lock()
+	defer in.limiting.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	info, err := in.stream.Info(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("stream %s: %w", bus.IngestStream, err)
 	}
 	used := int64(info.State.Bytes)
 	room := max(free-in.o.Reserve, 0)
-	in.mu.Lock()
 	switch {
 	case room == 0:
-		in.refused = fmt.Sprintf("disk full: the volume of %q has %d MiB free, and %d MiB are kept in reserve; free some space or lower the retention",
-			in.o.StoreDir, free>>20, in.o.Reserve>>20)
+		in.refuse(fmt.Sprintf("disk full: the volume of %q has %d MiB free, and %d MiB are kept in reserve; free some space or lower the retention",
+			in.o.StoreDir, free>>20, in.o.Reserve>>20))
 	case used >= in.o.StreamBytes-int64(bus.MaxPayload(0)):
-		in.refused = fmt.Sprintf("the stream is full: %d MiB wait to be archived", used>>20)
+		in.refuse(fmt.Sprintf("the stream is full: %d MiB wait to be archived", used>>20))
 	default:
-		in.refused = ""
+		in.refuse("")
 	}
-	in.mu.Unlock()
 	limit := max(min(in.o.StreamBytes, used+room), 1)
-	// Small changes of what is free are not worth writing the configuration.
-	if change := limit - in.limit; change == 0 || limit != in.o.StreamBytes && room > 0 && max(change, -change) < room/8 {
+	// A little more room is not worth writing the configuration.
+	if limit == in.limit || limit > in.limit && limit != in.o.StreamBytes && limit-in.limit < room/8 {
 		return nil
 	}
 	if _, err := in.js.UpdateStream(ctx, in.config(limit, info.Config.FirstSeq)); err != nil {

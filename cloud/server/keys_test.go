@@ -226,6 +226,32 @@ func TestBusNeedsAKeyWithScope(t *testing.T) {
 	}
 }
 
+func TestRevokedKeyIsCutOff(t *testing.T) {
+	c := start(t, server.Options{DataDir: t.TempDir(), BusListen: "127.0.0.1:0"}, "")
+	id, key := c.newKey(t, auth.ScopeIngest)
+	_, other := c.newKey(t, auth.ScopeIngest)
+	closed := make(chan struct{})
+	cut, err := nats.Connect(c.BusURL(), nats.Token(key), nats.MaxReconnects(2), nats.ReconnectWait(10*time.Millisecond),
+		nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cut.Close()
+	stays := c.agent(t, other)
+	waitConnected(t, stays)
+	if _, err := c.keys.Revoke(t.Context(), &cloudv1.RevokeKeyRequest{Id: id}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-closed:
+	case <-time.After(10 * time.Second):
+		t.Error("the client of a revoked key is still connected")
+	}
+	if err := publish(t, stays, newBatch("p", 1, 1)); err != nil || stays.Reconnects != 0 {
+		t.Errorf("another key was cut off too: %v", err)
+	}
+}
+
 func TestMaskingRules(t *testing.T) {
 	dir := t.TempDir()
 	c := start(t, server.Options{DataDir: dir}, "")

@@ -54,7 +54,7 @@ type Options struct {
 	// Ingest bounds the stream and segments; what it runs on is filled in here.
 	Ingest ingest.Options
 	// VanishAfter is how long a producer may be silent before a snapshot states
-	// that it vanished; 0 means 2 minutes.
+	// that it vanished; 0 means 5 minutes.
 	VanishAfter time.Duration
 	Logger      *slog.Logger
 }
@@ -134,7 +134,8 @@ func (s *Server) open(ctx context.Context) error {
 	}
 	s.api, err = api.New(ctx, api.Options{
 		Catalog: s.catalog, Archive: s.archive, Ingest: s.ingest, Keyring: s.keyring,
-		Snapshots: filepath.Join(dir, "snapshots"), VanishAfter: s.o.VanishAfter, Logger: s.log,
+		Snapshots: filepath.Join(dir, "snapshots"), VanishAfter: s.o.VanishAfter,
+		Revoked: s.disconnect, Logger: s.log,
 	})
 	if err != nil {
 		return err
@@ -157,6 +158,9 @@ func (s *Server) openKeys(ctx context.Context) error {
 // is free, which nats-server knows at its start only.
 const storeLimit = 1 << 50
 
+// storeReserve is what must be free for a store that failed to be opened anew.
+const storeReserve = 8 << 20
+
 func (s *Server) openBus(ctx context.Context, dir string) error {
 	var err error
 	s.broker, err = broker.Start(broker.Options{
@@ -164,7 +168,7 @@ func (s *Server) openBus(ctx context.Context, dir string) error {
 		Listen:    s.o.BusListen,
 		TLS:       s.o.TLS,
 		WebSocket: "127.0.0.1:0", // behind the API's listener, which ends TLS
-		Store:     &broker.StoreOptions{Dir: dir, MaxBytes: storeLimit, SyncAlways: s.o.SyncAlways},
+		Store:     &broker.StoreOptions{Dir: dir, MaxBytes: storeLimit, Reserve: storeReserve, SyncAlways: s.o.SyncAlways},
 		// Anyone without a key, or without a scope for the bus, is refused.
 		Authenticate: s.keyring.Bus,
 		Logger:       s.log,
@@ -184,6 +188,16 @@ func (s *Server) openBus(ctx context.Context, dir string) error {
 	}
 	s.closers = append(s.closers, func() error { s.ingest.Close(); return nil })
 	return nil
+}
+
+// disconnect ends the bus connections of a key that was revoked.
+func (s *Server) disconnect(keyID string) {
+	n, err := s.broker.Disconnect(auth.BusName(keyID))
+	if err != nil {
+		s.log.Error("the bus connections of a revoked key cannot be ended", "key", keyID, "error", err)
+		return
+	}
+	s.log.Info("bus connections of a revoked key ended", "key", keyID, "connections", n)
 }
 
 func (s *Server) listen(ctx context.Context) error {
@@ -210,9 +224,13 @@ func (s *Server) listen(ctx context.Context) error {
 		Handler:           handler,
 		Protocols:         protocols,
 		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		// A call that streams may take long, but a client that stands still must
+		// not hold on to a scan, and the objects that it reads, for ever.
+		ReadTimeout:    callTimeout,
+		WriteTimeout:   callTimeout,
+		IdleTimeout:    2 * time.Minute,
+		MaxHeaderBytes: 64 << 10,
+		ErrorLog:       slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	if s.o.TLS != nil {
 		s.http.TLSConfig = s.o.TLS.Clone()
@@ -242,6 +260,9 @@ func (s *Server) handler() (http.Handler, error) {
 		mux.ServeHTTP(w, r)
 	}), nil
 }
+
+// callTimeout bounds each call of the API.
+const callTimeout = time.Hour
 
 // stopTimeout bounds each part's end.
 const stopTimeout = 10 * time.Second
