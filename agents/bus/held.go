@@ -107,19 +107,29 @@ func (p *Publisher) lose(pair *traffic.RRPair, reason string) {
 	p.wait(pairLoss(pair, reason, uint64(max(0, pair.WireformatSize))))
 }
 
+// why a batch is sealed.
+type why uint8
+
+const (
+	whyDue       why = iota // it has something in it
+	whyHeartbeat            // it says that the producer lives, and may be empty
+	whyGoodbye              // it is the last one, and may be empty
+)
+
 // seal closes the open batch and gives it its identity. It reports false where
 // there is nothing to seal, or no room for it now.
-func (p *Publisher) seal(goodbye bool) bool {
-	if p.open.pairs == 0 && p.waiting.empty() && !goodbye {
+func (p *Publisher) seal(w why) bool {
+	if p.open.pairs == 0 && p.waiting.empty() && w == whyDue {
 		return false
 	}
-	b := &batch{firstPair: p.nextPair, pairs: p.open.pairs, kinds: p.open.kinds, goodbye: goodbye, sealed: time.Now()}
+	b := &batch{firstPair: p.nextPair, pairs: p.open.pairs, kinds: p.open.kinds, goodbye: w == whyGoodbye, sealed: time.Now()}
 	size := headerSize(p.o.Producer) + p.waiting.size()
-	if p.grow(size) || goodbye {
+	if p.grow(size) || w == whyGoodbye {
 		b.losses, p.waiting = p.waiting, losses{}
 	} else if b.pairs == 0 {
 		return false
 	}
+	p.lastSealed = b.sealed
 	p.sequence++
 	b.sequence = p.sequence
 	p.nextPair += uint64(b.pairs)

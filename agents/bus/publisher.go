@@ -22,6 +22,7 @@ const (
 	DefaultMaxDelay      = 100 * time.Millisecond
 	DefaultMaxInFlight   = 8
 	DefaultAckTimeout    = 10 * time.Second
+	DefaultHeartbeat     = 30 * time.Second
 	defaultMaxHeld       = 64 << 20
 )
 
@@ -48,7 +49,10 @@ type PublisherOptions struct {
 	MaxInFlight int
 	// AckTimeout is after how long an unanswered batch is sent again.
 	AckTimeout time.Duration
-	Logger     *slog.Logger
+	// Heartbeat is after how long without a batch an empty one is sent, once there
+	// was one: a producer that is silent for long counts as vanished.
+	Heartbeat time.Duration
+	Logger    *slog.Logger
 }
 
 // Publisher gathers pairs into batches and sends each until it is acknowledged.
@@ -74,6 +78,7 @@ type Publisher struct {
 	open        openBatch
 	held        int64     // bytes of all buffers below, taken from the budget
 	since       time.Time // when the open batch, or the first waiting loss, began
+	lastSealed  time.Time
 	waiting     losses
 	batches     []*batch // sealed, by sequence, until acknowledged
 	inFlight    int
@@ -117,6 +122,7 @@ func NewPublisher(o PublisherOptions) (*Publisher, error) {
 	o.MaxDelay = cmp.Or(max(o.MaxDelay, 0), DefaultMaxDelay)
 	o.MaxInFlight = cmp.Or(max(o.MaxInFlight, 0), DefaultMaxInFlight)
 	o.AckTimeout = cmp.Or(max(o.AckTimeout, 0), DefaultAckTimeout)
+	o.Heartbeat = cmp.Or(max(o.Heartbeat, 0), DefaultHeartbeat)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -164,7 +170,7 @@ func (p *Publisher) Pair(pair *traffic.RRPair) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.open.buf) > 0 && len(p.open.buf)+need > p.o.MaxBatchBytes {
-		p.seal(false)
+		p.seal(whyDue)
 		p.signal()
 	}
 	if p.closed || !p.grow(need) {

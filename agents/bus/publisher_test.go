@@ -325,3 +325,22 @@ func TestDroppedPairsCostNoMemory(t *testing.T) {
 		t.Errorf("%v allocations for a dropped pair", allocs)
 	}
 }
+
+// TestIdleProducerDoesNotLookVanished: a producer that had nothing to send was
+// stated as vanished.
+func TestIdleProducerDoesNotLookVanished(t *testing.T) {
+	s := startServer(t, broker.Options{})
+	var a archive
+	receive(t, s, &a)
+	p := publisher(t, bus.PublisherOptions{Conn: inProcess(t, s), Heartbeat: 20 * time.Millisecond, MaxDelay: time.Millisecond})
+	p.Pair(pair(1))
+	for deadline := time.Now().Add(10 * time.Second); p.Stats().AckedBatches < 4; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("no heartbeat: %+v", p.Stats())
+		}
+	}
+	closeNow(t, p)
+	if pairs, _, goodbye := a.sums(t, "p1"); pairs != 1 || !goodbye {
+		t.Errorf("got %d pairs, goodbye %v", pairs, goodbye)
+	}
+}

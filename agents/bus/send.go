@@ -65,6 +65,12 @@ func (p *Publisher) plan() (send []*batch, next time.Duration) {
 		return nil, wait
 	}
 	next = idle
+	if p.sequence > 0 && len(p.batches) == 0 && p.since.IsZero() && !p.closed {
+		if next = p.lastSealed.Add(p.o.Heartbeat).Sub(now); next <= 0 {
+			p.seal(whyHeartbeat)
+			next = p.o.Heartbeat
+		}
+	}
 	// While batches wait to be sent the open one may as well grow.
 	if p.inFlight == len(p.batches) && p.inFlight < p.o.MaxInFlight && !p.since.IsZero() {
 		delay := p.o.MaxDelay
@@ -73,7 +79,7 @@ func (p *Publisher) plan() (send []*batch, next time.Duration) {
 		}
 		if wait := p.since.Add(delay).Sub(now); wait > 0 && !p.closed {
 			next = wait
-		} else if !p.seal(false) {
+		} else if !p.seal(whyDue) {
 			next = delay
 		}
 	}
@@ -156,7 +162,7 @@ func (p *Publisher) finish(goodbye bool) (done, said bool) {
 	if goodbye {
 		return len(p.batches) == 0, true
 	}
-	p.seal(true)
+	p.seal(whyGoodbye)
 	return false, true
 }
 
