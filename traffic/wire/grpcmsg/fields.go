@@ -76,7 +76,7 @@ func (d *decoder) fields(b []byte, depth int, group protowire.Number) (fields Fi
 	all := len(b)
 	for len(b) > 0 {
 		id, kind, n := protowire.ConsumeTag(b)
-		if n < 0 || n != protowire.SizeTag(id) {
+		if n < 0 || n != protowire.SizeTag(id) || id > protowire.MaxValidNumber {
 			return nil, nil, fmt.Errorf("protobuf message: no field tag at byte %d", all-len(b))
 		}
 		if kind == protowire.EndGroupType {
