@@ -203,6 +203,11 @@ func stricter(req *http.Request, res *http.Response, c, s []byte) bool {
 	}
 	other := func(major, minor int) bool { return major != 1 || minor > 1 }
 	both := strings.ToLower(string(c) + string(s))
+	for _, after := range strings.Split(strings.ToLower(string(s)), "http/")[1:] {
+		if !strings.HasPrefix(after, "1.0") && !strings.HasPrefix(after, "1.1") { // of an interim response, too
+			return true
+		}
+	}
 	return other(req.ProtoMajor, req.ProtoMinor) || other(res.ProtoMajor, res.ProtoMinor) ||
 		strings.Contains(both, "transfer-encoding") || // section 6.1: in HTTP/1.0, and not chunked
 		strings.Contains(both, "content-length") || // "+1", folded
