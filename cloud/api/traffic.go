@@ -31,7 +31,7 @@ func query(sel *cloudv1.Selection) (archive.Query, error) {
 	if start < 0 || end < 0 || end != 0 && start >= end {
 		return archive.Query{}, invalid("start %d and end %d leave no time between them", start, end)
 	}
-	q := archive.Query{Bounds: f.Bounds()}
+	q := archive.Query{Bounds: f.Bounds(), Columns: f.Columns()}
 	b := &q.Bounds
 	b.From = max(b.From, start)
 	if end != 0 && (b.To == 0 || end < b.To) {

@@ -16,8 +16,9 @@ import (
 
 // Query selects pairs.
 type Query struct {
-	// Bounds leave out segments and rows without decoding a record.
-	Bounds filter.Bounds
+	// Bounds and Columns leave out segments and rows without decoding a record.
+	Bounds  filter.Bounds
+	Columns []filter.Column
 	// Match decides on each pair within the bounds; nil takes them all.
 	Match func(*traffic.RRPair) bool
 }

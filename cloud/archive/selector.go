@@ -23,7 +23,7 @@ const (
 )
 
 // selector reads the pairs of a segment that a query selects. It goes by columns:
-// those that the query's bounds name say which rows to take, and only the pages
+// those that the query names say which rows to take, and only the pages
 // of records that have such rows are read.
 type selector struct {
 	ctx   context.Context
@@ -34,10 +34,10 @@ type selector struct {
 	out   chan<- []*traffic.RRPair
 }
 
-// textColumn is a column of strings and the values that are wanted of it.
+// textColumn is a column of strings and which of its values are wanted.
 type textColumn struct {
 	name   string
-	wanted []string
+	wanted func(string) bool
 }
 
 // read hands the pairs of a segment that a query selects to out, in batches.
@@ -57,10 +57,16 @@ func (a *Archive) read(ctx context.Context, seg catalog.Segment, q Query, out ch
 	for _, d := range b.Directions {
 		directions = append(directions, directionName(d))
 	}
-	for _, c := range []textColumn{{"cluster", b.Clusters}, {"namespace", b.Namespaces}, {"service", b.Services}, {"direction", directions}} {
-		if c.wanted != nil {
-			s.texts = append(s.texts, c)
+	for _, c := range []struct {
+		name   string
+		values []string
+	}{{"cluster", b.Clusters}, {"namespace", b.Namespaces}, {"service", b.Services}, {"direction", directions}} {
+		if c.values != nil {
+			s.texts = append(s.texts, textColumn{c.name, func(v string) bool { return slices.Contains(c.values, v) }})
 		}
+	}
+	for _, c := range q.Columns {
+		s.texts = append(s.texts, textColumn{c.Name, c.Match})
 	}
 	for _, g := range f.RowGroups() {
 		if err := s.group(f, g); err != nil {
@@ -170,13 +176,13 @@ func (c *textColumn) narrow(p parquet.Page, keep []bool) (left int) {
 	if dict := p.Dictionary(); dict != nil {
 		known := make([]bool, dict.Len())
 		for i := range known {
-			known[i] = slices.Contains(c.wanted, string(dict.Index(int32(i)).ByteArray()))
+			known[i] = c.wanted(string(dict.Index(int32(i)).ByteArray()))
 		}
 		indexes := data.Int32()
 		wanted = func(i int) bool { return known[indexes[i]] }
 	} else {
 		texts, offsets := data.ByteArray()
-		wanted = func(i int) bool { return slices.Contains(c.wanted, string(texts[offsets[i]:offsets[i+1]])) }
+		wanted = func(i int) bool { return c.wanted(string(texts[offsets[i]:offsets[i+1]])) }
 	}
 	for i := range int(p.NumRows()) {
 		if keep[i] = keep[i] && wanted(i); keep[i] {
