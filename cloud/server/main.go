@@ -9,10 +9,16 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime/debug"
 
 	"github.com/speedscale/speedscale/cloud/archive"
 	"github.com/speedscale/speedscale/cloud/ingest"
 )
+
+// memoryLimit is what the garbage collector works harder to stay within, in bytes,
+// where GOMEMLIMIT says nothing: some segments on their way, twice over. Without it
+// a machine that is short of CPU lets garbage pile up.
+const memoryLimit = 400 << 20
 
 // Main runs a cloud with the settings of its flags, and where those are not given
 // of the environment, until ctx ends. It prints the first API key of a new cloud
@@ -21,6 +27,9 @@ func Main(ctx context.Context, args []string, getenv func(string) string, stderr
 	o, err := settings(args, getenv, stderr)
 	if err != nil {
 		return err
+	}
+	if getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
 	}
 	s, err := Open(ctx, o)
 	if err != nil {
