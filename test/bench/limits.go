@@ -125,21 +125,15 @@ func sidecarOverload(ctx context.Context, b *bench) error {
 	}
 	defer g.stop()
 	p.forwarder.stop()
-	t := &tally{backend: backend}
-	if err := t.through(func() error { _, err := wrk(ctx, 64, b.length, "http://"+g.addr+"/"); return err }); err != nil {
-		return err // the budget is full now
+	if err := b.fill(ctx, g); err != nil {
+		return err
 	}
 	all := []*contender{
 		{name: "goproxy", p: g.process, url: "http://" + g.addr + "/"},
 		{name: "plain relay", p: plain.process, url: "http://" + plain.addr + "/"},
 	}
-	for range b.rounds {
-		if err := t.through(func() error { return b.round(ctx, 64, all[0]) }); err != nil {
-			return err
-		}
-		if err := b.round(ctx, 64, all[1]); err != nil {
-			return err
-		}
+	if err := b.race(ctx, 64, all); err != nil {
+		return err
 	}
 	r := against("sidecar", "forwarder dead, 64 connections: throughput", median(all[0].perSec), "requests/s", all[1].name, median(all[1].perSec), 0)
 	r.AtLeast = 0.9 // what rounds differ by
@@ -147,6 +141,21 @@ func sidecarOverload(ctx context.Context, b *bench) error {
 	b.addRace("sidecar", "forwarder dead, 64 connections", all, 0)
 	b.add(row{Part: "sidecar", Figure: "forwarder dead, 64 connections: resident at most, both processes", Measured: g.peak(), Unit: "MiB", AtMost: overloadMiB})
 	return nil
+}
+
+// fill loads a proxy whose forwarder is dead until it holds as much as it may, and
+// drops the rest.
+func (b *bench) fill(ctx context.Context, g *goproxy) error {
+	for range 20 {
+		if _, err := wrk(ctx, 64, 2*time.Second, "http://"+g.addr+"/"); err != nil {
+			return err
+		}
+		lost, err := metric(g.metrics, "speedscale_goproxy_lost_bytes_total")
+		if err != nil || lost > 0 {
+			return err
+		}
+	}
+	return errors.New("goproxy drops nothing although its forwarder is dead")
 }
 
 // withoutCapture kills the relay until its supervisor has it do without capture.

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"connectrpc.com/connect"
+
 	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
 	"github.com/speedscale/speedscale/cloud/api/v1/cloudv1connect"
 	"github.com/speedscale/speedscale/traffic/snapshot"
@@ -112,10 +114,14 @@ func (p *pipeline) archived(ctx context.Context) (uint64, error) {
 }
 
 // flush waits until the archive has everything that the cloud acknowledged, and
-// counts what it has.
+// counts what it has. One request to flush waits for a limited time.
 func (p *pipeline) flush(ctx context.Context) (uint64, error) {
-	in, err := p.traffic.Ingest(ctx, &cloudv1.IngestRequest{Flush: true})
-	return in.GetPairs(), err
+	for {
+		in, err := p.traffic.Ingest(ctx, &cloudv1.IngestRequest{Flush: true})
+		if err == nil || connect.CodeOf(err) != connect.CodeUnavailable || ctx.Err() != nil {
+			return in.GetPairs(), err
+		}
+	}
 }
 
 // snapshot makes a snapshot by a query over all times.
