@@ -163,7 +163,7 @@ func publisher(t testing.TB, o bus.PublisherOptions) *bus.Publisher {
 
 func closeNow(t testing.TB, p *bus.Publisher) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := p.Close(ctx); err != nil {
 		t.Error(err)

@@ -201,7 +201,7 @@ func publisher(t testing.TB, nc *nats.Conn, producer string) *bus.Publisher {
 
 func closeNow(t testing.TB, p *bus.Publisher) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if err := p.Close(ctx); err != nil {
 		t.Error(err)
@@ -210,7 +210,7 @@ func closeNow(t testing.TB, p *bus.Publisher) {
 
 func drain(t testing.TB, f running) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if err := f.Drain(ctx); err != nil {
 		t.Fatal(err)
@@ -219,12 +219,12 @@ func drain(t testing.TB, f running) {
 
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if ok() {
 			return
 		}
 	}
-	t.Fatalf("not within 15 s: %s", what)
+	t.Fatalf("not within a minute: %s", what)
 }
 
 // pair is of about 2 KB, with a secret in its header.

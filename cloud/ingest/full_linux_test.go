@@ -71,7 +71,7 @@ func TestFullDisk(t *testing.T) {
 func TestDiskFilledByOthers(t *testing.T) {
 	dir := smallVolume(t)
 	r := start(t, dir, ingest.Options{Reserve: 24 << 20, SegmentBytes: 2 << 20, SegmentAge: 100 * time.Millisecond}, nil)
-	f := &feed{t: t, r: r, timeout: 500 * time.Millisecond}
+	f := &feed{t: t, r: r}
 	for range 20 {
 		if err := f.publish(); err != nil {
 			t.Fatal(err)
@@ -82,6 +82,7 @@ func TestDiskFilledByOthers(t *testing.T) {
 		t.Fatalf("the volume is not full: %v", err)
 	}
 	failed := 0
+	f.timeout = 500 * time.Millisecond
 	for range 10 {
 		if err := f.publish(); err != nil {
 			failed++
