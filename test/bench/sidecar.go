@@ -190,7 +190,7 @@ func (t *tally) close(ctx context.Context, b *bench, load string, g *goproxy, p 
 // calmRounds: latency is taken in this many times as many rounds, which are as
 // much shorter. Whatever else the machine does can only add to latency, so the
 // round with the least of it says most about what is measured.
-const calmRounds = 4
+const calmRounds = 2
 
 // sidecarLatency measures what goproxy adds to latency at 1,000 requests/s, and how
 // much memory it takes.
