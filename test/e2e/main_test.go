@@ -23,7 +23,16 @@ import (
 // binaries is the folder of what TestMain builds.
 var binaries string
 
+// TestMain runs the tests with binaries built anew. The test binary is a gRPC
+// client too.
 func TestMain(m *testing.M) {
+	if target := os.Getenv("E2E_GRPC_CLIENT"); target != "" {
+		if err := grpcClient(target); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	dir, err := os.MkdirTemp("", "speedscale-e2e-")
 	if err == nil {
 		binaries = dir
@@ -44,7 +53,7 @@ func TestMain(m *testing.M) {
 func build(dir string) error {
 	const module = "github.com/speedscale/speedscale/"
 	ours := []string{"build", "-race", "-o", dir, module + "speedctl", module + "cloud",
-		module + "agents/cmd/goproxy", module + "agents/cmd/forwarder"}
+		module + "agents/cmd/goproxy", module + "agents/cmd/forwarder", module + "agents/cmd/responder"}
 	theirs := []string{"build", "-o", dir, "github.com/mccutchen/go-httpbin/v2/cmd/go-httpbin"}
 	for _, args := range [][]string{ours, theirs} {
 		if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
