@@ -44,8 +44,9 @@ type API struct {
 }
 
 const (
-	// maxMessage bounds a request's message: the largest report.
-	maxMessage = 64 << 20
+	// maxMessage bounds a request's message, in bytes, and maxReport a report.
+	maxMessage = 4 << 20
+	maxReport  = 64 << 20
 	// maxBuilding is how many snapshots are made or uploaded at a time.
 	maxBuilding = 4
 )
@@ -71,18 +72,22 @@ func New(ctx context.Context, o Options) (*API, error) {
 
 // Register adds the services to a mux.
 func (a *API) Register(mux *http.ServeMux) {
-	opts := []connect.HandlerOption{
-		connect.WithInterceptors(guard{a.o.Keyring}),
-		connect.WithReadMaxBytes(maxMessage),
-		// A panic in a handler is an error of one call.
-		connect.WithRecover(func(_ context.Context, s connect.Spec, _ http.Header, r any) error {
-			a.o.Logger.Error("an API call panicked", "procedure", s.Procedure, "panic", r)
-			return connect.NewError(connect.CodeInternal, errPanic)
-		}),
+	g := guard{keys: a.o.Keyring, refuse: connect.NewErrorWriter()}
+	opts := func(limit int) connect.HandlerOption {
+		return connect.WithHandlerOptions(
+			connect.WithInterceptors(coded{}),
+			connect.WithReadMaxBytes(limit),
+			// A panic in a handler is an error of one call.
+			connect.WithRecover(func(_ context.Context, s connect.Spec, _ http.Header, r any) error {
+				a.o.Logger.Error("an API call panicked", "procedure", s.Procedure, "panic", r)
+				return connect.NewError(connect.CodeInternal, errPanic)
+			}),
+		)
 	}
-	mux.Handle(cloudv1connect.NewTrafficServiceHandler(trafficService{a}, opts...))
-	mux.Handle(cloudv1connect.NewSnapshotServiceHandler(snapshotService{a}, opts...))
-	mux.Handle(cloudv1connect.NewReportServiceHandler(reportService{a}, opts...))
-	mux.Handle(cloudv1connect.NewKeyServiceHandler(keyService{a}, opts...))
-	mux.Handle(cloudv1connect.NewMaskingServiceHandler(maskingService{a}, opts...))
+	handle := func(path string, h http.Handler) { mux.Handle(path, g.handler(h)) }
+	handle(cloudv1connect.NewTrafficServiceHandler(trafficService{a}, opts(maxMessage)))
+	handle(cloudv1connect.NewSnapshotServiceHandler(snapshotService{a}, opts(maxMessage)))
+	handle(cloudv1connect.NewReportServiceHandler(reportService{a}, opts(maxReport)))
+	handle(cloudv1connect.NewKeyServiceHandler(keyService{a}, opts(maxMessage)))
+	handle(cloudv1connect.NewMaskingServiceHandler(maskingService{a}, opts(maxMessage)))
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"strings"
 	"syscall"
 
@@ -43,11 +44,28 @@ func scopesOf(procedure string) []string {
 	return nil
 }
 
-// guard checks the API key of each call.
-type guard struct{ keys *auth.Keyring }
+// guard checks the API key of each call, before anything of its body is read.
+type guard struct {
+	keys   *auth.Keyring
+	refuse *connect.ErrorWriter
+}
 
-var _ connect.Interceptor = guard{}
+func (g guard) handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		err := g.check(r.Context(), r.URL.Path, r.Header.Get("Authorization"))
+		if err == nil {
+			next.ServeHTTP(w, r)
+			return
+		}
+		if !g.refuse.IsSupported(r) {
+			http.Error(w, "not authenticated", http.StatusUnauthorized)
+			return
+		}
+		g.refuse.Write(w, r, err) // fails only where the client is gone
+	})
+}
 
+// check takes the path of a call, which is its procedure.
 func (g guard) check(ctx context.Context, procedure, header string) error {
 	scheme, key, _ := strings.Cut(header, " ")
 	if header != "" && !strings.EqualFold(scheme, "Bearer") {
@@ -57,28 +75,27 @@ func (g guard) check(ctx context.Context, procedure, header string) error {
 	return status(err)
 }
 
+// coded gives the errors of calls their codes.
+type coded struct{}
+
+var _ connect.Interceptor = coded{}
+
 // WrapUnary implements connect.Interceptor.
-func (g guard) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+func (coded) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, r connect.AnyRequest) (connect.AnyResponse, error) {
-		if err := g.check(ctx, r.Spec().Procedure, r.Header().Get("Authorization")); err != nil {
-			return nil, err
-		}
 		res, err := next(ctx, r)
 		return res, status(err)
 	}
 }
 
 // WrapStreamingClient implements connect.Interceptor.
-func (g guard) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+func (coded) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
 	return next
 }
 
 // WrapStreamingHandler implements connect.Interceptor.
-func (g guard) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+func (coded) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, c connect.StreamingHandlerConn) error {
-		if err := g.check(ctx, c.Spec().Procedure, c.RequestHeader().Get("Authorization")); err != nil {
-			return err
-		}
 		return status(next(ctx, c))
 	}
 }
