@@ -117,7 +117,7 @@ func startBinary(t *testing.T, app, forwarder string) *binary {
 		exited: make(chan error, 1),
 	}
 	b.Env = append(os.Environ(), "BE_GOPROXY=1", "PROXY_TYPE=reverse", "APP_LABEL=cart", "PROXY_BIND=127.0.0.1",
-		"PROXY_IN_PORT="+ports[0], "HEALTH_PORT="+ports[1], "METRICS_HTTP_PORT="+ports[2],
+		"PROXY_IN_PORT="+ports[0], "HEALTH_HTTP_PORT="+ports[1], "METRICS_HTTP_PORT="+ports[2],
 		"REVERSE_PROXY_HOST="+host, "REVERSE_PROXY_PORT="+port, "FORWARDER_ADDR="+forwarder, "DRAIN_TIMEOUT=5s")
 	b.Stderr = t.Output()
 	b.WaitDelay = 100 * time.Millisecond // a relay without its supervisor drains first

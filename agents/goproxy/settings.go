@@ -41,7 +41,7 @@ type Settings struct {
 //	TLS_OUT_CA            PEM files that verify upstreams too
 //	TLS_IN_UNWRAP         false; TLS_IN_PUBLIC_KEY, TLS_IN_PRIVATE_KEY
 //	TLS_MUTUAL_PUBLIC_KEY, TLS_MUTUAL_PRIVATE_KEY
-//	METRICS_HTTP_ENABLE   true; METRICS_HTTP_PORT 4145; HEALTH_PORT 4144
+//	METRICS_HTTP_ENABLE   true; METRICS_HTTP_PORT 4145; HEALTH_HTTP_PORT 4144
 //	HOST_RESOLUTION       smart (default): relay the app's DNS queries at DNS_PORT, 4153, to
 //	                      name the addresses it connects to; in transparent mode only
 //	CAPTURE_FILTER        an exclusion filter in JSON; CAPTURE_SAMPLE keeps 1 in n sessions
@@ -112,7 +112,7 @@ func readListeners(v *agent.Vars, s *Settings) {
 		s.OutListen = net.JoinHostPort(bind, strconv.Itoa(out))
 	}
 	s.Reverse = net.JoinHostPort(v.String("REVERSE_PROXY_HOST", "localhost"), strconv.Itoa(v.Port("REVERSE_PROXY_PORT", 80)))
-	s.HealthListen = net.JoinHostPort("", strconv.Itoa(v.Port("HEALTH_PORT", config.ProxyHealthPort)))
+	s.HealthListen = net.JoinHostPort("", strconv.Itoa(v.Port("HEALTH_HTTP_PORT", config.ProxyHealthPort)))
 	if v.Bool("METRICS_HTTP_ENABLE", true) {
 		s.MetricsListen = net.JoinHostPort("", strconv.Itoa(v.Port("METRICS_HTTP_PORT", config.ProxyMetricsPort)))
 	}

@@ -22,7 +22,7 @@ type Settings struct {
 	// DNS queries go; 0 leaves them alone (HOST_RESOLUTION other than smart).
 	DNSPort uint16
 	// OwnPorts are further ports of goproxy, which are reached without it
-	// (HEALTH_PORT, METRICS_HTTP_PORT).
+	// (HEALTH_HTTP_PORT, METRICS_HTTP_PORT).
 	OwnPorts []uint16
 
 	// IgnoreUIDs are users whose connections are left alone (IGNORE_UIDS).
@@ -59,7 +59,7 @@ func ReadSettings(v *agent.Vars) (Settings, error) {
 		InPort:                 uint16(v.Port("PROXY_IN_PORT", config.ProxyInPort)),
 		OutPort:                uint16(v.Port("PROXY_OUT_PORT", config.ProxyOutPort)),
 		ProxyUID:               uint32(v.Int("PROXY_UID", config.ProxyUID, 1, maxUID)),
-		OwnPorts:               []uint16{uint16(v.Port("HEALTH_PORT", config.ProxyHealthPort)), uint16(v.Port("METRICS_HTTP_PORT", config.ProxyMetricsPort))},
+		OwnPorts:               []uint16{uint16(v.Port("HEALTH_HTTP_PORT", config.ProxyHealthPort)), uint16(v.Port("METRICS_HTTP_PORT", config.ProxyMetricsPort))},
 		IgnoreUIDs:             uids(v, "IGNORE_UIDS"),
 		IgnoreInPorts:          ports(v, "IGNORE_INBOUND_PORTS"),
 		IgnoreOutPorts:         ports(v, "IGNORE_OUTBOUND_PORTS"),

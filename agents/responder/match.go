@@ -107,21 +107,18 @@ func (r *Responder) match(o *origin, p *traffic.RRPair) (*reaction, *Miss) {
 	req := p.Http.Req
 	found := r.find(o, req.Host)
 	if len(found) == 0 {
-		return nil, r.misses.add(missKey{uri: req.Host}, func() Miss {
-			return Miss{Reason: MissNoHost, SliceKey: o.sliceKey, Request: r.shown(req, nil)}
-		})
+		return nil, r.misses.addAlike(missKey{uri: req.Host},
+			Miss{Reason: MissNoHost, SliceKey: o.sliceKey, Request: r.shown(req, nil)})
 	}
 	if p.RequestCut() {
-		return nil, r.misses.add(missKey{slice: found[0], uri: MissCutBody}, func() Miss {
-			return Miss{Reason: MissCutBody, SliceKey: found[0].key, Request: r.shown(req, nil)}
-		})
+		return nil, r.misses.addAlike(missKey{slice: found[0], uri: MissCutBody},
+			Miss{Reason: MissCutBody, SliceKey: found[0].key, Request: r.shown(req, nil)})
 	}
 	if r.opts.Masker != nil {
 		p.Service, p.NetworkAddress = found[0].service, found[0].address
 		if _, err := r.opts.Masker.Mask(p); err != nil {
-			return nil, r.misses.add(missKey{slice: found[0], uri: MissUnmaskable}, func() Miss {
-				return Miss{Reason: MissUnmaskable, SliceKey: found[0].key, Request: req.Method + " (withheld)"}
-			})
+			return nil, r.misses.addAlike(missKey{slice: found[0], uri: MissUnmaskable},
+				Miss{Reason: MissUnmaskable, SliceKey: found[0].key, Request: req.Method + " (withheld)"})
 		}
 	}
 	var sig signature.Signature
@@ -293,6 +290,14 @@ func (l *missLog) add(key missKey, explain func() Miss) *Miss {
 	}
 	l.byKey[key] = &m
 	l.order = append(l.order, &m)
+	return &m
+}
+
+// addAlike adds a miss that stands for different requests, of which the log keeps
+// the first. It returns the explanation of this one.
+func (l *missLog) addAlike(key missKey, m Miss) *Miss {
+	l.add(key, func() Miss { return m })
+	m.Count = 1
 	return &m
 }
 

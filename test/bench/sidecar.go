@@ -25,7 +25,7 @@ func (b *bench) goproxy(ctx context.Context, p *pipeline, backend string, env ..
 		"REVERSE_PROXY_HOST=127.0.0.1", "REVERSE_PROXY_PORT=" + portOf(backend),
 		"APP_LABEL=bench", "APP_POD_NAME=bench-0", "APP_POD_NAMESPACE=default", "LOG_LEVEL=warn",
 		"FORWARDER_ADDR=" + p.addr, "FORWARDER_TOKEN_FILE=" + p.tokenFile,
-		"METRICS_HTTP_PORT=" + portOf(g.metrics), "HEALTH_PORT=" + portOf(g.health),
+		"METRICS_HTTP_PORT=" + portOf(g.metrics), "HEALTH_HTTP_PORT=" + portOf(g.health),
 	}, env...), filepath.Join(b.bin, "goproxy"))
 	if err != nil {
 		return nil, err

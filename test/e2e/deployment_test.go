@@ -159,7 +159,7 @@ func (d *deployment) deployProxy(app, forwarder string, env ...string) {
 	d.proxy = &service{t: d.t, name: "goproxy", addr: d.in, env: append([]string{
 		"PROXY_TYPE=reverse", "APP_LABEL=app", "PROXY_BIND=127.0.0.1", "PROXY_IN_PORT=" + in,
 		"REVERSE_PROXY_HOST=" + host, "REVERSE_PROXY_PORT=" + port, "DRAIN_TIMEOUT=5s",
-		"HEALTH_PORT=" + health, "METRICS_HTTP_PORT=" + metrics,
+		"HEALTH_HTTP_PORT=" + health, "METRICS_HTTP_PORT=" + metrics,
 		"FORWARDER_ADDR=" + forwarder, "FORWARDER_TOKEN_FILE=" + filepath.Join(d.dir, "token"),
 	}, env...)}
 	d.proxy.start()
