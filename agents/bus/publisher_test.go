@@ -7,7 +7,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"google.golang.org/protobuf/proto"
 
@@ -342,5 +346,24 @@ func TestIdleProducerDoesNotLookVanished(t *testing.T) {
 	closeNow(t, p)
 	if pairs, _, goodbye := a.sums(t, "p1"); pairs != 1 || !goodbye {
 		t.Errorf("got %d pairs, goodbye %v", pairs, goodbye)
+	}
+}
+
+func TestPublisherMetrics(t *testing.T) {
+	s := startServer(t, broker.Options{})
+	var a archive
+	receive(t, s, &a)
+	p := publisher(t, bus.PublisherOptions{Conn: inProcess(t, s)})
+	r := prometheus.NewRegistry()
+	r.MustRegister(p.Collectors("test_")...)
+	p.Pair(pair(1))
+	p.Pair(pair(2))
+	closeNow(t, p)
+	const want = `# HELP test_acknowledged_pairs_total Pairs that the forwarder holds.
+# TYPE test_acknowledged_pairs_total counter
+test_acknowledged_pairs_total 2
+`
+	if err := testutil.GatherAndCompare(r, strings.NewReader(want), "test_acknowledged_pairs_total"); err != nil {
+		t.Error(err)
 	}
 }

@@ -112,6 +112,7 @@ func serve(ctx context.Context, env *agent.Env, s Settings, child *supervise.Chi
 		return err
 	}
 	defer closeBus()
+	registry.MustRegister(publisher.Collectors("speedscale_goproxy_")...)
 	var dns *dnsrelay.Relay
 	var hostOf func(netip.Addr) string
 	if s.DNSPort != 0 {
