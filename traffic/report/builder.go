@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -284,14 +285,23 @@ func (b *Builder) Finish() *Report {
 
 // standingWarnings are of what the numbers themselves show.
 func (b *Builder) standingWarnings() []string {
-	var list []string
 	r := &b.report
-	lost := slices.ContainsFunc(r.Losses, func(l snapshot.Loss) bool { return !l.Intended() })
-	if lost || len(r.Gaps) > 0 || len(r.Vanished) > 0 {
-		list = append(list, fmt.Sprintf("the snapshot is incomplete: traffic was lost for %d reasons, there are %d gaps, %d producers ended without a goodbye",
-			len(r.Losses), len(r.Gaps), len(r.Vanished)))
+	var parts []string
+	for _, l := range r.Losses {
+		if !l.Intended() {
+			parts = append(parts, fmt.Sprintf("%s (%d pairs, %d connections, %d bytes)", strings.ReplaceAll(l.Reason, "_", " "), l.Pairs, l.Connections, l.Bytes))
+		}
 	}
-	return list
+	if n := len(r.Gaps); n > 0 {
+		parts = append(parts, fmt.Sprintf("%d gaps that nothing explains", n))
+	}
+	if n := len(r.Vanished); n > 0 {
+		parts = append(parts, fmt.Sprintf("%d proxies that ended without a goodbye", n))
+	}
+	if len(parts) == 0 {
+		return nil
+	}
+	return []string{"the snapshot is incomplete: " + strings.Join(parts, ", ")}
 }
 
 // decide finds the verdict, unless the replay failed or was canceled.
