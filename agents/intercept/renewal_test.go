@@ -28,7 +28,10 @@ func TestRenewedCertificate(t *testing.T) {
 			check(err)
 			check(ca.Save(cert, key))
 			changes++
-			check(os.Chtimes(cert, time.Time{}, time.Now().Add(time.Duration(changes)*time.Minute)))
+			// Two writes may come within one tick of the file system's clock.
+			for _, file := range []string{cert, key} {
+				check(os.Chtimes(file, time.Time{}, time.Now().Add(time.Duration(changes)*time.Minute)))
+			}
 			pair, err := tls.LoadX509KeyPair(cert, key)
 			check(err)
 			time.Sleep(recheck)
