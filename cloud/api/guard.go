@@ -52,6 +52,10 @@ type guard struct {
 
 func (g guard) handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if scopesOf(r.URL.Path) == nil {
+			http.NotFound(w, r) // no call, or one that was forgotten in scopesOf: nobody may
+			return
+		}
 		err := g.check(r.Context(), r.URL.Path, r.Header.Get("Authorization"))
 		if err == nil {
 			next.ServeHTTP(w, r)

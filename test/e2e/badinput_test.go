@@ -315,7 +315,7 @@ func TestBadInputBus(t *testing.T) {
 	}
 	memory(mostMemory)
 	badCalls(t, d)
-	memory(2 * mostMemory) // a call may be of 64 MiB, which are in memory more than once
+	memory(mostMemory)
 
 	// What is well still goes all the way.
 	d.deployProxy(startNginx(t), d.forwarderAddr)
