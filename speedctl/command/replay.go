@@ -1,13 +1,13 @@
 package command
 
 import (
+	"cmp"
 	"fmt"
-	"net/url"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/speedscale/speedscale/agents/generator"
 	"github.com/speedscale/speedscale/speedctl/client"
 	"github.com/speedscale/speedscale/speedctl/local"
 	"github.com/speedscale/speedscale/speedctl/printer"
@@ -105,16 +105,10 @@ func (f *replayFlags) options(argv []string) (o local.ReplayOptions, err error) 
 	if f.target == "" {
 		return o, term.WithCode(term.WithHint(fmt.Errorf("--test-against is missing"), "name the service's address, such as --test-against http://localhost:8080"), term.ExitUsage)
 	}
-	target := f.target
-	if !strings.Contains(target, "://") {
-		target = "http://" + target
+	if o.Target, err = generator.ParseTarget(f.target); err != nil {
+		return o, term.WithCode(fmt.Errorf("--test-against: %w", err), term.ExitUsage)
 	}
-	if o.Target, err = url.Parse(target); err != nil || o.Target.Host == "" {
-		return o, term.WithCode(fmt.Errorf("--test-against %q: want an address such as http://localhost:8080", f.target), term.ExitUsage)
-	}
-	if strings.Trim(o.Target.Path, "/") != "" || o.Target.RawQuery != "" {
-		return o, term.WithCode(fmt.Errorf("--test-against %q has a path: requests keep the path that they were recorded with", f.target), term.ExitUsage)
-	}
+	o.Target.Scheme = cmp.Or(o.Target.Scheme, "http")
 	if o.Goals, err = report.ParseGoals(f.failIf...); err != nil {
 		return o, term.WithCode(fmt.Errorf("--fail-if: %w", err), term.ExitUsage)
 	}

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -97,10 +98,8 @@ func describe(p generator.Progress) string {
 	return fmt.Sprintf("replaying: %d%s requests, %d passed, %d differ, %d errors", p.Sent, of, p.Passed, p.Failed, p.Errors)
 }
 
-// hostPort is where a URL's server listens.
+// hostPort is where the server of a target listens, of which parts may be left out.
 func hostPort(u *url.URL) string {
-	if u.Port() != "" {
-		return u.Host
-	}
-	return net.JoinHostPort(u.Hostname(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
+	port := cmp.Or(u.Port(), map[string]string{"https": "443"}[u.Scheme], "80")
+	return net.JoinHostPort(cmp.Or(u.Hostname(), "localhost"), port)
 }

@@ -63,11 +63,6 @@ func (w *World) Warnf(format string, args ...any) {
 	fmt.Fprintln(w.Err, w.style(w.ErrTTY).Foreground(lipgloss.Color("3")).Render("warning:")+" "+fmt.Sprintf(format, args...))
 }
 
-// Colors says whether standard output may carry colours (https://no-color.org).
-func (w *World) Colors() bool {
-	return w.OutTTY && w.Getenv("NO_COLOR") == "" && w.Getenv("TERM") != "dumb"
-}
-
 // Paint renders text for standard output in an ANSI colour, bold or not.
 func (w *World) Paint(text, color string, bold bool) string {
 	return w.style(w.OutTTY).Foreground(lipgloss.Color(color)).Bold(bold).Render(text)
