@@ -31,6 +31,11 @@ func messageOf(p *traffic.RRPair) *Message {
 		m.Headers = append(m.Headers, signature.Printable(h.GetName()+": "+h.GetValue()))
 	}
 	body := signature.Decoded(res.Headers, res.Body)
+	if signature.IsGRPC(res.Headers) {
+		if messages, ok := signature.AppendGRPC(nil, res.Headers, body); ok {
+			body = messages
+		}
+	}
 	if len(body) > maxBody {
 		body, m.Cut = body[:maxBody], true
 	}
