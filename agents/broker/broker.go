@@ -80,11 +80,6 @@ type Permissions struct {
 	Expires time.Time
 }
 
-// Everything permits all subjects.
-func Everything(name string) Permissions {
-	return Permissions{Name: name, Publish: []string{">"}, Subscribe: []string{">"}}
-}
-
 // Server is an embedded NATS server. Its methods are safe for concurrent use.
 type Server struct {
 	nats    *server.Server
