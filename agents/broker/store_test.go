@@ -61,9 +61,6 @@ func publishForever(dir string) error {
 }
 
 func TestKilledServerLosesNothing(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts processes")
-	}
 	for round := range 3 {
 		dir := t.TempDir()
 		cmd := exec.Command(os.Args[0])

@@ -98,7 +98,7 @@ func hostAddress(t *testing.T) string {
 			return n.IP.String()
 		}
 	}
-	t.Skip("no address but loopback")
+	t.Skip("SKIPPED: needs an address that is no loopback, which a proxy is never used for")
 	return ""
 }
 
