@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/speedscale/speedscale/agents/http1"
+	"github.com/speedscale/speedscale/agents/nonblock"
 )
 
 const (
@@ -147,6 +148,7 @@ func (c *client) dial(ctx context.Context, e endpoint, deadline time.Time) (*con
 	if err != nil {
 		return nil, err
 	}
+	nc = nonblock.Wrap(nc)
 	c.run.stats.connected()
 	if e.scheme == "https" {
 		cfg := c.run.opts.TLS.Clone()

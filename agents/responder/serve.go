@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/speedscale/speedscale/agents/nonblock"
 	"github.com/speedscale/speedscale/agents/proxyproto"
 )
 
@@ -104,7 +105,7 @@ func (s *server) accept(ctx context.Context, l net.Listener, conns *sync.WaitGro
 		failures = 0
 		conns.Go(func() {
 			defer func() { <-slots }()
-			s.conn(ctx, nc)
+			s.conn(ctx, nonblock.Wrap(nc))
 		})
 	}
 }

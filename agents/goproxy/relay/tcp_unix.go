@@ -3,9 +3,11 @@
 package relay
 
 import (
+	"io"
 	"net"
 	"syscall"
 
+	"github.com/speedscale/speedscale/agents/nonblock"
 	"github.com/speedscale/speedscale/traffic/wire"
 )
 
@@ -17,11 +19,17 @@ func (s *Session) tapped(from wire.Side, src *net.TCPConn, dst net.Conn) (out ou
 	if err != nil {
 		return readFailed, false
 	}
+	to := io.Writer(dst)
+	if t := tcpConn(dst); t != nil {
+		if w, err := nonblock.NewWriter(t); err == nil {
+			to = w
+		}
+	}
 	err = raw.Read(func(fd uintptr) (done bool) {
 		buf := s.Pool.Get()
 		defer func() { buf.Release() }()
 		for {
-			n, err := syscall.Read(int(fd), buf.B)
+			n, err := nonblock.Read(fd, buf.B)
 			switch {
 			case err == syscall.EAGAIN:
 				return false
@@ -35,7 +43,7 @@ func (s *Session) tapped(from wire.Side, src *net.TCPConn, dst net.Conn) (out ou
 				return true
 			}
 			at := s.Tap.Now()
-			_, err = dst.Write(buf.B[:n])
+			_, err = to.Write(buf.B[:n])
 			s.Tap.Data(from, at, n, buf)
 			if err != nil {
 				out = writeFailed

@@ -17,8 +17,9 @@ const (
 	// shareFrom is the size in bytes from which a chunk is not copied: the
 	// parser then holds the relay's own buffer.
 	shareFrom = 8 << 10
-	// wakeAt is how many queued bytes wake the worker before its next turn.
-	wakeAt = 512 << 10
+	// wakeAt is how many queued bytes wake the worker before its next turn. What
+	// it parses at a time stays short, so that it keeps no CPU from the relays for long.
+	wakeAt = slabBytes
 )
 
 type kind uint8
