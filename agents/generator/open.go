@@ -3,6 +3,7 @@ package generator
 import (
 	"container/heap"
 	"context"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -39,6 +40,7 @@ func (r *run) open(ctx context.Context, plan *schedule) {
 		if !d.dispatch(key, &exchange{req: r.requests[i], planned: planned, ready: planned}) {
 			break
 		}
+		runtime.Gosched() // the worker sends before the next wait is set up
 	}
 	d.finish()
 }
