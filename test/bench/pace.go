@@ -18,10 +18,9 @@ import (
 )
 
 // pace sends GETs at a constant rate over so many connections, and returns how
-// long each took from its planned time, sorted. A thread for each connection
-// sleeps by the kernel's clock and reads and writes by system calls, so that Go's
-// scheduler adds as little as it can; what is left is in the figures of a direct
-// connection too.
+// long each took, sorted. A thread for each connection sleeps by the kernel's clock
+// and reads and writes by system calls, so that Go's scheduler adds as little as it
+// can; what is left is in the figures of a direct connection too.
 func pace(ctx context.Context, addr string, connections int, perSecond float64, length time.Duration) ([]time.Duration, error) {
 	each := int(perSecond * length.Seconds() / float64(connections))
 	period := time.Duration(float64(time.Second) * float64(connections) / perSecond)
@@ -44,7 +43,8 @@ func pace(ctx context.Context, addr string, connections int, perSecond float64, 
 }
 
 // pacedConn sends n requests on a connection, one in each period. A response that
-// is not there when the next request is due delays it, and counts for both.
+// is not there when the next request is due delays it, and counts for both; that
+// this thread woke up late counts for none.
 func pacedConn(ctx context.Context, addr string, begin time.Time, period time.Duration, n int) ([]time.Duration, error) {
 	if err := ownThread(); err != nil {
 		return nil, err
@@ -61,15 +61,18 @@ func pacedConn(ctx context.Context, addr string, begin time.Time, period time.Du
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		planned := begin.Add(time.Duration(i) * period)
-		sleepUntil(planned)
+		due := begin.Add(time.Duration(i) * period)
+		if time.Now().Before(due) {
+			sleepUntil(due)
+			due = time.Now()
+		}
 		if _, err := unix.Write(fd, request); err != nil {
 			return nil, fmt.Errorf("request: %w", err)
 		}
 		if err := readResponse(fd, buf); err != nil {
 			return nil, err
 		}
-		took = append(took, time.Since(planned))
+		took = append(took, time.Since(due))
 	}
 	return took, nil
 }

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // ticksPerSecond is the unit of /proc/PID/stat, USER_HZ, which is 100 on every
@@ -110,6 +112,26 @@ func (p *process) status(key string) float64 {
 		}
 	}
 	return kib / 1024
+}
+
+// giveWay lets everything else go before the program, as if it ran elsewhere
+// (SCHED_IDLE, sched(7)). What it starts later does so too.
+func (p *process) giveWay() error {
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", p.cmd.Process.Pid))
+	if err != nil {
+		return err
+	}
+	for _, t := range tasks {
+		tid, err := strconv.Atoi(filepath.Base(t))
+		if err != nil {
+			return err
+		}
+		err = unix.SchedSetAttr(tid, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}, 0)
+		if err != nil && !errors.Is(err, unix.ESRCH) { // the thread has ended
+			return fmt.Errorf("priority of %s: %w", p.cmd.Path, err)
+		}
+	}
+	return nil
 }
 
 // family returns a process and all below it.

@@ -106,7 +106,7 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 		measure func(context.Context, *bench) error
 	}{
 		{"sidecar-cpu", sidecarCPU}, {"sidecar-latency", sidecarLatency}, {"sidecar-idle", sidecarIdle},
-		{"sidecar-overload", sidecarOverload}, {"sidecar-tls", sidecarTLS},
+		{"sidecar-restart", sidecarRestart}, {"sidecar-overload", sidecarOverload}, {"sidecar-tls", sidecarTLS},
 		{"forwarder", forwarder}, {"responder", responder},
 		{"generator-cpu", generatorCPU}, {"generator-latency", generatorLatency}, {"archive", archive},
 	}
