@@ -22,15 +22,15 @@ import (
 
 	"github.com/speedscale/speedscale/agents/broker"
 	"github.com/speedscale/speedscale/agents/bus"
+	"github.com/speedscale/speedscale/agents/rules"
 	"github.com/speedscale/speedscale/traffic/filter"
 	"github.com/speedscale/speedscale/traffic/mask"
 )
 
 // Limits that apply where Options has none.
 const (
-	DefaultSpoolBytes    = 1 << 30
-	DefaultQueueBytes    = 16 << 20
-	DefaultRulesInterval = time.Minute
+	DefaultSpoolBytes = 1 << 30
+	DefaultQueueBytes = 16 << 20
 )
 
 // Options are what a Forwarder is made with.
@@ -56,7 +56,8 @@ type Options struct {
 	Filter *filter.Filter
 	// Masking are the rules; nil takes the cloud's. The key is always the cloud's.
 	Masking *mask.Config
-	// RulesInterval is how often the cloud is asked for rules and key.
+	// RulesInterval is how often the cloud is asked for rules and key; 0:
+	// rules.DefaultInterval.
 	RulesInterval time.Duration
 	// Workers is how many batches are masked at the same time; 0: GOMAXPROCS.
 	Workers int
@@ -76,7 +77,7 @@ type Forwarder struct {
 	stream jetstream.Stream
 	cloud  *nats.Conn
 
-	rules   atomic.Pointer[rules]
+	rules   *rules.Follower
 	counts  counts
 	receive atomic.Pointer[bus.Receiver]
 
@@ -87,7 +88,7 @@ type Forwarder struct {
 // counts are for metrics; see metrics.go for what they mean.
 type counts struct {
 	pairs, filtered, maskFailed  atomic.Uint64
-	spooled, sent, sentPairs     atomic.Uint64
+	spooled, sent                atomic.Uint64
 	noRules, queueFull, storeErr atomic.Uint64
 	retries, oversized           atomic.Uint64
 }
@@ -102,7 +103,6 @@ func New(ctx context.Context, o Options) (*Forwarder, error) {
 	}
 	o.Spool.MaxBytes = cmp.Or(o.Spool.MaxBytes, DefaultSpoolBytes)
 	o.QueueBytes = cmp.Or(o.QueueBytes, DefaultQueueBytes)
-	o.RulesInterval = cmp.Or(o.RulesInterval, DefaultRulesInterval)
 	o.Workers = cmp.Or(o.Workers, runtime.GOMAXPROCS(0))
 	f := &Forwarder{o: o, log: o.Logger}
 	if err := f.open(ctx); err != nil {
@@ -135,6 +135,10 @@ func (f *Forwarder) open(ctx context.Context) error {
 	if f.cloud = f.o.CloudConn; f.cloud == nil {
 		f.cloud, err = bus.Connect(ctx, f.o.Cloud)
 	}
+	f.rules = rules.NewFollower(rules.Options{
+		Conn: f.cloud, Subject: bus.ControlMasking, Interval: f.o.RulesInterval, Logger: f.log,
+		Own: rules.Own{Filter: f.o.Filter, Masking: f.o.Masking},
+	})
 	return err
 }
 
@@ -186,7 +190,7 @@ func (f *Forwarder) Run(ctx context.Context) error {
 	}
 	f.receive.Store(r)
 	var g errgroup.Group
-	g.Go(func() error { f.followRules(ctx); return nil })
+	g.Go(func() error { f.rules.Run(ctx); return nil })
 	g.Go(func() error { f.send(ctx); return nil })
 	<-ctx.Done()
 	r.Close()

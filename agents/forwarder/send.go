@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/speedscale/speedscale/agents/bus"
+	"github.com/speedscale/speedscale/agents/rules"
 	"github.com/speedscale/speedscale/traffic"
 )
 
@@ -178,7 +179,7 @@ func (f *Forwarder) withoutPairs(data []byte) ([]byte, error) {
 		"producer", b.Producer, "sequence", b.Sequence, "bytes", len(data), "pairs", len(b.Pairs))
 	f.counts.oversized.Add(uint64(len(b.Pairs)))
 	for _, p := range b.Pairs {
-		b.Losses = append(b.Losses, wholePair(p, traffic.ReasonOversized))
+		b.Losses = append(b.Losses, rules.Whole(p, traffic.ReasonOversized))
 	}
 	b.Pairs, b.Losses = nil, bus.MergeLosses(b.Losses)
 	return proto.Marshal(&b)

@@ -34,8 +34,9 @@ func (f *Forwarder) take(ctx context.Context, b *traffic.Batch) error {
 		if p.Cluster == "" {
 			p.Cluster = f.o.Cluster
 		}
-		keep, lost := f.clean(r, p)
+		keep, lost := r.Clean(p)
 		if lost != nil {
+			f.countLoss(lost.Reason)
 			b.Losses = append(b.Losses, lost)
 		}
 		if keep {
@@ -55,42 +56,11 @@ func (f *Forwarder) take(ctx context.Context, b *traffic.Batch) error {
 	return f.store(ctx, b, data)
 }
 
-// clean filters and masks a pair. It says whether the pair is kept, and what of
-// it, if anything, is lost: the whole pair, or the bodies that masking could not
-// read.
-func (f *Forwarder) clean(r *rules, p *traffic.RRPair) (keep bool, lost *traffic.Loss) {
-	defer func() {
-		if v := recover(); v != nil {
-			// The value may hold a part of the pair, so only its type is logged.
-			f.log.Error("masking panicked, the pair is dropped", "panic", fmt.Sprintf("%T", v))
-			f.counts.maskFailed.Add(1)
-			keep, lost = false, wholePair(p, traffic.ReasonMaskFailed)
-		}
-	}()
-	if r.filter.Excludes(p) {
+func (f *Forwarder) countLoss(reason string) {
+	if reason == traffic.ReasonFiltered {
 		f.counts.filtered.Add(1)
-		return false, wholePair(p, traffic.ReasonFiltered)
-	}
-	before := bodyBytes(p)
-	if _, err := r.masker.Mask(p); err != nil {
+	} else {
 		f.counts.maskFailed.Add(1)
-		return true, loss(p, traffic.ReasonMaskFailed, 0, before-bodyBytes(p))
-	}
-	return true, nil
-}
-
-func bodyBytes(p *traffic.RRPair) int64 {
-	return int64(len(p.GetHttp().GetReq().GetBody()) + len(p.GetHttp().GetRes().GetBody()))
-}
-
-func wholePair(p *traffic.RRPair, reason string) *traffic.Loss {
-	return loss(p, reason, 1, p.WireformatSize)
-}
-
-func loss(p *traffic.RRPair, reason string, pairs uint64, bytes int64) *traffic.Loss {
-	return &traffic.Loss{
-		Reason: reason, Service: p.Service, Namespace: p.Namespace, Direction: p.Direction,
-		From: p.Ts, To: p.Ts, Pairs: pairs, Bytes: uint64(max(0, bytes)),
 	}
 }
 

@@ -2,18 +2,13 @@ package goproxy
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
-	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
 	"os"
 	"runtime/debug"
-	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
@@ -22,6 +17,8 @@ import (
 	"github.com/speedscale/speedscale/agents/bus"
 	"github.com/speedscale/speedscale/agents/dnsrelay"
 	"github.com/speedscale/speedscale/agents/goproxy/supervise"
+	"github.com/speedscale/speedscale/agents/goproxy/tap"
+	"github.com/speedscale/speedscale/agents/rules"
 	"github.com/speedscale/speedscale/traffic/wire"
 )
 
@@ -107,11 +104,11 @@ func serve(ctx context.Context, env *agent.Env, s Settings, child *supervise.Chi
 		Name: "speedscale_goproxy_restarts_total", Help: "Relay processes that died and were replaced.",
 	}, func() float64 { return float64(child.Deaths) }))
 	budget := wire.NewBudget(s.MemoryBudget)
-	publisher, closeBus, err := connect(ctx, env.Log, s, budget)
+	publisher, conn, err := connect(ctx, env.Log, s, budget)
 	if err != nil {
 		return err
 	}
-	defer closeBus()
+	defer conn.Close()
 	registry.MustRegister(publisher.Collectors("speedscale_goproxy_")...)
 	var dns *dnsrelay.Relay
 	var hostOf func(netip.Addr) string
@@ -121,8 +118,13 @@ func serve(ctx context.Context, env *agent.Env, s Settings, child *supervise.Chi
 		}
 		hostOf = func(a netip.Addr) string { name, _ := dns.Name(a); return name }
 	}
+	var recorder tap.Recorder = publisher
+	follower := rules.NewFollower(rules.Options{Conn: conn, Subject: bus.RulesMasking, Logger: env.Log})
+	if s.MaskHere {
+		recorder = masking{publisher, follower}
+	}
 	p, err := New(s.Proxy, Options{
-		HostOf: hostOf, Recorder: publisher, Logger: env.Log, Registry: registry, Budget: budget,
+		HostOf: hostOf, Recorder: recorder, Logger: env.Log, Registry: registry, Budget: budget,
 		Listeners: child.Listeners, CaptureDisabled: child.Degraded, DrainQuiet: drainQuiet,
 	})
 	if err != nil {
@@ -139,6 +141,9 @@ func serve(ctx context.Context, env *agent.Env, s Settings, child *supervise.Chi
 		g.Go(func() error { return agent.Serve(side, l, agent.Metrics(registry)) })
 	}
 	g.Go(func() error { followConnections(side, p, env); return nil })
+	if s.MaskHere {
+		g.Go(func() error { follower.Run(side); return nil })
+	}
 	g.Go(func() error { return serveDNS(side, dns, env.Log) })
 	child.Ready()
 	err = p.Run(ctx)
@@ -149,41 +154,6 @@ func serve(ctx context.Context, env *agent.Env, s Settings, child *supervise.Chi
 	}
 	stopSide()
 	return errors.Join(err, g.Wait())
-}
-
-// connect returns a publisher to the forwarder, which may be away.
-func connect(ctx context.Context, log *slog.Logger, s Settings, budget *wire.Budget) (*bus.Publisher, func(), error) {
-	o := bus.ConnectOptions{URLs: []string{"nats://" + s.Forwarder}, Name: "goproxy " + s.Service, Logger: log}
-	if s.ForwarderCA != "" {
-		pem, err := os.ReadFile(s.ForwarderCA)
-		if err != nil {
-			return nil, nil, fmt.Errorf("FORWARDER_CA: %w", err)
-		}
-		o.RootCAs = x509.NewCertPool()
-		if !o.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, nil, fmt.Errorf("FORWARDER_CA: %q holds no certificate", s.ForwarderCA)
-		}
-		o.URLs = []string{"tls://" + s.Forwarder}
-	}
-	if s.ForwarderToken != "" {
-		token, err := os.ReadFile(s.ForwarderToken)
-		if err != nil {
-			return nil, nil, fmt.Errorf("FORWARDER_TOKEN_FILE: %w", err)
-		}
-		o.Token = strings.TrimSpace(string(token))
-	}
-	conn, err := bus.Connect(ctx, o)
-	if err != nil {
-		return nil, nil, fmt.Errorf("FORWARDER_ADDR %q: %w", s.Forwarder, err)
-	}
-	publisher, err := bus.NewPublisher(bus.PublisherOptions{
-		Conn: conn, Producer: "goproxy-" + uuid.NewString(), Budget: budget, Logger: log,
-	})
-	if err != nil {
-		conn.Close()
-		return nil, nil, err
-	}
-	return publisher, conn.Close, nil
 }
 
 // followConnections raises the garbage collector's limit with the number of open

@@ -20,6 +20,8 @@ type Settings struct {
 	// it (a PEM file; without one the connection is not encrypted), and
 	// ForwarderToken is the file whose content proves who we are.
 	Forwarder, ForwarderCA, ForwarderToken string
+	// MaskHere masks pairs before they leave the process, by the forwarder's rules.
+	MaskHere bool
 	// DNSPort is where the app's DNS queries are redirected to; 0 where they are not.
 	DNSPort int
 }
@@ -45,6 +47,7 @@ type Settings struct {
 //	HOST_RESOLUTION       smart (default): relay the app's DNS queries at DNS_PORT, 4153, to
 //	                      name the addresses it connects to; in transparent mode only
 //	CAPTURE_FILTER        an exclusion filter in JSON; CAPTURE_SAMPLE keeps 1 in n sessions
+//	MASK_IN               forwarder (default), or sidecar: before the first byte leaves the pod
 //	CAPTURE_MAX_BODY      1Mi; CAPTURE_MEMORY 64Mi
 //	HOST_ALIASES          NAME=IP,…
 //	REPLAY_RESPONDER      host:port; REPLAY_MOCKS slice keys; REPLAY_DEFAULT refuse or passthrough
@@ -74,6 +77,7 @@ func ReadSettings(v *agent.Vars) (Settings, error) {
 	s.Forwarder = v.Address("FORWARDER_ADDR", "speedscale-forwarder.speedscale.svc:80")
 	s.ForwarderCA = v.String("FORWARDER_CA", "")
 	s.ForwarderToken = v.String("FORWARDER_TOKEN_FILE", "")
+	s.MaskHere = v.Choice("MASK_IN", "forwarder", "forwarder", "sidecar") == "sidecar"
 	return s, v.Err()
 }
 
