@@ -280,7 +280,7 @@ func (s *Server) StoreError() error {
 	if s.store == nil {
 		return errors.New("the broker has no store")
 	}
-	free, err := freeBytes(s.store.Dir)
+	free, err := FreeBytes(s.store.Dir)
 	if err != nil {
 		return fmt.Errorf("store %q: %w", s.store.Dir, err)
 	}

@@ -2,11 +2,11 @@ package broker
 
 import "golang.org/x/sys/unix"
 
-// freeBytes returns what the file system of dir has left for such as us.
-func freeBytes(dir string) (int64, error) {
+// FreeBytes returns what the file system of dir has left for such as us.
+func FreeBytes(dir string) (int64, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
 		return 0, err
 	}
-	return int64(st.Bavail) * int64(st.Bsize), nil
+	return int64(st.Bavail) * int64(st.Bsize), nil //nolint:unconvert // it is not an int64 on every system
 }

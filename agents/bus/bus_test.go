@@ -94,12 +94,6 @@ func (a *archive) handle(_ context.Context, b *traffic.Batch) error {
 	return nil
 }
 
-func (a *archive) setRefuse(f func(*traffic.Batch) error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.refuse = f
-}
-
 // sums returns the pairs and the lost pairs by reason, and checks that the
 // batches of a producer are numbered without a gap and say how many pairs there were.
 func (a *archive) sums(t testing.TB, producer string) (pairs uint64, lost map[string]uint64, goodbye bool) {

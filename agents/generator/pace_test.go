@@ -2,6 +2,7 @@ package generator_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -207,7 +208,7 @@ func TestCancel(t *testing.T) {
 				s, err := generator.Run(ctx, generator.Options{
 					Actions: pairs(get("/", "a", 0)), Plan: plan, Dial: server.dial, Wait: goWait, Timeout: time.Hour,
 				})
-				if err != cause || time.Since(start) != time.Second {
+				if !errors.Is(err, cause) || time.Since(start) != time.Second {
 					t.Errorf("ended with %v after %v; want the cause after 1s", err, time.Since(start))
 				}
 				if s.Sent == 0 || s.ErrorsBy[generator.ErrorCanceled] != s.Sent {

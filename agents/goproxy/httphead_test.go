@@ -3,6 +3,7 @@ package goproxy
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -76,10 +77,10 @@ func FuzzParseResponse(f *testing.F) {
 
 func TestHeadBounds(t *testing.T) {
 	long := io.MultiReader(strings.NewReader("GET http://x/ HTTP/1.1\r\nX: "), io.LimitReader(zeros{}, 2*maxHTTPHead))
-	if _, err := readHead(bufio.NewReader(long)); err != errHeadTooLong {
+	if _, err := readHead(bufio.NewReader(long)); !errors.Is(err, errHeadTooLong) {
 		t.Errorf("error is %v", err)
 	}
-	if _, err := readHead(bufio.NewReader(strings.NewReader("GET http://x/ HTTP/1.1\r\nX: 1\r\n"))); err != io.ErrUnexpectedEOF {
+	if _, err := readHead(bufio.NewReader(strings.NewReader("GET http://x/ HTTP/1.1\r\nX: 1\r\n"))); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("error is %v", err)
 	}
 }

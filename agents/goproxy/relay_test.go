@@ -238,7 +238,7 @@ func TestLargeBodiesBothWays(t *testing.T) {
 					t.Fatalf("bytes differ after %d", total)
 				}
 				total += n
-				if err == io.EOF {
+				if errors.Is(err, io.EOF) {
 					break
 				}
 				if err != nil {

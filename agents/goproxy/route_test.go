@@ -2,6 +2,7 @@ package goproxy_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -9,8 +10,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-
-	"golang.org/x/net/http2"
 
 	"github.com/speedscale/speedscale/agents/config"
 	"github.com/speedscale/speedscale/agents/goproxy"
@@ -195,13 +194,11 @@ func TestRouteByFirstBytes(t *testing.T) {
 	}
 	t.Run("authority", func(t *testing.T) {
 		c := connect(t, "10.1.1.1")
-		tr := &http2.Transport{AllowHTTP: true}
-		cc, err := tr.NewClientConn(c)
-		if err != nil {
-			t.Fatal(err)
-		}
+		tr := &http.Transport{Protocols: new(http.Protocols), DialContext: func(context.Context, string, string) (net.Conn, error) { return c, nil }}
+		tr.Protocols.SetUnencryptedHTTP2(true)
+		defer tr.CloseIdleConnections()
 		r, _ := http.NewRequest("GET", "http://api.example/", nil)
-		res, err := cc.RoundTrip(r)
+		res, err := tr.RoundTrip(r)
 		if err != nil {
 			t.Fatal(err)
 		}

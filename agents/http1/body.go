@@ -2,6 +2,7 @@ package http1
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -131,7 +132,7 @@ func (r *Reader) ReadBody(m *Message) error {
 	default:
 		err = r.copyBody(m, m.length)
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
 	m.Head = r.buf[r.start : r.start+headEnd] // the buffer may have moved
@@ -238,7 +239,7 @@ func (r *Reader) copyBody(m *Message, n int64) error {
 // endOfBody turns the end of the connection into the end of a body that has no
 // length.
 func endOfBody(err error, n int64) error {
-	if err == io.EOF && n < 0 {
+	if errors.Is(err, io.EOF) && n < 0 {
 		return nil
 	}
 	return err

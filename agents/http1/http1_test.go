@@ -119,7 +119,7 @@ func TestReadRequest(t *testing.T) {
 				}
 				if pe, ok := errors.AsType[*http1.ProtocolError](err); tt.status != 0 && (!ok || pe.Status != tt.status) {
 					t.Errorf("%s: error %v, want status %d", name, err, tt.status)
-				} else if tt.err != nil && err != tt.err {
+				} else if tt.err != nil && !errors.Is(err, tt.err) {
 					t.Errorf("%s: error %v, want %v", name, err, tt.err)
 				}
 			}

@@ -42,14 +42,13 @@ type Reader struct {
 	// counted and dropped. Each has its default where it is 0.
 	MaxHead, MaxBody int
 
-	src     io.Reader
-	buf     []byte
-	start   int // where the message begins in buf
-	pos     int // what is parsed
-	end     int // what is read
-	keep    int // while a body is read: end of the head, which must stay
-	body    []byte
-	trailer []byte
+	src   io.Reader
+	buf   []byte
+	start int // where the message begins in buf
+	pos   int // what is parsed
+	end   int // what is read
+	keep  int // while a body is read: end of the head, which must stay
+	body  []byte
 }
 
 // NewReader returns a Reader of src.

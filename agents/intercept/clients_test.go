@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -116,7 +115,7 @@ func main() {
 }
 `), 0o644))
 	name := filepath.Join(dir, "client")
-	cmd := exec.Command(filepath.Join(runtime.GOROOT(), "bin", "go"), "build", "-o", name, source)
+	cmd := exec.Command("go", "build", "-o", name, source)
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Skipf("SKIPPED: no Go command: %v %s", err, out)

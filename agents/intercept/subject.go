@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/asn1"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -36,8 +37,10 @@ type attribute struct {
 // header of the outer sequence is left out.
 func subjectHash(rawSubject []byte) (string, error) {
 	var rdns []asn1.RawValue
-	if rest, err := asn1.Unmarshal(rawSubject, &rdns); err != nil || len(rest) > 0 {
-		return "", fmt.Errorf("subject name: malformed (%v)", err)
+	if rest, err := asn1.Unmarshal(rawSubject, &rdns); err != nil {
+		return "", fmt.Errorf("subject name: %w", err)
+	} else if len(rest) > 0 {
+		return "", errors.New("subject name: there are bytes after it")
 	}
 	var canonical []byte
 	for _, rdn := range rdns {

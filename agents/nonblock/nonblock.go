@@ -31,13 +31,13 @@ type Writer struct{ half }
 // half is one direction. What a call works on is in fields, so that its callback is
 // made once and no call allocates.
 type half struct {
-	mu   sync.Mutex
-	conn *net.TCPConn
-	raw  syscall.RawConn
-	call func(fd uintptr) (done bool)
-	b    []byte // read into, or still to be written
-	n    int
-	err  error
+	mu    sync.Mutex
+	conn  *net.TCPConn
+	raw   syscall.RawConn
+	call  func(fd uintptr) (done bool)
+	b     []byte // read into, or still to be written
+	n     int
+	errno syscall.Errno
 }
 
 // Wrap returns a connection that takes c's place: c itself where it is not TCP.
@@ -72,13 +72,13 @@ func (c *Conn) Read(b []byte) (int, error) {
 	h := &c.reader
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.b, h.n, h.err = b, 0, nil
+	h.b, h.n, h.errno = b, 0, 0
 	err := h.raw.Read(h.call)
 	h.b = nil
 	switch {
 	case err != nil:
 		return 0, err
-	case h.err != nil:
+	case h.errno != 0:
 		return 0, h.failed("read")
 	case h.n == 0 && len(b) > 0:
 		return 0, io.EOF
@@ -94,10 +94,10 @@ func (c *Conn) Write(b []byte) (int, error) { return c.writer.Write(b) }
 func (w *Writer) Write(b []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.b, w.n, w.err = b, 0, nil
+	w.b, w.n, w.errno = b, 0, 0
 	err := w.raw.Write(w.call)
 	w.b = nil
-	if err == nil && w.err != nil {
+	if err == nil && w.errno != 0 {
 		err = w.failed("write")
 	}
 	return w.n, err
@@ -105,12 +105,12 @@ func (w *Writer) Write(b []byte) (int, error) {
 
 // failed is the error of a call as package net would return it.
 func (h *half) failed(op string) error {
-	return &net.OpError{Op: op, Net: "tcp", Source: h.conn.LocalAddr(), Addr: h.conn.RemoteAddr(), Err: os.NewSyscallError(op, h.err)}
+	return &net.OpError{Op: op, Net: "tcp", Source: h.conn.LocalAddr(), Addr: h.conn.RemoteAddr(), Err: os.NewSyscallError(op, h.errno)}
 }
 
 func (h *half) read(fd uintptr) (done bool) {
 	for {
-		switch h.n, h.err = Read(fd, h.b); h.err {
+		switch h.n, h.errno = Read(fd, h.b); h.errno {
 		case syscall.EINTR:
 		case syscall.EAGAIN:
 			return false
@@ -122,15 +122,15 @@ func (h *half) read(fd uintptr) (done bool) {
 
 func (h *half) write(fd uintptr) (done bool) {
 	for len(h.b) > 0 {
-		switch n, err := Write(fd, h.b); err {
-		case nil:
+		switch n, errno := Write(fd, h.b); errno {
+		case 0:
 			h.n += n
 			h.b = h.b[n:]
 		case syscall.EINTR:
 		case syscall.EAGAIN:
 			return false
 		default:
-			h.err = err
+			h.errno = errno
 			return true
 		}
 	}

@@ -219,7 +219,7 @@ func TestChoose(t *testing.T) {
 	}
 	var unreadable []error
 	got, err := replay.Choose(recorded, []string{"api.test"}, func(err error) { unreadable = append(unreadable, err) })
-	if err != nil || len(got) != 2 || got[0] != b || got[1] != a || len(unreadable) != 1 || unreadable[0] != bad {
+	if err != nil || len(got) != 2 || got[0] != b || got[1] != a || len(unreadable) != 1 || !errors.Is(unreadable[0], bad) {
 		t.Errorf("chose %v, %v, unreadable %v; want the two of api.test by time", got, err, unreadable)
 	}
 	if got, err = replay.Choose(recorded, nil, func(error) {}); err != nil || len(got) != 3 {

@@ -2,6 +2,7 @@ package responder_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -148,7 +149,7 @@ func TestSlowClient(t *testing.T) {
 			break
 		}
 		nc.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
-		if _, err := nc.Read(make([]byte, 1)); err == io.EOF {
+		if _, err := nc.Read(make([]byte, 1)); errors.Is(err, io.EOF) {
 			break
 		}
 		if time.Since(begun) > 5*time.Second {
@@ -195,7 +196,7 @@ func FuzzConnection(f *testing.F) {
 		nc.Write(in)
 		nc.(*net.TCPConn).CloseWrite()
 		if _, err := io.Copy(io.Discard, nc); err != nil {
-			if ne, ok := err.(net.Error); ok && ne.Timeout() {
+			if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
 				t.Errorf("the connection is still open")
 			}
 		}

@@ -105,7 +105,8 @@ func (a *Archive) limit(r Retention, total int64) (int64, error) {
 	if err := unix.Statfs(a.dir, &st); err != nil {
 		return 0, fmt.Errorf("archive: volume of %q: %w", a.dir, err)
 	}
-	return (total + int64(st.Bavail)*int64(st.Bsize)) / 5 * 4, nil
+	free := int64(st.Bavail) * int64(st.Bsize) //nolint:unconvert // it is not an int64 on every system
+	return (total + free) / 5 * 4, nil
 }
 
 // replace puts a segment, or none, in the place of others.

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -58,7 +59,7 @@ func (in *Ingest) archive(ctx context.Context) error {
 	iter.Stop()
 	for range msgs { // until the reader has ended
 	}
-	if err == errStopped {
+	if errors.Is(err, errStopped) {
 		err = fmt.Errorf("read stream %s: %w", bus.IngestStream, failed)
 	}
 	return err

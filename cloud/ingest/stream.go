@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sys/unix"
 
+	"github.com/speedscale/speedscale/agents/broker"
 	"github.com/speedscale/speedscale/agents/bus"
 )
 
@@ -144,7 +145,7 @@ var errUnknown = errors.New("the volume was full, and nothing has been archived 
 // is called after each segment too: what is purged from the stream makes room in it
 // that the segment has taken from the volume. A lower limit refuses new batches; it removes none (DiscardNew).
 func (in *Ingest) limitStream(ctx context.Context) error {
-	free, err := freeBytes(in.o.StoreDir)
+	free, err := broker.FreeBytes(in.o.StoreDir)
 	if err != nil {
 		return fmt.Errorf("store %q: %w", in.o.StoreDir, err)
 	}
@@ -179,19 +180,10 @@ func (in *Ingest) limitStream(ctx context.Context) error {
 	return nil
 }
 
-// freeBytes is what the volume of a folder has left.
-func freeBytes(dir string) (int64, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return 0, err
-	}
-	return int64(st.Bavail) * int64(st.Bsize), nil
-}
-
 func volumeSize(dir string) (int64, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
 		return 0, err
 	}
-	return int64(st.Blocks) * int64(st.Bsize), nil
+	return int64(st.Blocks) * int64(st.Bsize), nil //nolint:unconvert // it is not an int64 on every system
 }

@@ -79,7 +79,7 @@ func BenchmarkIngest(b *testing.B) {
 	}
 	b.ReportMetric(time.Since(at).Seconds(), "s-snapshot")
 	at = time.Now()
-	if meta, err = c.create(b, &cloudv1.CreateSnapshotRequest{Name: "service", Selection: &cloudv1.Selection{Query: `(service IS "svc3")`}}); err != nil {
+	if _, err = c.create(b, &cloudv1.CreateSnapshotRequest{Name: "service", Selection: &cloudv1.Selection{Query: `(service IS "svc3")`}}); err != nil {
 		b.Fatal(err)
 	}
 	b.ReportMetric(time.Since(at).Seconds(), "s-snapshot-service")

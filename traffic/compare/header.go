@@ -34,10 +34,9 @@ func (d *differ) fields(location string, want, got []*traffic.Header) {
 			continue
 		}
 		recorded, observed := values(want, h.GetName()), values(got, h.GetName())
-		switch {
-		case observed == nil:
+		if observed == nil {
 			d.add(location+h.GetName(), Removed, strings.Join(recorded, ", "), "")
-		default:
+		} else {
 			d.field(location+h.GetName(), h.GetName(), strings.Join(recorded, ", "), strings.Join(observed, ", "))
 		}
 	}

@@ -196,7 +196,7 @@ func TestKeyIsNeverShown(t *testing.T) {
 		t.Fatal(err)
 	}
 	out += string(b) + string(m.ConfigJSON())
-	for _, form := range append(secretForms("very-secret-very-secret"), fmt.Sprint([]byte("very-secret"))[1:20]) {
+	for _, form := range append(secretForms("very-secret-very-secret"), "118 101 114 121 45 ") {
 		if strings.Contains(out, form) {
 			t.Errorf("the key is shown as %q", form)
 		}

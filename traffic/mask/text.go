@@ -220,7 +220,7 @@ func wordEnd(text []byte, i int) int {
 // value appends what stands for the value of a key. In a URL the value is
 // percent-encoded, and is hashed decoded.
 func (w *work) value(dst, value []byte, encoded bool) []byte {
-	if !encoded || bytes.IndexAny(value, "%+") < 0 {
+	if !encoded || !bytes.ContainsAny(value, "%+") {
 		dst, _ = w.whole(dst, value)
 		return dst
 	}

@@ -8,12 +8,12 @@ import (
 // of the named keys in the query and the fragment, and what patterns find in any
 // of its parts, decoded.
 func (w *work) url(dst, url []byte) ([]byte, bool) {
-	if bytes.IndexAny(url, "/?#") < 0 { // host:port of CONNECT, or *
+	if !bytes.ContainsAny(url, "/?#") { // host:port of CONNECT, or *
 		return w.text(dst, url, 0)
 	}
 	mark, changed := len(dst), false
 	rest := url
-	if i := bytes.Index(rest, []byte("://")); i >= 0 && bytes.IndexAny(rest[:i], "/?#") < 0 {
+	if i := bytes.Index(rest, []byte("://")); i >= 0 && !bytes.ContainsAny(rest[:i], "/?#") {
 		dst = append(dst, rest[:i+3]...)
 		rest = rest[i+3:]
 		n := bytes.IndexAny(rest, "/?#")
@@ -118,7 +118,7 @@ func (w *work) namesEncoded(key []byte, in place) bool {
 	if (w.all|find(w.names, key))&in != 0 {
 		return true
 	}
-	if bytes.IndexAny(key, "%+") < 0 {
+	if !bytes.ContainsAny(key, "%+") {
 		return false
 	}
 	plain := unescapeQuery(w.buffer(), key)

@@ -2,6 +2,7 @@ package wire_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -47,7 +48,7 @@ func (calls) StreamingOutputCall(in *pb.StreamingOutputCallRequest, out pb.TestS
 func (calls) FullDuplexCall(s pb.TestService_FullDuplexCallServer) error {
 	for {
 		in, err := s.Recv()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
@@ -103,7 +104,7 @@ func TestGRPC(t *testing.T) {
 	})
 	run(func(int) error {
 		if _, err := client.UnaryCall(t.Context(), &pb.SimpleRequest{ResponseSize: -1}); status.Code(err) != codes.InvalidArgument {
-			return fmt.Errorf("got %v, want InvalidArgument", err)
+			return fmt.Errorf("got %w, want InvalidArgument", err)
 		}
 		return nil
 	})
@@ -112,7 +113,7 @@ func TestGRPC(t *testing.T) {
 		for err == nil {
 			_, err = s.Recv()
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		return err
@@ -131,14 +132,14 @@ func TestGRPC(t *testing.T) {
 			return err
 		}
 		s.CloseSend()
-		if _, err := s.Recv(); err != io.EOF {
-			return fmt.Errorf("got %v, want the end", err)
+		if _, err := s.Recv(); !errors.Is(err, io.EOF) {
+			return fmt.Errorf("got %w, want the end", err)
 		}
 		return nil
 	})
 	run(func(int) error {
 		if _, err := client.EmptyCall(t.Context(), &pb.Empty{}); status.Code(err) != codes.Unimplemented {
-			return fmt.Errorf("got %v, want Unimplemented", err)
+			return fmt.Errorf("got %w, want Unimplemented", err)
 		}
 		return nil
 	})

@@ -29,13 +29,13 @@ func (s *Session) tapped(from wire.Side, src *net.TCPConn, dst net.Conn) (out ou
 		buf := s.Pool.Get()
 		defer func() { buf.Release() }()
 		for {
-			n, err := nonblock.Read(fd, buf.B)
+			n, errno := nonblock.Read(fd, buf.B)
 			switch {
-			case err == syscall.EAGAIN:
+			case errno == syscall.EAGAIN:
 				return false
-			case err == syscall.EINTR:
+			case errno == syscall.EINTR:
 				continue
-			case err != nil:
+			case errno != 0:
 				out = readFailed
 				return true
 			case n == 0:
@@ -43,7 +43,7 @@ func (s *Session) tapped(from wire.Side, src *net.TCPConn, dst net.Conn) (out ou
 				return true
 			}
 			at := s.Tap.Now()
-			_, err = to.Write(buf.B[:n])
+			_, err := to.Write(buf.B[:n])
 			s.Tap.Data(from, at, n, buf)
 			if err != nil {
 				out = writeFailed
