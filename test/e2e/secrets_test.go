@@ -82,6 +82,50 @@ func TestSecretsAreNowhere(t *testing.T) {
 	}
 }
 
+// TestMaskingInTheSidecar looks for a secret on the way from proxy to forwarder: it
+// is there, unless the proxy masks.
+func TestMaskingInTheSidecar(t *testing.T) {
+	for _, where := range []string{"forwarder", "sidecar"} {
+		t.Run(where, func(t *testing.T) {
+			d := deployCloud(t, t.TempDir())
+			d.deployForwarder()
+			w := newWitness(t, d.forwarderAddr)
+			w.secret = []byte("hdr-5ecret-8d1f0c")
+			d.deployProxy(startNginx(t), w.addr(), "MASK_IN="+where)
+			d.eventually("the proxy has no rules", func() bool {
+				return where == "forwarder" || strings.Contains(d.proxy.printed(), "masking rules in force")
+			})
+			for range 20 {
+				req, err := http.NewRequest(http.MethodGet, "http://"+d.in+"/orders", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				req.Header.Set("Authorization", "Bearer "+string(w.secret))
+				res, err := client(t).Do(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				res.Body.Close()
+			}
+			d.proxy.stop()
+			d.drainForwarder()
+			if in := d.flush(); in.Pairs != 20 {
+				t.Errorf("%d of 20 pairs are archived", in.Pairs)
+			}
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if leaked := w.leaked > 0; leaked != (where == "forwarder") {
+				t.Errorf("%d batches with the secret left the proxy", w.leaked)
+			}
+			for _, s := range []*service{d.cloud, d.forwarder, d.proxy} {
+				if strings.Contains(s.printed(), string(w.secret)) {
+					t.Errorf("%s printed the secret", s.name)
+				}
+			}
+		})
+	}
+}
+
 // contents returns a file's bytes, and those of a Parquet file's values.
 func contents(t *testing.T, path string) [][]byte {
 	t.Helper()

@@ -26,12 +26,14 @@ type witness struct {
 	t        *testing.T
 	listener net.Listener
 	upstream string
+	secret   []byte // to look for in what proxies publish; nil for nothing
 
 	mu      sync.Mutex
 	sent    map[string][]*traffic.Batch // by the subject of the answer
 	acked   map[string]bool             // uuids of pairs
 	newest  map[string]time.Time        // acknowledged pair, by producer; before that its first pair
 	refused int
+	leaked  int // batches with the secret
 	byID    map[string]string // uuid to the request's path, of all that was published
 }
 
@@ -133,6 +135,9 @@ func (w *witness) published(reply string, payload []byte) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if len(w.secret) > 0 && bytes.Contains(payload, w.secret) {
+		w.leaked++
+	}
 	for _, p := range b.Pairs {
 		if _, ok := w.newest[b.Producer]; !ok {
 			w.newest[b.Producer] = time.Unix(0, p.Ts)
