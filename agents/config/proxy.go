@@ -101,9 +101,18 @@ type Route struct {
 	// Responder is host:port. Each connection to it starts with a PROXY
 	// protocol v2 header (see package proxyproto).
 	Responder string
-	// Mocks are the slice keys (service:host:port) that the responder answers for.
-	Mocks []string
+	// Mocks are what the responder answers for.
+	Mocks []Mock
 	// Default is what happens to hosts that are not mocked: RoutePassthrough
 	// or RouteRefuse.
 	Default string
+}
+
+// Mock is a host that the responder stands for.
+type Mock struct {
+	// Key is the slice key, service:host:port.
+	Key string
+	// ALPN is the protocol (RFC 7301: h2 or http/1.1) that was recorded, and is
+	// chosen again where the client offers it; empty is the client's preference.
+	ALPN string
 }

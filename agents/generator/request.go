@@ -51,7 +51,7 @@ func prepare(p *traffic.RRPair, target *url.URL, rewriteHost bool) (*request, st
 		return nil, SkipUnsupported
 	case p.RequestCut():
 		return nil, SkipCut
-	case rec.Method == http.MethodConnect, replay.Has(rec.Headers, "Upgrade") && !isHTTP2(p):
+	case rec.Method == http.MethodConnect, replay.Has(rec.Headers, "Upgrade") && !replay.IsHTTP2(p):
 		return nil, SkipUpgrade
 	}
 	r := &request{pair: p, method: rec.Method}
@@ -70,16 +70,12 @@ func prepare(p *traffic.RRPair, target *url.URL, rewriteHost bool) (*request, st
 	if rewriteHost || host == "" {
 		host = hostHeader(r.endpoint)
 	}
-	if isHTTP2(p) {
+	if replay.IsHTTP2(p) {
 		r.http2 = http2Request(rec, r.endpoint, uri, host)
 	} else {
 		r.head, r.body = http1Request(rec, uri, host)
 	}
 	return r, ""
-}
-
-func isHTTP2(p *traffic.RRPair) bool {
-	return p.L7Protocol == traffic.GRPCProtocol || strings.HasPrefix(p.GetHttp().GetReq().GetVersion(), "2")
 }
 
 // place returns the target in origin form as it was sent, and for whom it was.

@@ -36,8 +36,8 @@ func newDNS(s Settings, log *slog.Logger, r prometheus.Registerer) (*dnsrelay.Re
 		o.Listen = append(o.Listen, net.JoinHostPort(ip, strconv.Itoa(s.DNSPort)))
 	}
 	if s.Route != nil {
-		for _, key := range s.Route.Mocks {
-			_, place, _ := strings.Cut(key, ":")
+		for _, m := range s.Route.Mocks {
+			_, place, _ := strings.Cut(m.Key, ":")
 			host, _, _ := cutLast(place, ":")
 			if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err != nil {
 				o.Synthesize = append(o.Synthesize, host)

@@ -122,8 +122,8 @@ func (h *httpProxy) reach(ctx context.Context, to target, start time.Time) error
 // reachHTTP connects to the target of a plain request, or to what stands in for it.
 func (p *Proxy) reachHTTP(ctx context.Context, d *dependency) (net.Conn, tap.Info, error) {
 	if p.route != nil {
-		if key, ok := p.route.key(d.to); ok {
-			conn, err := p.dialResponder(ctx, d, d.to.host, "", key)
+		if m, ok := p.route.mock(d.to); ok {
+			conn, err := p.dialResponder(ctx, d, d.to.host, "", m.Key)
 			return conn, p.mockInfo(d, d.to.host), err
 		}
 		if !p.route.pass {

@@ -24,16 +24,16 @@ var (
 // routing is what a replay does with outbound connections.
 type routing struct {
 	responder string
-	mocks     map[string]string // host:port, in lower case → slice key
-	ports     map[uint16]bool   // on which any host is mocked
-	pass      bool              // what is not mocked goes to the real host
+	mocks     map[string]config.Mock // by host:port, in lower case
+	ports     map[uint16]bool        // on which any host is mocked
+	pass      bool                   // what is not mocked goes to the real host
 }
 
 func newRouting(r *config.Route) (*routing, error) {
 	if r == nil {
 		return nil, nil
 	}
-	out := &routing{responder: r.Responder, mocks: map[string]string{}, ports: map[uint16]bool{}}
+	out := &routing{responder: r.Responder, mocks: map[string]config.Mock{}, ports: map[uint16]bool{}}
 	switch r.Default {
 	case config.RoutePassthrough:
 		out.pass = true
@@ -41,18 +41,18 @@ func newRouting(r *config.Route) (*routing, error) {
 	default:
 		return nil, fmt.Errorf("route default %q is not %q or %q", r.Default, config.RoutePassthrough, config.RouteRefuse)
 	}
-	for _, key := range r.Mocks {
-		_, place, ok := strings.Cut(key, ":")
+	for _, m := range r.Mocks {
+		_, place, ok := strings.Cut(m.Key, ":")
 		if !ok {
-			return nil, fmt.Errorf("mock %q is not service:host:port", key)
+			return nil, fmt.Errorf("mock %q is not service:host:port", m.Key)
 		}
 		host, port, ok := cutLast(place, ":")
 		n, err := strconv.ParseUint(port, 10, 16)
 		if !ok || err != nil || n == 0 || host == "" {
-			return nil, fmt.Errorf("mock %q is not service:host:port", key)
+			return nil, fmt.Errorf("mock %q is not service:host:port", m.Key)
 		}
 		host = strings.Trim(host, "[]")
-		out.mocks[mockKey(host, uint16(n))] = key
+		out.mocks[mockKey(host, uint16(n))] = m
 		out.ports[uint16(n)] = true
 	}
 	if len(out.mocks) > 0 {
@@ -76,18 +76,18 @@ func mockKey(host string, port uint16) string {
 	return net.JoinHostPort(host, strconv.Itoa(int(port)))
 }
 
-// key is the slice key of a mocked target.
-func (r *routing) key(to target) (string, bool) {
+// mock is what stands for a target.
+func (r *routing) mock(to target) (config.Mock, bool) {
 	if to.host != "" {
-		if key, ok := r.mocks[mockKey(to.host, to.port)]; ok {
-			return key, true
+		if m, ok := r.mocks[mockKey(to.host, to.port)]; ok {
+			return m, true
 		}
 	}
 	if ip, ok := to.ip(); ok {
-		key, ok := r.mocks[mockKey(ip.String(), to.port)]
-		return key, ok
+		m, ok := r.mocks[mockKey(ip.String(), to.port)]
+		return m, ok
 	}
-	return "", false
+	return config.Mock{}, false
 }
 
 // unsure says that a target has no name yet, and that by its port it may be mocked.
@@ -96,7 +96,7 @@ func (r *routing) unsure(to target) bool { return to.name() == "" && r.ports[to.
 // routed takes a connection where the replay says. A mocked host is never
 // dialled: while it is not known which host is meant, nothing is.
 func (p *Proxy) routed(ctx context.Context, d *dependency) {
-	key, mocked := p.route.key(d.to)
+	m, mocked := p.route.mock(d.to)
 	if !mocked && p.route.unsure(d.to) {
 		if err := d.tell(nil); err != nil {
 			p.refuse(out, d.client, d.to, refusedRequest, err)
@@ -111,11 +111,11 @@ func (p *Proxy) routed(ctx context.Context, d *dependency) {
 			d.to.addr = netip.AddrPortFrom(ip, d.to.port)
 		}
 		d.to.host = name
-		key, mocked = p.route.key(d.to)
+		m, mocked = p.route.mock(d.to)
 	}
 	switch {
 	case mocked:
-		p.mock(ctx, d, key)
+		p.mock(ctx, d, m)
 	case p.route.pass:
 		p.through(ctx, d)
 	default:
@@ -124,7 +124,7 @@ func (p *Proxy) routed(ctx context.Context, d *dependency) {
 }
 
 // mock relays a connection to the responder, which stands in for its target.
-func (p *Proxy) mock(ctx context.Context, d *dependency, key string) {
+func (p *Proxy) mock(ctx context.Context, d *dependency, m config.Mock) {
 	if err := d.tell(nil); err != nil {
 		p.refuse(out, d.client, d.to, refusedRequest, err)
 		return
@@ -134,20 +134,24 @@ func (p *Proxy) mock(ctx context.Context, d *dependency, key string) {
 		d.client.Close()
 		return
 	}
-	_, place, _ := strings.Cut(key, ":")
+	_, place, _ := strings.Cut(m.Key, ":")
 	host, _, _ := cutLast(place, ":")
 	host = strings.Trim(host, "[]")
 	var client net.Conn = d.client
 	alpn, scheme := "", "http"
 	if isTLS(head) {
-		if client, _, alpn, err = p.intercept.Mock(ctx, d.client, nil, host, nil); err != nil {
+		var recorded []string
+		if m.ALPN != "" {
+			recorded = []string{m.ALPN}
+		}
+		if client, _, alpn, err = p.intercept.Mock(ctx, d.client, nil, host, recorded); err != nil {
 			p.log.Debug("TLS of a mocked host was not opened", "host", host, "error", err)
 			p.refuse(out, d.client, d.to, refusedTLS, err)
 			return
 		}
 		scheme = "https"
 	}
-	server, err := p.dialResponder(ctx, d, host, alpn, key)
+	server, err := p.dialResponder(ctx, d, host, alpn, m.Key)
 	if err != nil {
 		p.refuse(out, d.client, d.to, refusedResponder, err)
 		return

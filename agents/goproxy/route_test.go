@@ -61,13 +61,21 @@ func responder(t *testing.T) (addr string, headers chan *proxyproto.Header) {
 	return l.Addr().String(), hl.headers
 }
 
+// mocks are slice keys without a protocol.
+func mocks(keys ...string) (list []config.Mock) {
+	for _, k := range keys {
+		list = append(list, config.Mock{Key: k})
+	}
+	return list
+}
+
 func TestMockedHostGoesToTheResponder(t *testing.T) {
 	addr, headers := responder(t)
 	ours := ca(t)
 	cfg := forward()
 	cfg.Route = &config.Route{
 		Responder: addr, Default: config.RouteRefuse,
-		Mocks: []string{"cart:api.example:443", "cart:plain.example:80"},
+		Mocks: mocks("cart:api.example:443", "cart:plain.example:80"),
 	}
 	var rec recorder
 	p := start(t, cfg, goproxy.Options{Recorder: &rec, CA: ours})
@@ -98,13 +106,35 @@ func TestMockedHostGoesToTheResponder(t *testing.T) {
 	}
 }
 
+// TestMockSpeaksTheRecordedProtocol: a client that would rather speak HTTP/2 gets
+// HTTP/1.1 where that was recorded, and the other way round.
+func TestMockSpeaksTheRecordedProtocol(t *testing.T) {
+	addr, headers := responder(t)
+	ours := ca(t)
+	for alpn, want := range map[string]string{"http/1.1": "HTTP/1.1", "h2": "HTTP/2.0", "": "HTTP/2.0"} {
+		cfg := forward()
+		cfg.Route = &config.Route{Responder: addr, Default: config.RouteRefuse, Mocks: []config.Mock{{Key: "cart:api.example:443", ALPN: alpn}}}
+		p := start(t, cfg, goproxy.Options{CA: ours})
+		if got := get(t, proxied(t, p, true, ours.CertPEM()), "https://api.example/x"); got != "mocked "+want+" api.example" {
+			t.Errorf("recorded %q: got %q, want %s", alpn, got, want)
+		}
+		<-headers
+	}
+	cfg := forward()
+	cfg.Route = &config.Route{Responder: addr, Default: config.RouteRefuse, Mocks: []config.Mock{{Key: "cart:api.example:443", ALPN: "h2"}}}
+	p := start(t, cfg, goproxy.Options{CA: ours})
+	if got := get(t, proxied(t, p, false, ours.CertPEM()), "https://api.example/x"); got != "mocked HTTP/1.1 api.example" {
+		t.Errorf("a client that speaks no HTTP/2 got %q", got)
+	}
+}
+
 func TestOtherHostsByDefault(t *testing.T) {
 	real := echo(t)
 	addr, _ := responder(t)
 	for _, def := range []string{config.RoutePassthrough, config.RouteRefuse} {
 		t.Run(def, func(t *testing.T) {
 			cfg := forward()
-			cfg.Route = &config.Route{Responder: addr, Default: def, Mocks: []string{"cart:api.example:443"}}
+			cfg.Route = &config.Route{Responder: addr, Default: def, Mocks: mocks("cart:api.example:443")}
 			p := start(t, cfg, goproxy.Options{CA: ca(t)})
 			res, err := proxied(t, p, false).Get(real.URL)
 			if err != nil {
@@ -138,7 +168,7 @@ func TestMockedHostIsNeverDialled(t *testing.T) {
 	cfg.HostAliases = map[string]string{"api.example": "127.0.0.1"}
 	cfg.Route = &config.Route{
 		Responder: deadAddr(t), Default: config.RoutePassthrough,
-		Mocks: []string{fmt.Sprintf("cart:api.example:%d", port)},
+		Mocks: mocks(fmt.Sprintf("cart:api.example:%d", port)),
 	}
 	p := start(t, cfg, goproxy.Options{CA: ca(t)})
 	target := fmt.Sprintf("api.example:%d", port)
@@ -164,7 +194,7 @@ func TestRouteByFirstBytes(t *testing.T) {
 	addr, headers := responder(t)
 	ours := ca(t)
 	cfg := forward()
-	cfg.Route = &config.Route{Responder: addr, Default: config.RouteRefuse, Mocks: []string{"cart:api.example:443", "cart:plain.example:443", "cart:10.9.9.9:443"}}
+	cfg.Route = &config.Route{Responder: addr, Default: config.RouteRefuse, Mocks: mocks("cart:api.example:443", "cart:plain.example:443", "cart:10.9.9.9:443")}
 	p := start(t, cfg, goproxy.Options{CA: ours})
 	connect := func(t *testing.T, host string) *net.TCPConn {
 		c := dialTo(t, p.OutAddr())

@@ -50,7 +50,8 @@ type Settings struct {
 //	MASK_IN               forwarder (default), or sidecar: before the first byte leaves the pod
 //	CAPTURE_MAX_BODY      1Mi; CAPTURE_MEMORY 64Mi
 //	HOST_ALIASES          NAME=IP,…
-//	REPLAY_RESPONDER      host:port; REPLAY_MOCKS slice keys; REPLAY_DEFAULT refuse or passthrough
+//	REPLAY_RESPONDER      host:port; REPLAY_DEFAULT refuse (default) or passthrough
+//	REPLAY_MOCKS          slice keys, each with =h2 or =http/1.1 where only that was recorded
 //	CONNECT_TIMEOUT       10s; DRAIN_TIMEOUT 30s; SILENCE_WARNING 30s
 func ReadSettings(v *agent.Vars) (Settings, error) {
 	s := Settings{Proxy: config.Proxy{
@@ -171,8 +172,15 @@ func readRoute(v *agent.Vars, s *Settings) {
 		v.Missing("REPLAY_RESPONDER", "REPLAY_MOCKS needs something that answers for them")
 	}
 	s.Route = &config.Route{
-		Responder: responder, Mocks: mocks,
-		Default: v.Choice("REPLAY_DEFAULT", config.RouteRefuse, config.RouteRefuse, config.RoutePassthrough),
+		Responder: responder,
+		Default:   v.Choice("REPLAY_DEFAULT", config.RouteRefuse, config.RouteRefuse, config.RoutePassthrough),
+	}
+	for _, text := range mocks {
+		key, alpn, chosen := strings.Cut(text, "=")
+		if chosen && alpn != "h2" && alpn != "http/1.1" {
+			v.Fail("REPLAY_MOCKS", text, "want h2 or http/1.1 behind =")
+		}
+		s.Route.Mocks = append(s.Route.Mocks, config.Mock{Key: key, ALPN: alpn})
 	}
 	if _, err := newRouting(s.Route); err != nil && len(mocks) > 0 && responder != "" {
 		v.Fail("REPLAY_MOCKS", strings.Join(mocks, ","), fmt.Sprint(err))

@@ -31,7 +31,7 @@ func TestSettingsOfDualMode(t *testing.T) {
 		"APP_LABEL": "cart", "PROXY_TYPE": "dual", "PROXY_PROTOCOL": "tcp:socks",
 		"REVERSE_PROXY_HOST": "app", "REVERSE_PROXY_PORT": "8080", "PROXY_MAPPINGS": "5433=db:5432",
 		"TLS_OUT_UNWRAP": "true", "TLS_CERT_DIR": "/certs", "CAPTURE_MEMORY": "32Mi",
-		"REPLAY_RESPONDER": "responder:80", "REPLAY_MOCKS": "cart:api.example:443", "METRICS_HTTP_ENABLE": "false",
+		"REPLAY_RESPONDER": "responder:80", "REPLAY_MOCKS": "cart:api.example:443,cart:grpc.example:443=h2", "METRICS_HTTP_ENABLE": "false",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +39,7 @@ func TestSettingsOfDualMode(t *testing.T) {
 	if s.Reverse != "app:8080" || s.OutListen != "127.0.0.1:4140" || s.TLS.CACert != "/certs/tls.crt" || s.MemoryBudget != 32<<20 || s.MetricsListen != "" {
 		t.Errorf("settings are %+v", s)
 	}
-	if d := cmp.Diff(&config.Route{Responder: "responder:80", Mocks: []string{"cart:api.example:443"}, Default: config.RouteRefuse}, s.Route); d != "" {
+	if d := cmp.Diff(&config.Route{Responder: "responder:80", Mocks: append(mocks("cart:api.example:443"), config.Mock{Key: "cart:grpc.example:443", ALPN: "h2"}), Default: config.RouteRefuse}, s.Route); d != "" {
 		t.Error(d)
 	}
 	if d := cmp.Diff([]config.Mapping{{Listen: "127.0.0.1:5433", Upstream: "db:5432"}}, s.Mappings); d != "" {
@@ -71,7 +71,7 @@ func TestNewRefusesWrongConfig(t *testing.T) {
 		"reverse address":       func(c *config.Proxy) { c.Reverse = "app" },
 		"max body":              func(c *config.Proxy) { c.MaxBody = 9 << 20 },
 		"filter":                func(c *config.Proxy) { c.Filter = []byte("{") },
-		"mock \"x\"":            func(c *config.Proxy) { c.Route = &config.Route{Default: "refuse", Mocks: []string{"x"}} },
+		"mock \"x\"":            func(c *config.Proxy) { c.Route = &config.Route{Default: "refuse", Mocks: mocks("x")} },
 		"route default \"any\"": func(c *config.Proxy) { c.Route = &config.Route{Default: "any"} },
 		"TLS out needs a CA":    func(c *config.Proxy) { c.TLS.Out = true },
 		"listening for \"in\"":  func(c *config.Proxy) { c.InListen = "192.0.2.1:1" },

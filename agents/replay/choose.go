@@ -6,6 +6,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/speedscale/speedscale/traffic"
 	"github.com/speedscale/speedscale/traffic/snapshot"
@@ -41,4 +42,9 @@ func Choose(recorded iter.Seq2[*traffic.RRPair, error], patterns []string, unrea
 	}
 	slices.SortStableFunc(pairs, func(a, b *traffic.RRPair) int { return cmp.Compare(a.Ts, b.Ts) })
 	return pairs, nil
+}
+
+// IsHTTP2 says whether a pair was recorded over HTTP/2.
+func IsHTTP2(p *traffic.RRPair) bool {
+	return p.L7Protocol == traffic.GRPCProtocol || strings.HasPrefix(p.GetHttp().GetReq().GetVersion(), "2")
 }

@@ -22,6 +22,7 @@ import (
 type slice struct {
 	key, service, address string
 	scheme                string
+	http1, http2          bool // which protocols were recorded
 	// host is the Host that all recorded requests had, empty where they differ.
 	host      string
 	signature map[[16]byte]*answers
@@ -113,6 +114,11 @@ func (r *Responder) add(p *traffic.RRPair, share func([]byte) []byte) {
 	}
 	if s.host != p.Http.Req.Host {
 		s.host = ""
+	}
+	if replay.IsHTTP2(p) {
+		s.http2 = true
+	} else {
+		s.http1 = true
 	}
 	r.byName(p.Http.Req.Host, s)
 	sig := signature.Of(p, r.opts.Signature)

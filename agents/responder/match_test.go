@@ -151,6 +151,27 @@ func TestWhere(t *testing.T) {
 	}
 }
 
+// TestMocksSayWhichProtocolWasRecorded: only where it was always the same one.
+func TestMocksSayWhichProtocolWasRecorded(t *testing.T) {
+	over := func(host, version string) *traffic.RRPair {
+		p := recorded("GET", "/", "", "")
+		p.NetworkAddress = host + ":443"
+		p.Http.Req.Version = version
+		return p
+	}
+	r, err := responder.New(responder.Options{Reactions: pairs(over("a", "1.1"), over("b", "2.0"), over("c", "1.1"), over("c", "2.0"))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, m := range r.Mocks() {
+		got = append(got, m.Key+" "+m.ALPN)
+	}
+	if want := []string{"shop:a:443 http/1.1", "shop:b:443 h2", "shop:c:443 "}; !slices.Equal(got, want) {
+		t.Errorf("mocks are %q, want %q", got, want)
+	}
+}
+
 func TestMissNamesTheNearest(t *testing.T) {
 	near := recorded("POST", "/orders", `{"sku":"a","count":2}`, "")
 	r, addr := start(t, responder.Options{Reactions: pairs(

@@ -17,6 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/speedscale/speedscale/agents/config"
 	"github.com/speedscale/speedscale/traffic"
 	"github.com/speedscale/speedscale/traffic/mask"
 	"github.com/speedscale/speedscale/traffic/report"
@@ -260,6 +261,21 @@ func (r *Responder) Keys() []string {
 		keys[i] = s.key
 	}
 	return keys
+}
+
+// Mocks are what a proxy sends here: all slices, with the protocol that was recorded.
+func (r *Responder) Mocks() []config.Mock {
+	mocks := make([]config.Mock, len(r.slices))
+	for i, s := range r.slices {
+		mocks[i].Key = s.key
+		switch {
+		case s.http2 && !s.http1:
+			mocks[i].ALPN = "h2"
+		case s.http1 && !s.http2:
+			mocks[i].ALPN = "http/1.1"
+		}
+	}
+	return mocks
 }
 
 // Stats returns what was answered so far.

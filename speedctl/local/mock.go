@@ -146,7 +146,7 @@ func StartMock(ctx context.Context, o MockOptions) (m *Mocking, err error) {
 	if err != nil {
 		return nil, errors.Join(err, m.Stop())
 	}
-	cfg.Route = &config.Route{Responder: l.Addr().String(), Mocks: m.responder.Keys(), Default: config.RouteRefuse}
+	cfg.Route = &config.Route{Responder: l.Addr().String(), Mocks: m.responder.Mocks(), Default: config.RouteRefuse}
 	if o.Passthrough || o.OnMiss == responder.Passthrough {
 		cfg.Route.Default = config.RoutePassthrough
 	}
