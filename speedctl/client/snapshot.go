@@ -126,6 +126,22 @@ func (c *Client) download(ctx context.Context, id, dir string) (err error) {
 	return Explain(stream.Err())
 }
 
+// ImportSnapshot makes a snapshot of a documented raw.jsonl, and returns its id and
+// the lines that are no pairs, of which there are at most 100.
+func (c *Client) ImportSnapshot(ctx context.Context, raw io.Reader, name string) (id string, bad []*snapshot.LineError, err error) {
+	tmp, err := os.MkdirTemp("", "speedctl-import-")
+	if err != nil {
+		return "", nil, err
+	}
+	defer os.RemoveAll(tmp)
+	dir := filepath.Join(tmp, "snapshot")
+	if _, bad, err = snapshot.Import(dir, name, raw); err != nil {
+		return "", bad, err
+	}
+	id, err = c.PushSnapshot(ctx, dir, false)
+	return id, bad, err
+}
+
 // PushSnapshot uploads the snapshot in dir, and returns its id.
 func (c *Client) PushSnapshot(ctx context.Context, dir string, force bool) (id string, err error) {
 	s, err := snapshot.Open(dir)

@@ -1,9 +1,14 @@
 package command
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,6 +17,7 @@ import (
 	"github.com/speedscale/speedscale/speedctl/client"
 	"github.com/speedscale/speedscale/speedctl/printer"
 	"github.com/speedscale/speedscale/speedctl/term"
+	"github.com/speedscale/speedscale/traffic/snapshot"
 )
 
 func newCreate(g *global) *cobra.Command {
@@ -26,25 +32,37 @@ func newCreate(g *global) *cobra.Command {
 
 func newCreateSnapshot(g *global) *cobra.Command {
 	var f selectionFlags
-	var name, query string
+	var name, query, raw string
 	out := printer.NewFlag(printer.Table, printer.JSON, printer.YAML, printer.Name)
 	c := &cobra.Command{
 		Use:   "snapshot",
 		Short: "Keep captured traffic as a snapshot, to replay and mock from",
 		Long: `A snapshot is a copy of its own: it stays when the archive forgets its pairs. It states what was lost in
-its window and why, so a gap is never silent.`,
+its window and why, so a gap is never silent.
+
+With --raw it is made of a file instead: a documented raw.jsonl, one pair a line, taken as it is and not masked.`,
 		Example: `  speedctl create snapshot --name checkout --service shop --start 15m
-  speedctl create snapshot --name posts --filter '(command IS "POST")' -o name`,
+  speedctl create snapshot --name posts --filter '(command IS "POST")' -o name
+  speedctl create snapshot --name elsewhere --raw raw.jsonl`,
 		Args: args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			sel, err := f.selection(query, time.Now())
 			if err != nil {
 				return err
 			}
+			for _, other := range []string{"filter", "start", "end", "service"} {
+				if raw != "" && c.Flags().Changed(other) {
+					return term.WithCode(fmt.Errorf("--raw takes all of a file: leave --%s out", other), term.ExitUsage)
+				}
+			}
 			var id string
 			err = g.withCloud(c.Context(), func(cl *client.Client) error {
 				progress := g.StartProgress("creating the snapshot")
 				defer progress.Stop()
+				if raw != "" {
+					id, err = importRaw(c.Context(), g, cl, raw, name)
+					return err
+				}
 				id, err = cl.CreateSnapshot(c.Context(), name, sel, func(pairs uint64) { progress.Update("creating the snapshot: %d pairs", pairs) })
 				return err
 			})
@@ -61,8 +79,30 @@ its window and why, so a gap is never silent.`,
 	c.Flags().StringVarP(&name, "name", "N", "", "name of the snapshot (default its time)")
 	c.Flags().StringVar(&query, "filter", "", "keep only what this filter keeps")
 	f.add(c)
+	c.Flags().StringVar(&raw, "raw", "", "make it of this file of pairs as JSON, one a line")
 	c.Flags().VarP(out, "output", "o", "form of the output")
 	return c
+}
+
+// importRaw makes a snapshot of a raw.jsonl, and warns of lines that are no pairs.
+func importRaw(ctx context.Context, g *global, cl *client.Client, file, name string) (id string, err error) {
+	in, err := os.Open(file)
+	if err != nil {
+		return "", term.WithCode(fmt.Errorf("--raw: %w", err), term.ExitUsage)
+	}
+	defer in.Close()
+	id, bad, err := cl.ImportSnapshot(ctx, in, cmp.Or(name, strings.TrimSuffix(filepath.Base(file), ".jsonl")))
+	for i, line := range bad {
+		if i == 10 {
+			g.Warnf("%s: lines without a pair: %d more, and what follows them", file, len(bad)-i)
+			break
+		}
+		g.Warnf("%s:%d: %v", file, line.Line, line.Err)
+	}
+	if errors.Is(err, snapshot.ErrNotSnapshot) {
+		err = term.WithCode(fmt.Errorf("--raw %q: no line is a pair", file), term.ExitUsage)
+	}
+	return id, err
 }
 
 func newCreateKey(g *global) *cobra.Command {

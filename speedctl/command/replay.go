@@ -42,6 +42,7 @@ type replayFlags struct {
 	target   string
 	tests    []string
 	ignore   []string
+	noise    string
 	failIf   []string
 	buildTag string
 }
@@ -60,7 +61,8 @@ Latency is measured from the time a request was planned for, so a slow service c
 generator down. The report is printed, kept in the cloud, and decides the exit code: 0 passed, 3 goals missed.`,
 		Example: `  speedctl replay checkout --test-against http://localhost:8080 -- ./shop-new
   speedctl replay latest --test-against http://localhost:8080 --rate 200 --for 1m --fail-if 'latency.p95 > 100'
-  speedctl replay checkout --test-against http://staging:8080 --ignore createdAt --junit report.xml`,
+  speedctl replay checkout --test-against http://staging:8080 --ignore createdAt --junit report.xml
+  speedctl replay checkout --test-against http://localhost:8080 --noise-from checkout-again`,
 		Args: args(func(c *cobra.Command, a []string) error {
 			before, _ := splitCommand(c, a)
 			return cobra.ExactArgs(1)(c, before)
@@ -78,6 +80,11 @@ generator down. The report is printed, kept in the cloud, and decides the exit c
 			if o.Mock.Snapshot, o.Mock.Masking, err = g.openSnapshot(c.Context(), before[0]); err != nil {
 				return err
 			}
+			if f.noise != "" {
+				if o.Baseline, _, err = g.openSnapshot(c.Context(), f.noise); err != nil {
+					return fmt.Errorf("--noise-from: %w", err)
+				}
+			}
 			r, err := local.Replay(c.Context(), o)
 			if err != nil {
 				return err
@@ -91,6 +98,7 @@ generator down. The report is printed, kept in the cloud, and decides the exit c
 	c.Flags().StringVar(&f.target, "test-against", "", "where the service is, such as http://localhost:8080")
 	c.Flags().StringSliceVar(&f.tests, "tests", []string{"*"}, "inbound traffic to send, by key (service:host:port) or a part of one")
 	c.Flags().StringArrayVar(&f.ignore, "ignore", nil, "field that may differ: a header, or a part of a JSON path; repeatable")
+	c.Flags().StringVar(&f.noise, "noise-from", "", "another recording of the same requests: where the two differ is no difference, and is shown")
 	c.Flags().StringArrayVar(&f.failIf, "fail-if", nil, `condition that fails the replay, such as 'latency.p95 > 100' (default: any difference); repeatable`)
 	c.Flags().StringVar(&f.buildTag, "build-tag", "", "kept with the report, such as a commit")
 	c.Flags().VarP(out, "output", "o", "form of the output")

@@ -37,6 +37,13 @@ func showReport(g *global, out *printer.Flag, r *report.Report) error {
 		return err
 	}
 	showMisses(g, r)
+	for i, n := range r.Noise {
+		if i == 10 {
+			fmt.Fprintf(g.Out, "… and %d other places\n", len(r.Noise)-i)
+			break
+		}
+		fmt.Fprintf(g.Out, "left out as noise: %s %s %s (%d pairs)\n", n.Method, n.Path, n.Location, n.Pairs)
+	}
 	for _, goal := range r.Goals {
 		fmt.Fprintf(g.Out, "goal %s %s %v: %s (was %.4g)\n", goal.Metric, goal.Op, goal.Value, goal.Status, goal.Actual)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/speedscale/speedscale/speedctl/term"
 	"github.com/speedscale/speedscale/traffic/compare"
 	"github.com/speedscale/speedscale/traffic/report"
+	"github.com/speedscale/speedscale/traffic/snapshot"
 )
 
 // ReplayOptions say what is sent where, how fast, and what may differ.
@@ -32,6 +33,9 @@ type ReplayOptions struct {
 	Timeout time.Duration
 	// Ignore names fields that may differ.
 	Ignore []string
+	// Baseline is another recording of the same requests; nil without one. Where
+	// its responses differ from the snapshot's is noise, and left out.
+	Baseline *snapshot.Snapshot
 	// Goals decide the verdict; none means that nothing may differ.
 	Goals    []report.Goal
 	BuildTag string
@@ -45,7 +49,11 @@ func Replay(ctx context.Context, o ReplayOptions) (*report.Report, error) {
 	if err := comparing.Check(); err != nil {
 		return nil, term.WithCode(fmt.Errorf("--ignore: %w", err), term.ExitUsage)
 	}
+	if o.Baseline != nil {
+		comparing.Noise = compare.New(comparing).Noise(o.Mock.Snapshot.Actions(), o.Baseline.Actions())
+	}
 	b := report.NewBuilder(o.Mock.Snapshot.Meta(), o.Target.String(), report.Options{BuildTag: o.BuildTag, Goals: o.Goals})
+	b.SetNoise(comparing.Noise)
 	if len(o.Mock.Command) > 0 {
 		o.Mock.Results = b
 		m, err := StartMock(ctx, o.Mock)
