@@ -9,7 +9,6 @@ import (
 	"github.com/speedscale/speedscale/traffic"
 	"github.com/speedscale/speedscale/traffic/compare"
 	"github.com/speedscale/speedscale/traffic/wire/body"
-	"github.com/speedscale/speedscale/traffic/wire/grpcmsg"
 )
 
 func TestContentCodingsAreUndone(t *testing.T) {
@@ -31,7 +30,7 @@ func TestGRPCIsComparedByField(t *testing.T) {
 	rate := func(name string, n uint64) *traffic.RRPair {
 		b := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), name)
 		b = protowire.AppendVarint(protowire.AppendTag(b, 2, protowire.VarintType), n)
-		return response(200, string(grpcmsg.Join([]grpcmsg.Message{{Data: b}})), "Content-Type", "application/grpc")
+		return response(200, "\x00\x00\x00\x00"+string(byte(len(b)))+string(b), "Content-Type", "application/grpc")
 	}
 	got := texts(compare.New(compare.Config{}).Compare(rate("eur", 7), rate("eur", 8)))
 	want := []string{`http.res.body[0].fieldsMap.2.fields[0].asString: recorded "7", observed "8"`}

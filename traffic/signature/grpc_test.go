@@ -1,6 +1,7 @@
 package signature_test
 
 import (
+	"encoding/binary"
 	"strings"
 	"testing"
 
@@ -10,7 +11,6 @@ import (
 	"github.com/speedscale/speedscale/traffic"
 	"github.com/speedscale/speedscale/traffic/signature"
 	"github.com/speedscale/speedscale/traffic/wire/body"
-	"github.com/speedscale/speedscale/traffic/wire/grpcmsg"
 )
 
 func stringField(b []byte, id protowire.Number, s string) []byte {
@@ -28,11 +28,16 @@ func quote(name string, keys ...string) []byte {
 }
 
 func grpcRequest(coding string, compressed bool, messages ...[]byte) *traffic.RRPair {
-	var list []grpcmsg.Message
+	var frames []byte
 	for _, m := range messages {
-		list = append(list, grpcmsg.Message{Compressed: compressed, Data: m})
+		flag := byte(0)
+		if compressed {
+			flag = 1
+		}
+		frames = binary.BigEndian.AppendUint32(append(frames, flag), uint32(len(m)))
+		frames = append(frames, m...)
 	}
-	p := request("POST", "rates:9000", "/rates.v1.Rates/Get", string(grpcmsg.Join(list)), "Content-Type", "application/grpc+proto", "grpc-encoding", coding)
+	p := request("POST", "rates:9000", "/rates.v1.Rates/Get", string(frames), "Content-Type", "application/grpc+proto", "grpc-encoding", coding)
 	p.L7Protocol = traffic.GRPCProtocol
 	return p
 }

@@ -173,35 +173,6 @@ func isPrintable(b []byte) bool {
 	return utf8.Valid(b)
 }
 
-// Encode writes the message.
-func (f Fields) Encode() []byte { return f.append(nil) }
-
-func (f Fields) append(b []byte) []byte {
-	for i := range f {
-		b = f[i].append(b)
-	}
-	return b
-}
-
-func (f *Field) append(b []byte) []byte {
-	switch f.Type {
-	case Varint:
-		return protowire.AppendVarint(protowire.AppendTag(b, f.ID, protowire.VarintType), f.Number)
-	case Fixed32:
-		return protowire.AppendFixed32(protowire.AppendTag(b, f.ID, protowire.Fixed32Type), uint32(f.Number))
-	case Fixed64:
-		return protowire.AppendFixed64(protowire.AppendTag(b, f.ID, protowire.Fixed64Type), f.Number)
-	case Group:
-		b = f.Fields.append(protowire.AppendTag(b, f.ID, protowire.StartGroupType))
-		return protowire.AppendTag(b, f.ID, protowire.EndGroupType)
-	case Nested:
-		b = protowire.AppendTag(b, f.ID, protowire.BytesType)
-		return protowire.AppendBytes(b, f.Fields.append(nil))
-	default:
-		return protowire.AppendString(protowire.AppendTag(b, f.ID, protowire.BytesType), f.Text)
-	}
-}
-
 // AsString is the value of a leaf as text: numbers in decimal without sign,
 // bytes in base64. For a Nested or Group it is empty.
 func (f *Field) AsString() string {
@@ -214,31 +185,4 @@ func (f *Field) AsString() string {
 		return base64.StdEncoding.EncodeToString([]byte(f.Text))
 	}
 	return ""
-}
-
-// SetString sets the value of a leaf from the form that AsString gives.
-func (f *Field) SetString(s string) error {
-	bits := 64
-	switch f.Type {
-	case Fixed32:
-		bits = 32
-		fallthrough
-	case Varint, Fixed64:
-		n, err := strconv.ParseUint(s, 10, bits)
-		if err != nil {
-			return fmt.Errorf("protobuf field %d: %q is no %s", f.ID, s, f.Type)
-		}
-		f.Number = n
-	case String:
-		f.Text = s
-	case Bytes:
-		b, err := base64.StdEncoding.DecodeString(s)
-		if err != nil {
-			return fmt.Errorf("protobuf field %d: %w", f.ID, err)
-		}
-		f.Text = string(b)
-	default:
-		return fmt.Errorf("protobuf field %d is a %s and has no text", f.ID, f.Type)
-	}
-	return nil
 }

@@ -1,13 +1,11 @@
 // Package grpcmsg takes gRPC bodies apart: length-prefixed messages, and the
-// protobuf fields of each, readable and changeable without a .proto.
+// protobuf fields of each, readable without a .proto.
 package grpcmsg
 
 import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-
-	"github.com/speedscale/speedscale/traffic/wire/body"
 )
 
 // prefixSize is the size of a message's prefix: a flag and a 32-bit length.
@@ -43,41 +41,4 @@ func Split(b []byte) (messages []Message, err error) {
 		b = b[end:]
 	}
 	return messages, nil
-}
-
-// Join puts messages into one body again.
-func Join(messages []Message) []byte {
-	var size int
-	for _, m := range messages {
-		size += prefixSize + len(m.Data)
-	}
-	b := make([]byte, 0, size)
-	for _, m := range messages {
-		flag := byte(0)
-		if m.Compressed {
-			flag = 1
-		}
-		b = append(b, flag)
-		b = binary.BigEndian.AppendUint32(b, uint32(len(m.Data)))
-		b = append(b, m.Data...)
-	}
-	return b
-}
-
-// Plain returns the message without its coding. encoding is the value of
-// grpc-encoding; the result is at most limit bytes.
-func (m Message) Plain(encoding string, limit int64) ([]byte, error) {
-	if !m.Compressed {
-		encoding = ""
-	}
-	return body.Decode(encoding, m.Data, limit)
-}
-
-// WithPlain returns a message with other contents in the same coding.
-func (m Message) WithPlain(encoding string, plain []byte) (Message, error) {
-	if !m.Compressed {
-		encoding = ""
-	}
-	data, err := body.Encode(encoding, plain)
-	return Message{Compressed: m.Compressed, Data: data}, err
 }
