@@ -59,15 +59,46 @@ func newDNS(s Settings, log *slog.Logger, r prometheus.Registerer) (*dnsrelay.Re
 	return relay, nil
 }
 
-// serveDNS runs the relay, if there is one, and says when it fails: the app's
-// connections go on without names.
-func serveDNS(ctx context.Context, r *dnsrelay.Relay, log *slog.Logger) error {
-	if r == nil {
-		return nil
+// naming is how the addresses of transparent connections get names: by one of its
+// parts, or not at all.
+type naming struct {
+	relay *dnsrelay.Relay
+	ptr   *reverseDNS
+}
+
+func newNaming(s Settings, log *slog.Logger, r prometheus.Registerer) (n naming, err error) {
+	switch {
+	case s.DNSPort != 0:
+		n.relay, err = newDNS(s, log, r)
+	case s.ReverseDNS:
+		n.ptr = newReverseDNS()
 	}
-	if err := r.Run(ctx); err != nil {
-		log.Error("DNS relay ended", "error", err)
-		return err
+	return n, err
+}
+
+// hostOf is for Options.HostOf.
+func (n naming) hostOf() func(netip.Addr) string {
+	switch {
+	case n.relay != nil:
+		return func(a netip.Addr) string { name, _ := n.relay.Name(a); return name }
+	case n.ptr != nil:
+		return n.ptr.name
+	}
+	return nil
+}
+
+// run works until ctx ends. A relay that fails says so; the app's connections go on
+// without names.
+func (n naming) run(ctx context.Context, log *slog.Logger) error {
+	if n.relay != nil {
+		if err := n.relay.Run(ctx); err != nil {
+			log.Error("DNS relay ended", "error", err)
+			return err
+		}
+	}
+	<-ctx.Done()
+	if n.ptr != nil {
+		n.ptr.close()
 	}
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/netip"
 	"os"
 	"runtime/debug"
 	"time"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/speedscale/speedscale/agents/agent"
 	"github.com/speedscale/speedscale/agents/bus"
-	"github.com/speedscale/speedscale/agents/dnsrelay"
 	"github.com/speedscale/speedscale/agents/goproxy/supervise"
 	"github.com/speedscale/speedscale/agents/goproxy/tap"
 	"github.com/speedscale/speedscale/agents/rules"
@@ -110,13 +108,9 @@ func serve(ctx context.Context, env *agent.Env, s Settings, child *supervise.Chi
 	}
 	defer conn.Close()
 	registry.MustRegister(publisher.Collectors("speedscale_goproxy_")...)
-	var dns *dnsrelay.Relay
-	var hostOf func(netip.Addr) string
-	if s.DNSPort != 0 {
-		if dns, err = newDNS(s, env.Log, registry); err != nil {
-			return err
-		}
-		hostOf = func(a netip.Addr) string { name, _ := dns.Name(a); return name }
+	names, err := newNaming(s, env.Log, registry)
+	if err != nil {
+		return err
 	}
 	var recorder tap.Recorder = publisher
 	follower := rules.NewFollower(rules.Options{Conn: conn, Subject: bus.RulesMasking, Logger: env.Log})
@@ -124,7 +118,7 @@ func serve(ctx context.Context, env *agent.Env, s Settings, child *supervise.Chi
 		recorder = masking{publisher, follower}
 	}
 	p, err := New(s.Proxy, Options{
-		HostOf: hostOf, Recorder: recorder, Logger: env.Log, Registry: registry, Budget: budget,
+		HostOf: names.hostOf(), Recorder: recorder, Logger: env.Log, Registry: registry, Budget: budget,
 		Listeners: child.Listeners, CaptureDisabled: child.Degraded, DrainQuiet: drainQuiet,
 	})
 	if err != nil {
@@ -144,7 +138,7 @@ func serve(ctx context.Context, env *agent.Env, s Settings, child *supervise.Chi
 	if s.MaskHere {
 		g.Go(func() error { follower.Run(side); return nil })
 	}
-	g.Go(func() error { return serveDNS(side, dns, env.Log) })
+	g.Go(func() error { return names.run(side, env.Log) })
 	child.Ready()
 	err = p.Run(ctx)
 	goodbye, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyeLimit)

@@ -24,6 +24,8 @@ type Settings struct {
 	MaskHere bool
 	// DNSPort is where the app's DNS queries are redirected to; 0 where they are not.
 	DNSPort int
+	// ReverseDNS names addresses by their PTR records.
+	ReverseDNS bool
 }
 
 // ReadSettings reads everything that the binary is told, and nothing else reads
@@ -44,8 +46,9 @@ type Settings struct {
 //	TLS_IN_UNWRAP         false; TLS_IN_PUBLIC_KEY, TLS_IN_PRIVATE_KEY
 //	TLS_MUTUAL_PUBLIC_KEY, TLS_MUTUAL_PRIVATE_KEY
 //	METRICS_HTTP_ENABLE   true; METRICS_HTTP_PORT 4145; HEALTH_HTTP_PORT 4144
-//	HOST_RESOLUTION       smart (default): relay the app's DNS queries at DNS_PORT, 4153, to
-//	                      name the addresses it connects to; in transparent mode only
+//	HOST_RESOLUTION       how addresses that the app connects to are named, in transparent mode:
+//	                      smart (default) by its own DNS queries, which are relayed at
+//	                      DNS_PORT, 4153; standard by PTR records; none
 //	CAPTURE_FILTER        an exclusion filter in JSON; CAPTURE_SAMPLE keeps 1 in n sessions
 //	MASK_IN               forwarder (default), or sidecar: before the first byte leaves the pod
 //	CAPTURE_MAX_BODY      1Mi; CAPTURE_MEMORY 64Mi
@@ -98,8 +101,11 @@ func readListeners(v *agent.Vars, s *Settings) {
 		v.Choice("PROXY_PROTOCOL", protocols[0], protocols...)
 	}
 	resolution := v.Choice("HOST_RESOLUTION", "smart", "smart", "standard", "none")
-	if s.Mode == config.ModeTransparent && resolution == "smart" {
-		s.DNSPort = v.Port("DNS_PORT", config.ProxyDNSPort)
+	if s.Mode == config.ModeTransparent {
+		if resolution == "smart" {
+			s.DNSPort = v.Port("DNS_PORT", config.ProxyDNSPort)
+		}
+		s.ReverseDNS = resolution == "standard"
 	}
 	bind := v.String("PROXY_BIND", "")
 	in, out := v.Port("PROXY_IN_PORT", config.ProxyInPort), v.Port("PROXY_OUT_PORT", config.ProxyOutPort)
