@@ -73,7 +73,9 @@ type StoreOptions struct {
 // received once.
 type Permissions struct {
 	// Name says who it is, in logs.
-	Name               string
+	Name string
+	// Identity is bus.ConnectOptions.Identity of such a client.
+	Identity           string
 	Publish, Subscribe []string
 	AllowResponses     bool
 	// Expires ends the connection at a time; zero: never.
@@ -206,7 +208,7 @@ func (s *Server) Check(c server.ClientAuthentication) bool {
 	}
 	u := &server.User{Username: p.Name, ConnectionDeadline: p.Expires, Permissions: &server.Permissions{
 		Publish:   allow(p.Publish),
-		Subscribe: allow(append(slices.Clone(p.Subscribe), bus.InboxPrefix(token)+".>")),
+		Subscribe: allow(append(slices.Clone(p.Subscribe), bus.InboxPrefix(cmp.Or(p.Identity, token))+".>")),
 	}}
 	if p.AllowResponses {
 		u.Permissions.Response = &server.ResponsePermission{MaxMsgs: 1, Expires: time.Minute}

@@ -9,7 +9,8 @@ import "github.com/speedscale/speedscale/traffic/wire"
 const (
 	// RawPairs + producer is where a proxy publishes a traffic.Batch to the
 	// forwarder, as a request. No stream stores it. An empty answer
-	// acknowledges the batch; HeaderError in the answer refuses it.
+	// acknowledges the batch; HeaderError in the answer refuses it. Where pods prove
+	// themselves by their own tokens it is Pod.Subject + producer.
 	RawPairs = "pairs.raw."
 	// SpoolPairs + producer is the forwarder's own stream of masked batches.
 	SpoolPairs = "pairs.spool."

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -11,6 +12,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -22,8 +24,12 @@ import (
 type ConnectOptions struct {
 	// URLs are nats://, tls://, ws:// or wss:// addresses of one bus.
 	URLs []string
-	// Token proves who the client is.
-	Token string
+	// Token proves who the client is. TokenFile has one that is renewed, and is
+	// read at each attempt instead.
+	Token, TokenFile string
+	// Identity is whom the server takes the client for, where that is known: its
+	// inbox then outlives a token. "" means by the token.
+	Identity string
 	// RootCAs verify tls:// and wss:// servers; nil means the system's.
 	RootCAs *x509.CertPool
 	// Name tells the server who is connected.
@@ -61,8 +67,8 @@ func Connect(ctx context.Context, o ConnectOptions) (*nats.Conn, error) {
 	}
 	opts := []nats.Option{
 		nats.Name(o.Name),
-		nats.Token(o.Token),
-		nats.CustomInboxPrefix(InboxPrefix(o.Token)),
+		proof(o),
+		nats.CustomInboxPrefix(InboxPrefix(cmp.Or(o.Identity, o.Token))),
 		nats.MaxReconnects(-1),
 		nats.RetryOnFailedConnect(true),
 		nats.IgnoreAuthErrorAbort(), // a token may be made known, or renewed, later
@@ -107,10 +113,24 @@ func Connect(ctx context.Context, o ConnectOptions) (*nats.Conn, error) {
 	return nc, nil
 }
 
-// InboxPrefix is where the answers to a client come: only the bearer of its
-// token may subscribe there, since answers hold keys.
-func InboxPrefix(token string) string {
-	sum := sha256.Sum256([]byte("inbox of " + token))
+// proof is how a client says who it is.
+func proof(o ConnectOptions) nats.Option {
+	if o.TokenFile == "" {
+		return nats.Token(o.Token)
+	}
+	return nats.TokenHandler(func() string {
+		token, err := os.ReadFile(o.TokenFile)
+		if err != nil {
+			o.Logger.Warn("bus token not read", "name", o.Name, "error", err)
+		}
+		return strings.TrimSpace(string(token))
+	})
+}
+
+// InboxPrefix is where the answers to a client come, by its identity or its token:
+// only it may subscribe there, since answers hold keys.
+func InboxPrefix(client string) string {
+	sum := sha256.Sum256([]byte("inbox of " + client))
 	return "_INBOX." + hex.EncodeToString(sum[:16])
 }
 

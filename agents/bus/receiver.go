@@ -130,10 +130,13 @@ func (r *Receiver) handle(ctx context.Context, m *nats.Msg) error {
 	if err := proto.Unmarshal(m.Data, &b); err != nil {
 		return &Refusal{Reason: RefusedMalformed, Final: true, Text: "not a batch"}
 	}
-	producer := strings.TrimPrefix(m.Subject, r.o.Subject)
+	pod, producer, ofPod := podOf(strings.TrimPrefix(m.Subject, r.o.Subject))
 	if b.Producer != producer || b.Sequence == 0 {
 		return &Refusal{Reason: RefusedMalformed, Final: true,
 			Text: fmt.Sprintf("batch %d of producer %q came from producer %q", b.Sequence, b.Producer, producer)}
+	}
+	if ofPod {
+		pod.sign(&b)
 	}
 	return r.o.Handle(ctx, &b)
 }

@@ -35,7 +35,10 @@ type Settings struct {
 //	SPEEDSCALE_FILTER_RULE standard, or an exclusion filter in JSON; the cloud's without it
 //	SPEEDSCALE_DLP_CONFIG  standard, or masking rules in JSON; the cloud's without it
 //	FORWARDER_LISTEN       :8888, for proxies
+//	FORWARDER_TOKEN_AUDIENCE  proxies prove themselves by service-account tokens for this
+//	                       audience, which the Kubernetes API server's keys verify; or:
 //	FORWARDER_TOKEN_FILE   the file whose content proxies prove themselves by
+//	KUBERNETES_SERVICE_HOST, KUBERNETES_SERVICE_PORT  the API server, as in every pod
 //	FORWARDER_TLS_CERT, FORWARDER_TLS_KEY  PEM files; without them proxies are not encrypted
 //	FORWARDER_SPOOL        /var/lib/speedscale/forwarder
 //	FORWARDER_SPOOL_SIZE   1Gi
@@ -56,7 +59,11 @@ func ReadSettings(v *agent.Vars) (Settings, error) {
 			SyncAlways: v.Choice("FORWARDER_SYNC", "each-second", "each-second", "always") == "always",
 		},
 	}}
-	s.Authenticate = readToken(v)
+	if audience := v.String("FORWARDER_TOKEN_AUDIENCE", ""); audience != "" {
+		s.Authenticate = readPodTokens(v, audience)
+	} else {
+		s.Authenticate = readToken(v)
+	}
 	s.TLS = readCertificate(v)
 	s.Cloud = readCloud(v)
 	s.HealthListen = port(v.String("HEALTH_HTTP_PORT", "4144"))
@@ -143,7 +150,7 @@ func readMasking(v *agent.Vars) *mask.Config {
 func readToken(v *agent.Vars) func(string) (broker.Permissions, error) {
 	file := v.String("FORWARDER_TOKEN_FILE", "")
 	if file == "" {
-		v.Missing("FORWARDER_TOKEN_FILE", "proxies have to prove themselves by the token in that file")
+		v.Missing("FORWARDER_TOKEN_FILE", "proxies have to prove themselves by the token in that file, or by their own for FORWARDER_TOKEN_AUDIENCE")
 		return nil
 	}
 	data, err := os.ReadFile(file)

@@ -32,19 +32,24 @@ func connect(ctx context.Context, log *slog.Logger, s Settings, budget *wire.Bud
 		}
 		o.URLs = []string{"tls://" + s.Forwarder}
 	}
+	subject := bus.RawPairs
 	if s.ForwarderToken != "" {
 		token, err := os.ReadFile(s.ForwarderToken)
 		if err != nil {
 			return nil, nil, fmt.Errorf("FORWARDER_TOKEN_FILE: %w", err)
 		}
 		o.Token = strings.TrimSpace(string(token))
+		if pod, ok := bus.PodOfToken(o.Token); ok {
+			o.TokenFile, o.Identity = s.ForwarderToken, pod.String()
+			subject = pod.Subject()
+		}
 	}
 	conn, err := bus.Connect(ctx, o)
 	if err != nil {
 		return nil, nil, fmt.Errorf("FORWARDER_ADDR %q: %w", s.Forwarder, err)
 	}
 	publisher, err := bus.NewPublisher(bus.PublisherOptions{
-		Conn: conn, Producer: "goproxy-" + uuid.NewString(), Budget: budget, Logger: log,
+		Conn: conn, Subject: subject, Producer: "goproxy-" + uuid.NewString(), Budget: budget, Logger: log,
 	})
 	if err != nil {
 		conn.Close()

@@ -18,7 +18,8 @@ type Settings struct {
 	config.Proxy
 	// Forwarder is the host:port that pairs are sent to; ForwarderCA verifies
 	// it (a PEM file; without one the connection is not encrypted), and
-	// ForwarderToken is the file whose content proves who we are.
+	// ForwarderToken is the file whose content proves who we are; a pod's
+	// service-account token is read again when it was renewed.
 	Forwarder, ForwarderCA, ForwarderToken string
 	// MaskHere masks pairs before they leave the process, by the forwarder's rules.
 	MaskHere bool
