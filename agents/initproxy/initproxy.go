@@ -45,6 +45,13 @@ func Run(ctx context.Context, env *agent.Env, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		return fmt.Errorf("addresses of this pod: %w", err)
+	}
+	if err := errors.Join(s.checkNetwork(own), s.leaveNodeAlone()); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	for _, host := range s.resolve(ctx, net.DefaultResolver.LookupNetIP) {

@@ -22,6 +22,8 @@ import (
 const (
 	appV4, worldV4 = "198.18.77.2", "198.18.77.1"
 	appV6, worldV6 = "fd00:77::2", "fd00:77::1"
+	// The app's default gateway, which is the node in a cluster.
+	nodeV4, nodeV6 = "198.18.77.254", "fd00:78::1"
 )
 
 // network is two namespaces with a cable between them: the app's, with goproxy, and
@@ -66,8 +68,11 @@ func setUp(t *testing.T) *network {
 		run(t, "ip", "-n", ns, "addr", "add", addrs[1]+"/64", "dev", "eth0", "nodad")
 		run(t, "ip", "-n", ns, "link", "set", "eth0", "up")
 	}
-	run(t, "ip", "-n", n.app, "route", "add", "default", "via", worldV4)
-	run(t, "ip", "-n", n.app, "route", "add", "default", "via", worldV6)
+	run(t, "ip", "-n", n.world, "addr", "add", nodeV4+"/24", "dev", "eth0")
+	run(t, "ip", "-n", n.world, "addr", "add", nodeV6+"/64", "dev", "eth0", "nodad")
+	run(t, "ip", "-n", n.app, "route", "add", "fd00:78::/64", "dev", "eth0")
+	run(t, "ip", "-n", n.app, "route", "add", "default", "via", nodeV4)
+	run(t, "ip", "-n", n.app, "route", "add", "default", "via", nodeV6)
 	// ip netns exec puts this file over /etc/resolv.conf.
 	etc := filepath.Join("/etc/netns", n.app)
 	must(t, os.MkdirAll(etc, 0o755))

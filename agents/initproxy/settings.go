@@ -42,8 +42,12 @@ type Settings struct {
 	// With neither they are outbound: another container of the pod is a
 	// dependency like others (IGNORE_LOOPBACK, TRACK_LOOPBACK).
 	IgnoreLoopback, TrackLoopback bool
-	// NodeIPs are the node's addresses, whose connections (probes of the
-	// kubelet) are left alone; empty with CAPTURE_NODE_TRAFFIC (STATUS_HOST_IP).
+	// HostIPs are the node's addresses (STATUS_HOST_IP, with commas between them).
+	HostIPs []netip.Prefix
+	// CaptureNode captures the connections of the node (probes of the kubelet, and
+	// clients that come through it) like others (CAPTURE_NODE_TRAFFIC).
+	CaptureNode bool
+	// NodeIPs are where connections of the node come from that are left alone.
 	NodeIPs []netip.Prefix
 }
 
@@ -73,9 +77,8 @@ func ReadSettings(v *agent.Vars) (Settings, error) {
 	if v.Choice("HOST_RESOLUTION", "smart", "smart", "standard", "none") == "smart" {
 		s.DNSPort = uint16(v.Port("DNS_PORT", config.ProxyDNSPort))
 	}
-	if nodes := prefixes(v, "STATUS_HOST_IP"); !v.Bool("CAPTURE_NODE_TRAFFIC", false) {
-		s.NodeIPs = nodes
-	}
+	s.HostIPs = prefixes(v, "STATUS_HOST_IP")
+	s.CaptureNode = v.Bool("CAPTURE_NODE_TRAFFIC", false)
 	if s.InPort == s.OutPort {
 		v.Fail("PROXY_OUT_PORT", strconv.Itoa(int(s.OutPort)), "want a port other than PROXY_IN_PORT")
 	}

@@ -36,7 +36,7 @@ func TestReadSettings(t *testing.T) {
 			netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("1.2.3.4/32"),
 			netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0"), netip.MustParsePrefix("fd00::1/128"),
 		},
-		NodeIPs: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")},
+		HostIPs: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")},
 	}
 	if d := cmp.Diff(want, s, cmpopts.EquateComparable(netip.Prefix{})); d != "" {
 		t.Error(d)

@@ -168,6 +168,9 @@ func (n *network) testExclusions() {
 	get := func(ns, url string, prefix ...string) func(*network) {
 		return func(n *network) { n.in(ns, append(prefix, "curl", "-sgf", "-m", "5", url)...) }
 	}
+	fromNode := func(node, url string) func(*network) {
+		return func(n *network) { n.in(n.world, "curl", "-sgf", "-m", "5", "--interface", node, url) }
+	}
 	as := func(uid string) []string { return []string{"setpriv", "--reuid=" + uid, "--clear-groups"} }
 	v6 := "http://[" + worldV6 + "]"
 	for _, c := range []struct {
@@ -194,6 +197,9 @@ func (n *network) testExclusions() {
 		{"all sources", []string{"IGNORE_SRC_IPS=*"}, get(n.world, "http://["+appV6+"]:8080"), nil},
 		{"node", []string{"STATUS_HOST_IP=" + worldV4}, get(n.world, "http://"+appV4+":8080"), nil},
 		{"node, captured", []string{"STATUS_HOST_IP=" + worldV4, "CAPTURE_NODE_TRAFFIC=true"}, get(n.world, "http://"+appV4+":8080"), []string{"in " + appV4 + ":8080"}},
+		{"default gateway", nil, fromNode(nodeV4, "http://"+appV4+":8080"), nil},
+		{"default gateway v6", nil, fromNode(nodeV6, "http://["+appV6+"]:8080"), nil},
+		{"default gateway, captured", []string{"CAPTURE_NODE_TRAFFIC=true"}, fromNode(nodeV4, "http://"+appV4+":8080"), []string{"in " + appV4 + ":8080"}},
 		{"source host", []string{"IGNORE_SRC_HOSTS=shop.test,gone.example"}, get(n.world, "http://"+appV4+":8080"), nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
