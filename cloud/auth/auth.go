@@ -5,10 +5,8 @@ package auth
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -76,16 +74,14 @@ func (k *Keyring) Create(ctx context.Context, name string, scopes []string, expi
 	if expires != 0 && expires <= k.now().Unix() {
 		return "", "", fmt.Errorf("expires %s is over", time.Unix(expires, 0).UTC().Format(time.RFC3339))
 	}
-	b := make([]byte, idBytes+secretBytes)
-	rand.Read(b) // crypto/rand.Read never fails
-	id = hex.EncodeToString(b[:idBytes])
-	secret := hex.EncodeToString(b[idBytes:])
+	key = NewKey()
+	id, secret, _ := parse(key)
 	hash := sha256.Sum256([]byte(secret))
 	entry := catalog.Key{ID: id, Name: name, Hash: hash[:], Scopes: scopes, Created: k.now().Unix(), Expires: expires}
 	if err := k.cat.PutKey(ctx, entry); err != nil {
 		return "", "", fmt.Errorf("store key: %w", err)
 	}
-	return id, prefix + id + "_" + secret, nil
+	return id, key, nil
 }
 
 // Check returns the entry of a key that has at least one of the scopes.
@@ -93,9 +89,8 @@ func (k *Keyring) Check(ctx context.Context, key string, scopes ...string) (cata
 	if key == "" {
 		return catalog.Key{}, fmt.Errorf("%w: no API key was given", ErrUnauthenticated)
 	}
-	rest, ok := strings.CutPrefix(key, prefix)
-	id, secret, ok2 := strings.Cut(rest, "_")
-	if !ok || !ok2 || len(id) != 2*idBytes || len(secret) != 2*secretBytes {
+	id, secret, ok := parse(key)
+	if !ok {
 		return catalog.Key{}, fmt.Errorf("%w: what was given is not an API key (%s<id>_<secret>)", ErrUnauthenticated, prefix)
 	}
 	hash := sha256.Sum256([]byte(secret))

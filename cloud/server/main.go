@@ -53,6 +53,7 @@ func settings(args []string, getenv func(string) string, stderr io.Writer) (Opti
 	fs.StringVar(&o.BucketURL, "bucket", getenv("CLOUD_BUCKET"), "`URL` of the archive's bucket; a folder below -data when empty (CLOUD_BUCKET)")
 	fs.StringVar(&cert, "tls-cert", getenv("CLOUD_TLS_CERT"), "PEM `file` with the certificate chain (CLOUD_TLS_CERT)")
 	fs.StringVar(&key, "tls-key", getenv("CLOUD_TLS_KEY"), "PEM `file` with its key (CLOUD_TLS_KEY)")
+	fs.StringVar(&o.KeysDir, "keys", getenv("CLOUD_KEYS"), "`folder` with the API keys admin and operator, instead of a first key that is printed (CLOUD_KEYS)")
 	fs.BoolVar(&o.SyncAlways, "sync-always", getenv("CLOUD_SYNC_ALWAYS") == "true", "have each acknowledged batch on the disk, also after a loss of power (CLOUD_SYNC_ALWAYS=true)")
 	fs.StringVar(&level, "log-level", cmp.Or(getenv("CLOUD_LOG_LEVEL"), "info"), "debug, info, warn or error (CLOUD_LOG_LEVEL)")
 	age := fs.Duration("retention", 0, "how long pairs are kept; 0 is 7 days, negative for ever")

@@ -46,6 +46,9 @@ type Options struct {
 	BucketURL string
 	// TLS, where set, is required of the clients of both listeners.
 	TLS *tls.Config
+	// KeysDir is a folder whose keys are known, such as a mounted Secret (see
+	// auth.Keyring.Declare). Empty: a new cloud makes its first key.
+	KeysDir string
 	// SyncAlways has each acknowledged batch on the disk, so that it outlives a
 	// loss of power. Without it the stream is synced each second; kill -9 loses
 	// nothing either way.
@@ -143,9 +146,12 @@ func (s *Server) open(ctx context.Context) error {
 	return s.listen(ctx)
 }
 
-// openKeys makes the first key of a new cloud.
+// openKeys makes the first key of a new cloud, unless keys are declared.
 func (s *Server) openKeys(ctx context.Context) error {
 	s.keyring = auth.NewKeyring(s.catalog, s.log)
+	if s.o.KeysDir != "" {
+		return s.keyring.Declare(ctx, s.o.KeysDir)
+	}
 	keys, err := s.catalog.Keys(ctx)
 	if err != nil || len(keys) > 0 {
 		return err
