@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/speedscale/speedscale/agents/config/trust"
 	"github.com/speedscale/speedscale/agents/intercept"
 )
 
@@ -21,7 +22,7 @@ func TestRealClients(t *testing.T) {
 	dir := t.TempDir()
 	must(t, intercept.WriteTrust(dir, ca))
 	base := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}
-	trusting := append(base[:2:2], intercept.Env(dir, base)...)
+	trusting := append(base[:2:2], trust.Env(dir, base)...)
 
 	goClient := buildGoClient(t)
 	for _, c := range []struct {
@@ -78,7 +79,7 @@ func TestUsualRootsStay(t *testing.T) {
 	ca, _ := newCA(t)
 	dir := t.TempDir()
 	must(t, intercept.WriteTrust(dir, ca))
-	bundle, err := os.ReadFile(filepath.Join(dir, intercept.TrustBundle))
+	bundle, err := os.ReadFile(filepath.Join(dir, trust.Bundle))
 	must(t, err)
 	usual, err := os.ReadFile("/etc/ssl/certs/ca-certificates.crt")
 	if err != nil {
@@ -93,7 +94,7 @@ func TestUsualRootsStay(t *testing.T) {
 	// A new CA takes the place of the one before.
 	ca, _ = newCA(t)
 	must(t, intercept.WriteTrust(dir, ca))
-	if entries, _ := filepath.Glob(filepath.Join(dir, intercept.TrustCerts, "*")); len(entries) != 1 {
+	if entries, _ := filepath.Glob(filepath.Join(dir, trust.Certs, "*")); len(entries) != 1 {
 		t.Errorf("hashed certificates: %v", entries)
 	}
 }

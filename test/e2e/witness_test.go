@@ -33,7 +33,7 @@ type witness struct {
 	acked   map[string]bool             // uuids of pairs
 	newest  map[string]time.Time        // acknowledged pair, by producer; before that its first pair
 	refused int
-	leaked  int // batches with the secret
+	leaked  int               // batches with the secret
 	byID    map[string]string // uuid to the request's path, of all that was published
 }
 
