@@ -23,6 +23,7 @@ func TestRealClients(t *testing.T) {
 	must(t, intercept.WriteTrust(dir, ca))
 	base := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}
 	trusting := append(base[:2:2], trust.Env(dir, base)...)
+	trusting = append(trusting, "JAVA_TOOL_OPTIONS="+trust.JavaOptions(dir))
 
 	goClient := buildGoClient(t)
 	for _, c := range []struct {
@@ -37,6 +38,7 @@ func TestRealClients(t *testing.T) {
 		{"node h2", "HTTP/2.0", []string{"node", "-e", `const c = require('http2').connect('https://localhost:PORT'); c.on('error', e => { console.error(e); process.exit(1) }); const r = c.request({':path': '/'}); r.on('data', d => process.stdout.write(d)); r.on('end', () => c.close()); r.end()`}},
 		{"python urllib", "HTTP/1.1", []string{"python3", "-c", `import urllib.request; print(urllib.request.urlopen("https://localhost:PORT/").read().decode())`}},
 		{"python requests", "HTTP/1.1", []string{"python3", "-c", `import requests; print(requests.get("https://localhost:PORT/").text)`}},
+		{"java", "HTTP/1.1", []string{"java", "testdata/Get.java", "https://localhost:PORT/"}},
 		{"go", "HTTP/2.0", []string{goClient, "https://localhost:PORT/"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -63,7 +65,8 @@ func TestRealClients(t *testing.T) {
 			if err != nil || !strings.Contains(out, c.want) {
 				t.Errorf("%v\n%s", err, out)
 			}
-			if n := count(i, "localhost", intercept.ReasonIntercepted); n != 1 {
+			// Java sends no server name for one without a dot.
+			if n := count(i, "localhost", intercept.ReasonIntercepted) + count(i, "127.0.0.1", intercept.ReasonIntercepted); n != 1 {
 				t.Errorf("not intercepted: %v", i.Counts())
 			}
 			// Without the variables it refuses, so that the test could fail.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/speedscale/speedscale/agents/config"
+	"github.com/speedscale/speedscale/agents/config/trust"
 	"github.com/speedscale/speedscale/agents/goproxy"
 	"github.com/speedscale/speedscale/agents/intercept"
 	"github.com/speedscale/speedscale/speedctl/home"
@@ -61,7 +62,7 @@ func (p Proxy) settings(dir home.Dir) (config.Proxy, error) {
 		cfg.Filter = p.Exclude.JSON()
 	}
 	if p.TLSOut {
-		cert, key, err := trust(dir)
+		cert, key, err := authority(dir)
 		if err != nil {
 			return cfg, err
 		}
@@ -70,8 +71,8 @@ func (p Proxy) settings(dir home.Dir) (config.Proxy, error) {
 	return cfg, nil
 }
 
-// trust makes the CA of this home once, and the files by which apps trust it.
-func trust(dir home.Dir) (cert, key string, err error) {
+// authority makes the CA of this home once, and the files by which apps trust it.
+func authority(dir home.Dir) (cert, key string, err error) {
 	cert, key = filepath.Join(dir.Trust(), "tls.crt"), filepath.Join(dir.Trust(), "tls.key")
 	if err := os.MkdirAll(dir.Trust(), 0o755); err != nil {
 		return "", "", err
@@ -107,7 +108,7 @@ func start(w *term.World, dir home.Dir, cfg config.Proxy, o goproxy.Options) (*r
 	go func() { r.done <- p.Run(ctx) }()
 	r.env = proxyEnv(slices.Clone(w.Environ), p.OutAddr())
 	if cfg.TLS.Out {
-		for _, kv := range intercept.Env(dir.Trust(), w.Environ) {
+		for _, kv := range trust.Env(dir.Trust(), w.Environ) {
 			r.env = addEnv(r.env, kv)
 		}
 	}
@@ -123,7 +124,7 @@ func (r *running) stop() error {
 // instructions tell the user how an app that they start themselves gets here.
 func (r *running) instructions(w *term.World, dir home.Dir) {
 	out := proxyEnv(nil, r.OutAddr())
-	out = append(out, intercept.Env(dir.Trust(), w.Environ)...)
+	out = append(out, trust.Env(dir.Trust(), w.Environ)...)
 	w.Sayf("Start the app with these variables, so that its own requests are seen:")
 	for _, kv := range out {
 		w.Sayf("  export %s", kv)
