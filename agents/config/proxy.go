@@ -22,6 +22,12 @@ const (
 	ProxyUID         = 2102
 )
 
+// Commands of the proxy's binary, for the pod around it.
+const (
+	ProxyCommandCA   = "ca"   // make the CA, and what apps need to trust it
+	ProxyCommandWait = "wait" // DURATION: until the proxy is ready
+)
+
 // Proxy is everything that goproxy is told. The binary reads it from the
 // environment (agents/goproxy/settings.go), speedctl builds it in process.
 type Proxy struct {

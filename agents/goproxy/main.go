@@ -35,8 +35,12 @@ const (
 )
 
 // Main is the binary. Started by hand or as pid 1 it binds all listeners and
-// supervises a second process of itself, which relays.
+// supervises a second process of itself, which relays. With arguments it does what
+// command says.
 func Main(ctx context.Context, env *agent.Env) error {
+	if len(env.Args) > 0 {
+		return command(ctx, env)
+	}
 	s, err := ReadSettings(env.Vars)
 	if err != nil {
 		return err
