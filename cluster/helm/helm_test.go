@@ -1,0 +1,41 @@
+package helm_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/speedscale/speedscale/cluster/helm"
+)
+
+func TestTemplate(t *testing.T) {
+	values := map[string]any{}
+	for _, set := range []string{"logLevel=debug", "tolerations[0].key=a,tolerations[0].operator=Exists"} {
+		if err := helm.Set(set, values); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := helm.Release{Name: "speedscale-cloud", Namespace: "there", Chart: os.DirFS("../../charts/speedscale-cloud"), Values: values}
+	got, err := helm.Template(t.Context(), r, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"kind: StatefulSet", "namespace: there", "-log-level=debug", "operator: Exists"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is not in\n%s", want, got)
+		}
+	}
+	if _, err := helm.Template(t.Context(), r, "1.29.0"); err == nil || !strings.Contains(err.Error(), "1.29") {
+		t.Errorf("a cluster that is too old: %v", err)
+	}
+	r.Values = map[string]any{"logLevel": "loud"}
+	if _, err := helm.Template(t.Context(), r, ""); err == nil || !strings.Contains(err.Error(), "logLevel") {
+		t.Errorf("a value that the schema refuses: %v", err)
+	}
+	if err := helm.Set("a[", values); err == nil || !strings.Contains(err.Error(), `--set "a["`) {
+		t.Errorf("a value that cannot be read: %v", err)
+	}
+	if _, err := helm.Template(t.Context(), helm.Release{Chart: os.DirFS(t.TempDir())}, ""); err == nil {
+		t.Error("an empty folder is a chart")
+	}
+}
