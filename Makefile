@@ -68,12 +68,14 @@ PROTOC_CONNECT := --plugin=bin/protoc-gen-connect-go --connect-go_out=. --connec
 PROTOC_GRPC := --plugin=bin/protoc-gen-go-grpc --go-grpc_out=. --go-grpc_opt=module=github.com/speedscale/speedscale
 
 .PHONY: generate
-generate: ## regenerate the code made from .proto files (needs protoc, Debian's protobuf-compiler)
+generate: ## regenerate what is made from .proto files (needs protoc, Debian's protobuf-compiler) and from API types
 	cd tools && $(GO) build -o ../bin/ google.golang.org/protobuf/cmd/protoc-gen-go \
-		connectrpc.com/connect/cmd/protoc-gen-connect-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
+		connectrpc.com/connect/cmd/protoc-gen-connect-go google.golang.org/grpc/cmd/protoc-gen-go-grpc \
+		sigs.k8s.io/controller-tools/cmd/controller-gen
 	protoc $(PROTOC_GO) traffic/rrpair.proto
 	protoc $(PROTOC_GO) $(PROTOC_CONNECT) cloud/api/v1/cloud.proto
 	protoc $(PROTOC_GO) $(PROTOC_GRPC) demo/shop/inventory.proto
+	bin/controller-gen object crd paths=./cluster/api/... output:crd:dir=charts/speedscale-operator/templates/crds
 
 .PHONY: verify
 verify: generate ## fail when generated code, go.mod or formatting is not up to date
