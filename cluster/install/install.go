@@ -1,0 +1,152 @@
+// Package install puts the cloud and the operator into a cluster, in order, with the
+// keys between them, and takes them out again.
+package install
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"maps"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/speedscale/speedscale/cluster/helm"
+)
+
+// Names of the releases and of the namespaces they go into by default.
+const (
+	Operator       = "speedscale-operator"
+	Cloud          = "speedscale-cloud"
+	Namespace      = "speedscale"
+	CloudNamespace = "speedscale-cloud"
+)
+
+// Options say what is installed where.
+type Options struct {
+	// Namespace is the operator's, CloudNamespace the cloud's.
+	Namespace, CloudNamespace string
+	// AppURL is a cloud elsewhere, which APIKey opens with the scopes ingest and
+	// control. Empty installs one.
+	AppURL, APIKey string
+	// OperatorValues and CloudValues win over those of the charts.
+	OperatorValues, CloudValues map[string]any
+	// Charts has a folder for each chart.
+	Charts fs.FS
+	// NewKey makes an API key.
+	NewKey func() string
+	// Timeout bounds each release's wait until it is ready.
+	Timeout time.Duration
+	// Progress is told of each step; nil is silent.
+	Progress func(step string)
+}
+
+// releases are what is installed, in order.
+func (o *Options) releases() ([]helm.Release, error) {
+	var list []helm.Release
+	add := func(name, namespace string, own, values map[string]any) error {
+		folder, err := fs.Sub(o.Charts, name)
+		if err != nil {
+			return err
+		}
+		all := maps.Clone(own)
+		maps.Copy(all, values)
+		list = append(list, helm.Release{Name: name, Namespace: namespace, Chart: folder, Values: all})
+		return nil
+	}
+	if o.AppURL == "" {
+		if err := add(Cloud, o.CloudNamespace, map[string]any{"apiKeySecret": CloudKeys}, o.CloudValues); err != nil {
+			return nil, err
+		}
+	}
+	return list, add(Operator, o.Namespace, map[string]any{"apiKeySecret": OperatorKey}, o.OperatorValues)
+}
+
+// Template renders all of it without a cluster. The Secrets are not in it, since it
+// would have to make keys: they have to be made by hand.
+func Template(ctx context.Context, o Options, version string) (manifests string, err error) {
+	releases, err := o.releases()
+	if err != nil {
+		return "", err
+	}
+	for _, r := range releases {
+		m, err := helm.Template(ctx, r, version)
+		if err != nil {
+			return "", err
+		}
+		manifests += m
+	}
+	return manifests, nil
+}
+
+// Run installs, or upgrades what is there; it waits until all is ready, and is safe
+// to repeat.
+func Run(ctx context.Context, c kubernetes.Interface, h *helm.Client, o Options) error {
+	say := o.Progress
+	if say == nil {
+		say = func(string) {}
+	}
+	if err := o.secrets(ctx, c); err != nil {
+		return err
+	}
+	releases, err := o.releases()
+	if err != nil {
+		return err
+	}
+	for _, r := range releases {
+		say("installing " + r.Name + " into namespace " + r.Namespace)
+		if _, err := h.Apply(ctx, r, o.Timeout); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// secrets makes the namespaces, and the keys by which one part opens the other.
+func (o *Options) secrets(ctx context.Context, c kubernetes.Interface) error {
+	if err := ensureNamespace(ctx, c, o.Namespace); err != nil {
+		return err
+	}
+	if o.AppURL != "" {
+		return putOperatorKey(ctx, c, o.Namespace, o.AppURL, []byte(o.APIKey))
+	}
+	if err := ensureNamespace(ctx, c, o.CloudNamespace); err != nil {
+		return err
+	}
+	keys, err := ensureKeys(ctx, c, o.CloudNamespace, o.NewKey)
+	if err != nil {
+		return err
+	}
+	url := fmt.Sprintf("http://%s.%s.svc", Cloud, o.CloudNamespace)
+	return putOperatorKey(ctx, c, o.Namespace, url, keys.Data[EntryOperator])
+}
+
+// Remove uninstalls both releases and their Secrets. Namespaces stay, and so does the
+// cloud's volume, with all that was captured, unless data is set.
+func Remove(ctx context.Context, c kubernetes.Interface, h *helm.Client, o Options, data bool) (found bool, err error) {
+	for name, namespace := range map[string]string{Operator: o.Namespace, Cloud: o.CloudNamespace} {
+		was, err := h.Uninstall(name, namespace, o.Timeout)
+		if err != nil {
+			return found, err
+		}
+		found = found || was
+	}
+	for secret, namespace := range map[string]string{OperatorKey: o.Namespace, CloudKeys: o.CloudNamespace} {
+		if secret == CloudKeys && !data {
+			continue // the volume's catalog has the hashes of these
+		}
+		if err := c.CoreV1().Secrets(namespace).Delete(ctx, secret, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			return found, fmt.Errorf("secret %q in namespace %q: %w", secret, namespace, err)
+		}
+	}
+	if !data {
+		return found, nil
+	}
+	claims := metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=" + Cloud}
+	if err := c.CoreV1().PersistentVolumeClaims(o.CloudNamespace).DeleteCollection(ctx, metav1.DeleteOptions{}, claims); err != nil {
+		return found, fmt.Errorf("volumes in namespace %q: %w", o.CloudNamespace, err)
+	}
+	return found, nil
+}
