@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -23,6 +24,7 @@ type rule struct {
 	except   []string
 	directly bool // what others import does not count
 	not      []string
+	but      []string // allowed although not covers it
 	because  string
 }
 
@@ -50,10 +52,8 @@ func TestImportLaw(t *testing.T) {
 				deps = p.Imports
 			}
 			for _, dep := range deps {
-				for _, banned := range r.not {
-					if dep == banned || strings.HasPrefix(dep, strings.TrimSuffix(banned, "/")+"/") {
-						t.Errorf("%s imports %s, which is not allowed because %s", p.ImportPath, dep, r.because)
-					}
+				if r.bans(dep) {
+					t.Errorf("%s imports %s, which is not allowed because %s", p.ImportPath, dep, r.because)
 				}
 			}
 		}
@@ -113,7 +113,14 @@ func (r rule) covers(path string) bool {
 	return under(r.folder)
 }
 
-// readLaw reads the import-law block: "folder [!folder] [directly] not PREFIX… because reason".
+func (r rule) bans(path string) bool {
+	below := func(prefix string) bool {
+		return path == prefix || strings.HasPrefix(path, strings.TrimSuffix(prefix, "/")+"/")
+	}
+	return slices.ContainsFunc(r.not, below) && !slices.ContainsFunc(r.but, below)
+}
+
+// readLaw reads the import-law block: "folder [!folder] [directly] not PREFIX… [!PREFIX…] because reason".
 func readLaw(t *testing.T, file string) []rule {
 	t.Helper()
 	f, err := os.Open(file)
@@ -148,7 +155,14 @@ func parseRule(line string) (rule, error) {
 	if !ok || !ok2 {
 		return rule{}, fmt.Errorf("rule %q is not of the form: folder [directly] not prefix… because reason", line)
 	}
-	r := rule{not: strings.Fields(nots), because: because}
+	r := rule{because: because}
+	for _, prefix := range strings.Fields(nots) {
+		if allowed, is := strings.CutPrefix(prefix, "!"); is {
+			r.but = append(r.but, allowed)
+		} else {
+			r.not = append(r.not, prefix)
+		}
+	}
 	for _, f := range strings.Fields(folders) {
 		if e, isExcept := strings.CutPrefix(f, "!"); isExcept {
 			r.except = append(r.except, e)
