@@ -23,7 +23,7 @@ type Stamp struct {
 	// Kind and Name are the workload's.
 	Kind string `json:"kind"`
 	Name string `json:"name"`
-	// Settings are annotation.Sidecar.Annotations.
+	// Settings are annotation.Sidecar.Annotations, without those about the operator.
 	Settings map[string]string `json:"settings"`
 }
 
@@ -60,5 +60,6 @@ func Next(old, kind, name string, s annotation.Sidecar) string {
 	if err == nil && was.Kind == kind && was.Name == name && was.Hash == s.Hash() {
 		return old
 	}
+	s.Ignore, s.ManagedBy = false, "" // whose it is says the workload
 	return Stamp{Hash: s.Hash(), Count: was.Count, Kind: kind, Name: name, Settings: s.Annotations()}.String()
 }

@@ -33,7 +33,7 @@ func (m *Manager) writeBundles(ctx context.Context, bundle []byte) (changed bool
 		if same {
 			return
 		}
-		if err := m.o.Client.Apply(ctx, patch, client.FieldOwner(fieldManager), client.ForceOwnership); err != nil {
+		if err := m.o.Secret.Client.Apply(ctx, patch, client.FieldOwner(fieldManager), client.ForceOwnership); err != nil {
 			errs = append(errs, fmt.Errorf("webhook configuration %q: %w", name, err))
 			return
 		}
@@ -55,7 +55,7 @@ func (m *Manager) writeBundles(ctx context.Context, bundle []byte) (changed bool
 
 func (m *Manager) mutating(ctx context.Context, name string, bundle []byte) ([]admissionv1.WebhookClientConfig, runtime.ApplyConfiguration, error) {
 	c := &admissionv1.MutatingWebhookConfiguration{}
-	if err := m.o.Client.Get(ctx, client.ObjectKey{Name: name}, c); err != nil {
+	if err := m.o.Secret.Client.Get(ctx, client.ObjectKey{Name: name}, c); err != nil {
 		return nil, nil, err
 	}
 	patch := acadmissionv1.MutatingWebhookConfiguration(name).WithUID(c.UID) // never creates one that is gone
@@ -70,7 +70,7 @@ func (m *Manager) mutating(ctx context.Context, name string, bundle []byte) ([]a
 
 func (m *Manager) validating(ctx context.Context, name string, bundle []byte) ([]admissionv1.WebhookClientConfig, runtime.ApplyConfiguration, error) {
 	c := &admissionv1.ValidatingWebhookConfiguration{}
-	if err := m.o.Client.Get(ctx, client.ObjectKey{Name: name}, c); err != nil {
+	if err := m.o.Secret.Client.Get(ctx, client.ObjectKey{Name: name}, c); err != nil {
 		return nil, nil, err
 	}
 	patch := acadmissionv1.ValidatingWebhookConfiguration(name).WithUID(c.UID) // never creates one that is gone

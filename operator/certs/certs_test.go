@@ -56,7 +56,7 @@ func validating() *admissionv1.ValidatingWebhookConfiguration {
 
 func options(c client.Client) certs.Options {
 	return certs.Options{
-		Client: c, Namespace: namespace, Secret: secretName, Service: "speedscale-operator",
+		Secret: certs.Secret{Client: c, Namespace: namespace, Name: secretName}, Service: "speedscale-operator",
 		Mutating: []string{"speedscale-operator"}, Validating: []string{"speedscale-operator-replay"},
 		Logger: slog.New(slog.DiscardHandler),
 	}
@@ -119,7 +119,7 @@ func readSecret(t *testing.T, c client.Client) *corev1.Secret {
 func TestFirstPassMakesEverything(t *testing.T) {
 	c := newClient(mutating("sidecar.speedscale.com", "pod.sidecar.speedscale.com"), validating())
 	o := options(c)
-	o.Owner = &metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: "speedscale-operator", UID: "7"}
+	o.Secret.Owner = &metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: "speedscale-operator", UID: "7"}
 	m := certs.New(o)
 	if m.Ready(nil) == nil {
 		t.Error("ready before there is a certificate")
@@ -140,7 +140,7 @@ func TestFirstPassMakesEverything(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if diff := cmp.Diff([]metav1.OwnerReference{*o.Owner}, readSecret(t, c).OwnerReferences); diff != "" {
+	if diff := cmp.Diff([]metav1.OwnerReference{*o.Secret.Owner}, readSecret(t, c).OwnerReferences); diff != "" {
 		t.Errorf("owner of the secret (-want +got):\n%s", diff)
 	}
 	var config admissionv1.MutatingWebhookConfiguration

@@ -1,0 +1,102 @@
+package webhook
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/speedscale/speedscale/cluster/annotation"
+	"github.com/speedscale/speedscale/cluster/inject"
+	"github.com/speedscale/speedscale/cluster/stamp"
+)
+
+// Pods puts the sidecar into pods whose template is stamped, with the settings of
+// the stamp, and into pods without a workload that ask for it themselves. Where
+// that cannot be, the pod starts as it is, and an annotation says why.
+type Pods struct {
+	// Instance is as in Workloads.
+	Instance string
+	// Options returns the cluster's settings. They are read anew for each pod, since
+	// the forwarder's certificate is made while the operator runs.
+	Options func() inject.Options
+	// Logger says which pods were injected, and which not.
+	Logger *slog.Logger
+}
+
+var _ admission.Handler = Pods{}
+
+// Handle answers one request.
+func (p Pods) Handle(_ context.Context, req admission.Request) admission.Response {
+	if req.Kind.Kind != "Pod" || req.Operation != admissionv1.Create || reserved(req.Namespace) {
+		return admission.Allowed("")
+	}
+	pod := &corev1.Pod{}
+	if err := json.Unmarshal(req.Object.Raw, pod); err != nil {
+		return unreadable(err)
+	}
+	bare := pod.Annotations[annotation.Stamp] == "" && len(pod.OwnerReferences) == 0
+	w, s, err := settings(pod)
+	w.Namespace = req.Namespace // which a pod of a template does not have yet
+	log := p.Logger.With("namespace", req.Namespace, "pod", pod.Name, "workload", w.String())
+	switch {
+	case err != nil && bare:
+		log.Info("pod refused", "error", err)
+		return admission.Denied(err.Error())
+	case err != nil:
+		return p.refuse(log, req, pod, err)
+	case !s.Inject || s.Ignore || s.ManagedBy != "" && s.ManagedBy != p.Instance:
+		return admission.Allowed("")
+	}
+	injected, err := inject.Pod(pod, w, s, p.Options())
+	if err != nil {
+		return p.refuse(log, req, pod, err)
+	}
+	log.Info("pod injected")
+	return patchedPod(req.Object.Raw, pod, injected)
+}
+
+// settings returns what a pod asks for, by its stamp or, where it has neither
+// stamp nor owner, by itself; the zero settings ask for nothing.
+func settings(pod *corev1.Pod) (inject.Workload, annotation.Sidecar, error) {
+	text := pod.Annotations[annotation.Stamp]
+	if text == "" {
+		if len(pod.OwnerReferences) > 0 {
+			return inject.Workload{}, annotation.Sidecar{}, nil
+		}
+		s, err := annotation.Parse(pod.Annotations)
+		return inject.Workload{Kind: "Pod", Name: cmp.Or(pod.Name, strings.TrimSuffix(pod.GenerateName, "-"))}, s, err
+	}
+	st, err := stamp.Parse(text)
+	if err != nil {
+		return inject.Workload{}, annotation.Sidecar{}, err
+	}
+	w := inject.Workload{Kind: st.Kind, Name: st.Name}
+	s, err := annotation.Parse(st.Settings)
+	if err != nil {
+		return w, annotation.Sidecar{}, fmt.Errorf("annotation %s: %w", annotation.Stamp, err)
+	}
+	return w, s, nil
+}
+
+// refuse lets the pod start as it is, with the reason on it.
+func (p Pods) refuse(log *slog.Logger, req admission.Request, pod *corev1.Pod, err error) admission.Response {
+	if _, ok := errors.AsType[*inject.Refused](err); ok {
+		log.Info("pod is not injected", "reason", err)
+	} else {
+		log.Error("pod is not injected", "error", err)
+	}
+	after := pod.DeepCopy()
+	if after.Annotations == nil {
+		after.Annotations = map[string]string{}
+	}
+	after.Annotations[annotation.Refused] = err.Error()
+	return patchedPod(req.Object.Raw, pod, after).WithWarnings(warning(err))
+}

@@ -1,0 +1,212 @@
+package webhook_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"math/big"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	clusterinject "github.com/speedscale/speedscale/cluster/inject"
+
+	"github.com/speedscale/speedscale/cluster/annotation"
+	"github.com/speedscale/speedscale/operator/webhook"
+)
+
+// certificate is any certificate in PEM form.
+func certificate(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+func pods(t *testing.T) webhook.Pods {
+	t.Helper()
+	o := clusterinject.Options{
+		GoproxyImage: "registry.example/goproxy:1", InitproxyImage: "registry.example/initproxy:1",
+		Forwarder: "speedscale-forwarder.speedscale.svc:80", ForwarderCA: certificate(t), Cluster: "test", NativeSidecars: true,
+	}
+	return webhook.Pods{Instance: "test", Logger: discard(), Options: func() clusterinject.Options { return o }}
+}
+
+// pod is a manifest of a pod with annotations and owners. It has fields that no
+// version of the types knows.
+func pod(annotations, owners, spec string) string {
+	return `
+apiVersion: v1
+kind: Pod
+metadata:
+  generateName: checkout-7d9-
+  annotations: {` + annotations + `}
+  ownerReferences: [` + owners + `]
+  futureMeta: {a: 1}
+spec:
+  ` + spec + `
+  futureSpec: [{x: 12345678901234567}]
+  containers:
+  - name: app
+    image: checkout:1
+    futureField: {deep: [1, 2]}
+    ports: [{containerPort: 8080, protocol: TCP}, {containerPort: 8080, protocol: UDP}]
+  - name: other
+    image: other:1
+    futureField: second
+`
+}
+
+const replicaSet = "{apiVersion: apps/v1, kind: ReplicaSet, name: checkout-7d9, uid: x, controller: true}"
+
+func stamped(t *testing.T, annotations map[string]string) string {
+	t.Helper()
+	return annotation.Stamp + ": '" + stampOf(t, "Deployment", annotations) + "'"
+}
+
+func decodePod(t *testing.T, text []byte) *corev1.Pod {
+	t.Helper()
+	p := &corev1.Pod{}
+	if err := json.Unmarshal(text, p); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func env(c corev1.Container, name string) string {
+	for _, v := range c.Env {
+		if v.Name == name {
+			return v.Value
+		}
+	}
+	return ""
+}
+
+func TestPodOfStampedTemplateIsInjectedWithItsSettings(t *testing.T) {
+	req := create(t, pod(stamped(t, map[string]string{annotation.TLSOut: "true", annotation.ProxyOutPort: "5140"}), replicaSet, "nodeName: worker"))
+	p := pods(t)
+	out := apply(t, req, p.Handle(t.Context(), req))
+	got := decodePod(t, out)
+	if len(got.Spec.Containers) != 3 || got.Spec.Containers[0].Name != clusterinject.Goproxy {
+		t.Fatalf("containers are %v", names(got))
+	}
+	goproxy := got.Spec.Containers[0]
+	if s := env(goproxy, "APP_LABEL"); s != "checkout" {
+		t.Errorf("service %q, want the workload's name", s)
+	}
+	if port := env(goproxy, "PROXY_OUT_PORT"); port != "5140" {
+		t.Errorf("out port %q, want the annotation's", port)
+	}
+	if got.Annotations[annotation.Refused] != "" {
+		t.Error("refused: " + got.Annotations[annotation.Refused])
+	}
+	// The fields of a newer API server are still there, each where it was.
+	doc := tree(t, out)
+	spec := doc["spec"].(map[string]any)
+	containers := spec["containers"].([]any)
+	if doc["metadata"].(map[string]any)["futureMeta"] == nil || spec["futureSpec"] == nil ||
+		containers[1].(map[string]any)["futureField"] == nil || containers[2].(map[string]any)["futureField"] != "second" {
+		t.Errorf("unknown fields are gone: %v", doc)
+	}
+	if !strings.Contains(string(out), "12345678901234567") {
+		t.Error("a large number changed")
+	}
+	if ports := got.Spec.Containers[1].Ports; len(ports) != 2 {
+		t.Errorf("ports of the app are %v", ports)
+	}
+	// Asked again, as the API server does after others' changes, nothing changes.
+	again := withObject(req, string(out))
+	if resp := p.Handle(t.Context(), again); len(resp.Patches) > 0 || !resp.Allowed {
+		t.Errorf("the second call patches %v", resp.Patches)
+	}
+}
+
+func names(p *corev1.Pod) (out []string) {
+	for _, c := range p.Spec.Containers {
+		out = append(out, c.Name)
+	}
+	return out
+}
+
+func TestRefusedPodStartsAsItIs(t *testing.T) {
+	for name, c := range map[string]struct{ annotations, spec, want string }{
+		"host network":    {stamped(t, map[string]string{}), "hostNetwork: true", "hostNetwork"},
+		"damaged stamp":   {annotation.Stamp + ": damaged", "nodeName: worker", annotation.Stamp},
+		"unknown setting": {annotation.Stamp + `: '{"hash":"a","kind":"Job","name":"b","settings":{"sidecar.speedscale.com/new":"1"}}'`, "nodeName: worker", "sidecar.speedscale.com/new"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			req := create(t, pod(c.annotations, replicaSet, c.spec))
+			resp := pods(t).Handle(t.Context(), req)
+			out := apply(t, req, resp)
+			got := tree(t, out)
+			notes := got["metadata"].(map[string]any)["annotations"].(map[string]any)
+			reason, _ := notes[annotation.Refused].(string)
+			if !strings.Contains(reason, c.want) {
+				t.Errorf("reason %q does not say %q", reason, c.want)
+			}
+			if len(resp.Warnings) == 0 {
+				t.Error("no warning")
+			}
+			delete(notes, annotation.Refused)
+			text, err := json.Marshal(got)
+			if err != nil {
+				t.Fatal(err)
+			}
+			equal(t, req.Object.Raw, text)
+		})
+	}
+}
+
+func TestPodIsNotInjectedWithoutTheForwardersCertificate(t *testing.T) {
+	p := pods(t)
+	p.Options = func() clusterinject.Options { return clusterinject.Options{Forwarder: "f:80"} }
+	req := create(t, pod(stamped(t, map[string]string{}), replicaSet, "nodeName: worker"))
+	got := decodePod(t, apply(t, req, p.Handle(t.Context(), req)))
+	if len(got.Spec.Containers) != 2 || !strings.Contains(got.Annotations[annotation.Refused], "CA") {
+		t.Errorf("containers %v, reason %q", names(got), got.Annotations[annotation.Refused])
+	}
+}
+
+func TestBarePods(t *testing.T) {
+	req := create(t, pod(inject, "", "nodeName: worker"))
+	got := decodePod(t, apply(t, req, pods(t).Handle(t.Context(), req)))
+	if got.Spec.Containers[0].Name != clusterinject.Goproxy || env(got.Spec.Containers[0], "APP_LABEL") != "checkout-7d9" {
+		t.Errorf("containers %v", names(got))
+	}
+	req = create(t, pod(inject+", sidecar.speedscale.com/proxy-type: sideways", "", "nodeName: worker"))
+	if resp := pods(t).Handle(t.Context(), req); resp.Allowed || !strings.Contains(resp.Result.Message, annotation.ProxyType) {
+		t.Errorf("a wrong annotation of a pod by itself is taken: %v", resp)
+	}
+}
+
+func TestPodsThatAreLeftAlone(t *testing.T) {
+	plain := pod(stamped(t, map[string]string{}), replicaSet, "nodeName: worker")
+	for name, req := range map[string]webhookRequest{
+		"no stamp":               create(t, pod("", replicaSet, "nodeName: worker")),
+		"annotated, not stamped": create(t, pod(inject, replicaSet, "nodeName: worker")),
+		"bare, not annotated":    create(t, pod("", "", "nodeName: worker")),
+		"bare and ignored":       create(t, pod(inject+`, operator.speedscale.com/ignore: "true"`, "", "nodeName: worker")),
+		"bare, another's":        create(t, pod(inject+`, operator.speedscale.com/managed-by: other`, "", "nodeName: worker")),
+		"kube-system":            inNamespace(create(t, plain), "kube-system"),
+		"update":                 update(t, plain, plain),
+		"not a pod":              withObject(create(t, plain), `{"spec": 7}`),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if resp := pods(t).Handle(t.Context(), req); !resp.Allowed || len(resp.Patches) > 0 {
+				t.Errorf("allowed %v with %v, want nothing done", resp.Allowed, resp.Patches)
+			}
+		})
+	}
+}

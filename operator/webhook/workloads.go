@@ -1,0 +1,158 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	admissionv1 "k8s.io/api/admission/v1"
+
+	"github.com/speedscale/speedscale/cluster/annotation"
+	"github.com/speedscale/speedscale/cluster/stamp"
+)
+
+// Workloads stamps the pod templates of workloads that ask for a sidecar, and
+// changes nothing else of them. It refuses annotations that are wrong, but only
+// in the request that brings them: a workload that runs can always be rolled
+// out and scaled.
+type Workloads struct {
+	// Instance is this operator's name in annotation.ManagedBy; workloads of
+	// another instance are left alone.
+	Instance string
+	// Logger says which workloads were stamped and refused.
+	Logger *slog.Logger
+}
+
+var _ admission.Handler = Workloads{}
+
+// templatePath is where a kind has its pod template.
+func templatePath(kind string) []string {
+	switch kind {
+	case "Deployment", "StatefulSet", "DaemonSet", "Job":
+		return []string{"spec", "template"}
+	case "CronJob":
+		return []string{"spec", "jobTemplate", "spec", "template"}
+	}
+	return nil
+}
+
+// Handle answers one request. Whatever the request holds, it ends in a patch, a
+// refusal of sidecar annotations, or nothing done.
+func (w Workloads) Handle(_ context.Context, req admission.Request) admission.Response {
+	path := templatePath(req.Kind.Kind)
+	if path == nil || reserved(req.Namespace) || req.Operation != admissionv1.Create && req.Operation != admissionv1.Update {
+		return admission.Allowed("")
+	}
+	object, err := decode(req.Object.Raw)
+	if err != nil {
+		return unreadable(err)
+	}
+	old := &unstructured.Unstructured{}
+	if req.Operation == admissionv1.Update {
+		if old, err = decode(req.OldObject.Raw); err != nil {
+			return unreadable(err)
+		}
+	}
+	log := w.Logger.With("kind", req.Kind.Kind, "namespace", req.Namespace, "name", req.Name)
+	changed, err := w.restamp(object, old, path)
+	if err != nil {
+		if maps.Equal(ours(object), ours(old)) {
+			log.Warn("workload is left as it is", "error", err)
+			return admission.Allowed("").WithWarnings(warning(err))
+		}
+		log.Info("workload refused", "error", err)
+		return admission.Denied(err.Error())
+	}
+	if !changed {
+		return admission.Allowed("")
+	}
+	log.Info("stamp of the pod template changed")
+	return patched(req.Object.Raw, object)
+}
+
+// restamp puts the stamp on the object's template, or takes it away, and says
+// whether the object is another one now.
+func (w Workloads) restamp(object, old *unstructured.Unstructured, path []string) (bool, error) {
+	if object.GetDeletionTimestamp() != nil || ownedByWorkload(object) {
+		return false, nil
+	}
+	at := append(slices.Clone(path), "metadata", "annotations")
+	present := stampAt(object, at)
+	before := stampAt(old, at)
+	if object.GetKind() == "Job" && old.Object != nil {
+		// The template of a Job cannot change any more.
+		return setStamp(object, at, before)
+	}
+	s, err := annotation.Parse(object.GetAnnotations())
+	if err != nil {
+		return false, err
+	}
+	switch {
+	case s.Ignore || s.ManagedBy != "" && s.ManagedBy != w.Instance:
+		return false, nil
+	case !s.Inject:
+		return setStamp(object, at, "")
+	}
+	// A manifest that replaces the object does not have the stamp.
+	if present == "" {
+		present = before
+	}
+	return setStamp(object, at, stamp.Next(present, object.GetKind(), name(object), s))
+}
+
+// name of an object, which the API server completes later where it makes names.
+func name(object *unstructured.Unstructured) string {
+	if n := object.GetName(); n != "" {
+		return n
+	}
+	return strings.TrimSuffix(object.GetGenerateName(), "-")
+}
+
+// ownedByWorkload says that another workload, such as a CronJob, wrote the
+// object's template, and its stamp with it.
+func ownedByWorkload(object *unstructured.Unstructured) bool {
+	for _, owner := range object.GetOwnerReferences() {
+		if owner.Controller != nil && *owner.Controller && templatePath(owner.Kind) != nil {
+			return true
+		}
+	}
+	return false
+}
+
+func stampAt(object *unstructured.Unstructured, at []string) string {
+	value, _, _ := unstructured.NestedString(object.Object, append(slices.Clone(at), annotation.Stamp)...)
+	return value
+}
+
+// setStamp writes a stamp, "" for none.
+func setStamp(object *unstructured.Unstructured, at []string, value string) (bool, error) {
+	field := append(slices.Clone(at), annotation.Stamp)
+	if stampAt(object, at) == value {
+		return false, nil
+	}
+	if value == "" {
+		unstructured.RemoveNestedField(object.Object, field...)
+		return true, nil
+	}
+	if err := unstructured.SetNestedField(object.Object, value, field...); err != nil {
+		return false, fmt.Errorf("stamp of the pod template: %w", err)
+	}
+	return true, nil
+}
+
+// ours are the annotations that a request may be refused for.
+func ours(object *unstructured.Unstructured) map[string]string {
+	found := map[string]string{}
+	for key, value := range object.GetAnnotations() {
+		if strings.HasPrefix(key, annotation.Prefix) || key == annotation.Ignore || key == annotation.ManagedBy {
+			found[key] = value
+		}
+	}
+	return found
+}

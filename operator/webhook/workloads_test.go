@@ -1,0 +1,197 @@
+package webhook_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	admissionv1 "k8s.io/api/admission/v1"
+
+	"github.com/speedscale/speedscale/cluster/annotation"
+	"github.com/speedscale/speedscale/cluster/stamp"
+	"github.com/speedscale/speedscale/operator/webhook"
+)
+
+func workloads() webhook.Workloads {
+	return webhook.Workloads{Instance: "test", Logger: discard()}
+}
+
+// workload is a manifest with annotations of the workload, and a stamp on its
+// template where one is given.
+func workload(kind, annotations, stamp string) string {
+	template := `
+    metadata:
+      labels: {app: checkout}
+      annotations: {team: payments%s}
+    spec:
+      containers: [{name: app, image: checkout:1}]`
+	if stamp != "" {
+		stamp = ", " + annotation.Stamp + ": '" + stamp + "'"
+	}
+	template = fmt.Sprintf(template, stamp)
+	if kind == "CronJob" {
+		return "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: checkout, annotations: {" + annotations + "}}\nspec:\n" +
+			"  jobTemplate:\n   spec:\n    template:" + strings.ReplaceAll(template, "\n", "\n  ") + "\n"
+	}
+	return "apiVersion: apps/v1\nkind: " + kind + "\nmetadata: {name: checkout, annotations: {" + annotations + "}}\nspec:\n  template:" + template + "\n"
+}
+
+const inject = `sidecar.speedscale.com/inject: "true"`
+
+func stampOf(t *testing.T, kind string, annotations map[string]string) string {
+	t.Helper()
+	annotations[annotation.Inject] = "true"
+	s, err := annotation.Parse(annotations)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stamp.Next("", kind, "checkout", s)
+}
+
+func TestWorkloadIsStampedAndNothingElse(t *testing.T) {
+	for _, kind := range []string{"Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob"} {
+		t.Run(kind, func(t *testing.T) {
+			req := create(t, workload(kind, inject, ""))
+			got := apply(t, req, workloads().Handle(t.Context(), req))
+			equal(t, raw(t, workload(kind, inject, stampOf(t, kind, map[string]string{}))), got)
+		})
+	}
+}
+
+func TestTemplateWithoutMetadataIsStamped(t *testing.T) {
+	bare := "apiVersion: apps/v1\nkind: Deployment\nmetadata: {generateName: checkout-, annotations: {" + inject + "}}\nspec: {template: {spec: {containers: []}}}"
+	req := create(t, bare)
+	got := tree(t, apply(t, req, workloads().Handle(t.Context(), req)))
+	template := got["spec"].(map[string]any)["template"].(map[string]any)
+	text := template["metadata"].(map[string]any)["annotations"].(map[string]any)[annotation.Stamp].(string)
+	if s, err := stamp.Parse(text); err != nil || s.Name != "checkout" {
+		t.Errorf("stamp %q names %q (%v), want checkout", text, s.Name, err)
+	}
+}
+
+func TestUpdates(t *testing.T) {
+	plain := stampOf(t, "Deployment", map[string]string{})
+	raised := strings.Replace(plain, `"count":0`, `"count":4`, 1)
+	opened := stampOf(t, "Deployment", map[string]string{annotation.TLSOut: "true"})
+	const tlsOut = inject + `, sidecar.speedscale.com/tls-out: "true"`
+	for name, c := range map[string]struct{ old, new, want string }{
+		"nothing changed": {
+			workload("Deployment", inject, plain), workload("Deployment", inject, plain), plain},
+		"a manifest without the stamp replaces it": {
+			workload("Deployment", inject, raised), workload("Deployment", inject, ""), raised},
+		"the counter is raised": {
+			workload("Deployment", inject, plain), workload("Deployment", inject, raised), raised},
+		"another setting": {
+			workload("Deployment", inject, plain), workload("Deployment", tlsOut, plain), opened},
+		"a default is spelled out": {
+			workload("Deployment", inject, raised), workload("Deployment", inject+`, sidecar.speedscale.com/proxy-in-port: "4143"`, ""), raised},
+		"the annotation is removed": {
+			workload("Deployment", inject, plain), workload("Deployment", "", plain), ""},
+		"the annotation is false": {
+			workload("Deployment", inject, plain), workload("Deployment", `sidecar.speedscale.com/inject: "false"`, plain), ""},
+		"a stamp that is damaged": {
+			workload("Deployment", inject, plain), workload("Deployment", inject, "damaged"), plain},
+		"ignored: the stamp stays": {
+			workload("Deployment", inject, plain), workload("Deployment", inject+`, operator.speedscale.com/ignore: "true"`, plain), plain},
+		"ignored: none is written": {
+			workload("Deployment", "", ""), workload("Deployment", inject+`, operator.speedscale.com/ignore: "true"`, ""), ""},
+		"another operator's": {
+			workload("Deployment", "", ""), workload("Deployment", inject+`, operator.speedscale.com/managed-by: other`, ""), ""},
+		"our own": {
+			workload("Deployment", "", ""), workload("Deployment", inject+`, operator.speedscale.com/managed-by: test`, ""), plain},
+		"a job keeps what it has": {
+			workload("Job", inject, plain), workload("Job", "", plain), plain},
+		"a job without a stamp gets none": {
+			workload("Job", "", ""), workload("Job", inject, ""), ""},
+		"a job's manifest is applied again": {
+			workload("Job", inject, plain), workload("Job", inject, ""), plain},
+	} {
+		t.Run(name, func(t *testing.T) {
+			req := update(t, c.old, c.new)
+			got := apply(t, req, workloads().Handle(t.Context(), req))
+			// Only the stamp may differ from what was sent.
+			equal(t, raw(t, withStamp(c.new, c.want)), got)
+		})
+	}
+}
+
+// withStamp is a manifest of workload with another stamp.
+func withStamp(manifest, stamp string) string {
+	head, rest, _ := strings.Cut(manifest, "annotations: {team: payments")
+	_, tail, _ := strings.Cut(rest, "\n")
+	if stamp != "" {
+		stamp = ", " + annotation.Stamp + ": '" + stamp + "'"
+	}
+	return head + "annotations: {team: payments" + stamp + "}\n" + tail
+}
+
+func TestWrongAnnotationsAreRefused(t *testing.T) {
+	for annotations, want := range map[string]string{
+		`sidecar.speedscale.com/inject: "yes"`:                        annotation.Inject,
+		inject + `, sidecar.speedscale.com/proxy-type: sideways`:      annotation.ProxyType,
+		inject + `, sidecar.speedscale.com/tls-outt: "true"`:          annotation.TLSOut,
+		inject + `, operator.speedscale.com/ignore: "perhaps"`:        annotation.Ignore,
+		`sidecar.speedscale.com/memory-limit: lots`:                   annotation.MemoryLimit,
+		inject + `, sidecar.speedscale.com/kube-api-support: "true"`:  annotation.KubeAPISupport,
+		inject + `, sidecar.speedscale.com/proxy-in-port: "ninety"`:   annotation.ProxyInPort,
+		inject + `, sidecar.speedscale.com/ignore-dst-ips: 1.2.3.4/x`: annotation.IgnoreDstIPs,
+	} {
+		for _, req := range []struct {
+			name string
+			r    func() webhookRequest
+		}{
+			{"create", func() webhookRequest { return create(t, workload("Deployment", annotations, "")) }},
+			{"update", func() webhookRequest {
+				return update(t, workload("Deployment", inject, ""), workload("Deployment", annotations, ""))
+			}},
+		} {
+			resp := workloads().Handle(t.Context(), req.r())
+			if resp.Allowed {
+				t.Errorf("%s with %s is taken", req.name, annotations)
+			} else if !strings.Contains(resp.Result.Message, want) {
+				t.Errorf("%s with %s: %q does not name %s", req.name, annotations, resp.Result.Message, want)
+			}
+		}
+	}
+}
+
+// A workload whose annotations were wrong before can still be rolled out: the
+// request that brings a new image is not the one to refuse.
+func TestWrongAnnotationsDoNotBlockOtherUpdates(t *testing.T) {
+	wrong := workload("Deployment", inject+`, sidecar.speedscale.com/proxy-type: sideways`, "")
+	req := update(t, wrong, strings.Replace(wrong, "checkout:1", "checkout:2", 1))
+	resp := workloads().Handle(t.Context(), req)
+	equal(t, req.Object.Raw, apply(t, req, resp))
+	if len(resp.Warnings) != 1 || !strings.Contains(resp.Warnings[0], annotation.ProxyType) {
+		t.Errorf("warnings %q do not name the annotation", resp.Warnings)
+	}
+}
+
+func TestWhatIsLeftAlone(t *testing.T) {
+	plain := stampOf(t, "CronJob", map[string]string{})
+	owned := strings.Replace(workload("Job", "", plain), "metadata: {name: checkout,",
+		"metadata: {name: checkout-29, ownerReferences: [{apiVersion: batch/v1, kind: CronJob, name: checkout, uid: x, controller: true}],", 1)
+	deleted := strings.Replace(workload("Deployment", `sidecar.speedscale.com/inject: "yes"`, ""), "metadata: {name: checkout,",
+		"metadata: {name: checkout, deletionTimestamp: '2026-11-01T00:00:00Z', finalizers: [x],", 1)
+	for name, req := range map[string]webhookRequest{
+		"no annotation":      create(t, workload("Deployment", "", "")),
+		"a CronJob's Job":    create(t, owned),
+		"being deleted":      update(t, workload("Deployment", "", ""), deleted),
+		"another kind":       create(t, "{apiVersion: v1, kind: Service, metadata: {name: x, annotations: {"+inject+"}}}"),
+		"not an object":      withObject(create(t, workload("Deployment", inject, "")), `[1`),
+		"kube-system":        inNamespace(create(t, workload("Deployment", inject, "")), "kube-system"),
+		"template of a text": create(t, "{apiVersion: apps/v1, kind: Deployment, metadata: {name: x}, spec: {template: text}}"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			resp := workloads().Handle(t.Context(), req)
+			if !resp.Allowed || len(resp.Patches) > 0 {
+				t.Errorf("allowed %v with %v, want nothing done", resp.Allowed, resp.Patches)
+			}
+		})
+	}
+	req := create(t, workload("Deployment", inject, ""))
+	req.Operation = admissionv1.Delete
+	if resp := workloads().Handle(t.Context(), req); !resp.Allowed || len(resp.Patches) > 0 {
+		t.Error("a deletion is answered")
+	}
+}
