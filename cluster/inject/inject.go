@@ -112,6 +112,9 @@ func Pod(pod *corev1.Pod, w Workload, s annotation.Sidecar, o Options) (*corev1.
 	if err := o.check(); err != nil {
 		return nil, fmt.Errorf("options of injection: %w", err)
 	}
+	if w.Name == "" {
+		return nil, errors.New("the workload has no name, under which its traffic would be recorded")
+	}
 	if Injected(pod) {
 		return again(pod, w, s)
 	}

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"sigs.k8s.io/yaml"
@@ -37,7 +36,7 @@ func options() inject.Options {
 	return inject.Options{
 		GoproxyImage: "registry.example/goproxy:v1", InitproxyImage: "registry.example/initproxy:v1",
 		Forwarder: "speedscale-forwarder.speedscale.svc:80", ForwarderCA: ca, UpstreamCA: ca,
-		Cluster: "test", NativeSidecars: true,
+		Cluster: "test", MaskInSidecar: true, NativeSidecars: true,
 	}
 }
 
@@ -123,22 +122,24 @@ func TestPod(t *testing.T) {
 
 // TestAgain: the API server asks webhooks again when others changed the pod after them.
 func TestAgain(t *testing.T) {
+	each(t, func(t *testing.T, name string, pod, once *corev1.Pod, s annotation.Sidecar) {
+		if inject.Injected(pod) || !inject.Injected(once) {
+			t.Errorf("%s: injected is %t before and %t after", name, inject.Injected(pod), inject.Injected(once))
+		}
+		twice, err := inject.Pod(once, cart, s, options())
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			return
+		}
+		if d := cmp.Diff(once, twice); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+	})
 	for _, file := range inputs(t) {
 		pod, s := read(t, file)
 		once, err := inject.Pod(pod, cart, s, options())
 		if err != nil {
 			continue
-		}
-		if inject.Injected(pod) || !inject.Injected(once) {
-			t.Errorf("%s: injected is %t before and %t after", file, inject.Injected(pod), inject.Injected(once))
-		}
-		twice, err := inject.Pod(once, cart, s, options())
-		if err != nil {
-			t.Errorf("%s: %v", file, err)
-			continue
-		}
-		if d := cmp.Diff(once, twice); d != "" {
-			t.Errorf("%s: %s", file, d)
 		}
 		// Bare pods bring the annotations that were added along.
 		if again, err := annotation.Parse(once.Annotations); err != nil || again.Hash() != s.Hash() {
@@ -174,98 +175,6 @@ func TestOldClusterHasNoNativeSidecars(t *testing.T) {
 	}
 }
 
-// TestTheRestStays: but for what is documented, the owner's containers and volumes are
-// as they were, in their order.
-func TestTheRestStays(t *testing.T) {
-	for _, file := range inputs(t) {
-		pod, s := read(t, file)
-		out, err := inject.Pod(pod, cart, s, options())
-		if err != nil {
-			continue
-		}
-		owned := func(list []corev1.Container) (found []corev1.Container) {
-			for _, c := range list {
-				if !strings.HasPrefix(c.Name, "speedscale-") {
-					found = append(found, c)
-				}
-			}
-			return found
-		}
-		for _, lists := range [][2][]corev1.Container{
-			{pod.Spec.InitContainers, owned(out.Spec.InitContainers)}, {pod.Spec.Containers, owned(out.Spec.Containers)},
-		} {
-			if len(lists[0]) != len(lists[1]) {
-				t.Fatalf("%s: %d containers became %d", file, len(lists[0]), len(lists[1]))
-			}
-			for i, was := range lists[0] {
-				is := lists[1][i]
-				// Variables and mounts are added; a port's name goes to goproxy.
-				for _, c := range []*corev1.Container{&was, &is} {
-					if s.Type == "reverse" || s.Type == "dual" {
-						c.Ports, c.LivenessProbe, c.ReadinessProbe, c.Lifecycle = nil, nil, nil, nil
-					}
-				}
-				if len(is.Env) < len(was.Env) || len(is.VolumeMounts) < len(was.VolumeMounts) {
-					t.Fatalf("%s: container %s lost variables or mounts", file, was.Name)
-				}
-				for j, e := range was.Env {
-					if !strings.HasPrefix(is.Env[j].Value, e.Value) && s.JavaToolOptionsValue == "" &&
-						e.Value != "/etc/ssl/certs/ca-certificates.crt" {
-						t.Errorf("%s: %s of container %s was %q, is %q", file, e.Name, was.Name, e.Value, is.Env[j].Value)
-					}
-				}
-				if d := cmp.Diff(was.VolumeMounts, is.VolumeMounts[:len(was.VolumeMounts)], cmpopts.EquateEmpty()); d != "" {
-					t.Errorf("%s: %s", file, d)
-				}
-				was.Env, is.Env, was.VolumeMounts, is.VolumeMounts = nil, nil, nil, nil
-				if d := cmp.Diff(was, is); d != "" {
-					t.Errorf("%s: %s", file, d)
-				}
-			}
-		}
-		if d := cmp.Diff(pod.Spec.Volumes, out.Spec.Volumes[:len(pod.Spec.Volumes)], cmpopts.EquateEmpty()); d != "" {
-			t.Errorf("%s: %s", file, d)
-		}
-		rest := out.Spec.DeepCopy()
-		rest.Volumes, rest.Containers, rest.InitContainers = pod.Spec.Volumes, pod.Spec.Containers, pod.Spec.InitContainers
-		if d := cmp.Diff(pod.Spec, *rest); d != "" {
-			t.Errorf("%s: %s", file, d)
-		}
-	}
-}
-
-// TestKeyIsGoproxysAlone: whatever the mode, no container of the app mounts a volume in
-// which there is a key or a token of ours, and those that do are restricted.
-func TestKeyIsGoproxysAlone(t *testing.T) {
-	for _, file := range inputs(t) {
-		pod, s := read(t, file)
-		out, err := inject.Pod(pod, cart, s, options())
-		if err != nil {
-			continue
-		}
-		for _, c := range append(out.Spec.InitContainers, out.Spec.Containers...) {
-			paths := map[string]bool{}
-			for _, m := range c.VolumeMounts {
-				if paths[m.MountPath] {
-					t.Errorf("%s: container %s mounts two volumes at %s", file, c.Name, m.MountPath)
-				}
-				paths[m.MountPath] = true
-				private := m.Name == "speedscale-ca" || m.Name == "speedscale-goproxy"
-				ours := c.Name == inject.Goproxy || c.Name == inject.InitCA
-				if private && !ours || m.Name == "speedscale-trust" && !m.ReadOnly && c.Name != inject.InitCA {
-					t.Errorf("%s: container %s mounts %s", file, c.Name, m.Name)
-				}
-			}
-			if c.Name == inject.Initproxy && s.Type != "transparent" {
-				t.Errorf("%s: %s outside transparent mode", file, c.Name)
-			}
-			if sc := c.SecurityContext; sc != nil && sc.Capabilities != nil && len(sc.Capabilities.Add) > 0 && c.Name != inject.Initproxy {
-				t.Errorf("%s: container %s has capabilities %v", file, c.Name, sc.Capabilities.Add)
-			}
-		}
-	}
-}
-
 func TestWrongOptions(t *testing.T) {
 	pod, s := read(t, "testdata/transparent.in.yaml")
 	for want, change := range map[string]func(*inject.Options){
@@ -298,5 +207,12 @@ func TestChartsResources(t *testing.T) {
 	r := out.Spec.Containers[0].Resources
 	if got := r.Requests.Cpu().String() + " " + r.Requests.Memory().String() + " " + r.Limits.Memory().String(); got != "30m 512Mi 512Mi" {
 		t.Error(got)
+	}
+}
+
+func TestWorkloadNeedsName(t *testing.T) {
+	pod, s := read(t, "testdata/transparent.in.yaml")
+	if _, err := inject.Pod(pod, inject.Workload{Kind: "Deployment"}, s, options()); err == nil || !strings.Contains(err.Error(), "no name") {
+		t.Error(err)
 	}
 }

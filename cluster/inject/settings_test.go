@@ -9,6 +9,7 @@ import (
 	"github.com/speedscale/speedscale/agents/agent"
 	"github.com/speedscale/speedscale/agents/goproxy"
 	"github.com/speedscale/speedscale/agents/initproxy"
+	"github.com/speedscale/speedscale/cluster/annotation"
 	"github.com/speedscale/speedscale/cluster/inject"
 )
 
@@ -28,14 +29,7 @@ func TestBinariesReadWhatIsSet(t *testing.T) {
 		},
 	}
 	seen := map[string]int{}
-	for _, file := range inputs(t) {
-		pod, s := read(t, file)
-		o := options()
-		o.MaskInSidecar = true
-		out, err := inject.Pod(pod, cart, s, o)
-		if err != nil {
-			continue
-		}
+	each(t, func(t *testing.T, file string, _, out *corev1.Pod, _ annotation.Sidecar) {
 		for _, c := range append(out.Spec.InitContainers, out.Spec.Containers...) {
 			reads, ok := readers[c.Name]
 			if !ok {
@@ -58,7 +52,7 @@ func TestBinariesReadWhatIsSet(t *testing.T) {
 				}
 			}
 		}
-	}
+	})
 	if seen[inject.Goproxy] < 10 || seen[inject.Initproxy] < 5 {
 		t.Errorf("only %v were looked at", seen)
 	}

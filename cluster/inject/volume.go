@@ -141,9 +141,13 @@ func (p *patch) mountOf(mounts []corev1.VolumeMount, path string) ([]corev1.Volu
 		return mounts, refused(p.w, ReasonNotMounted, "none of its containers has a volume mounted that holds %s", path)
 	}
 	for _, m := range mounts {
-		if m.MountPath == best.MountPath {
-			return mounts, nil
+		if m.MountPath != best.MountPath {
+			continue
 		}
+		if m.Name != best.Name {
+			return mounts, refused(p.w, ReasonNameTaken, "its volume %q is mounted at %s, where goproxy has its own files: mount it elsewhere", best.Name, best.MountPath)
+		}
+		return mounts, nil
 	}
 	return append(mounts, corev1.VolumeMount{Name: best.Name, MountPath: best.MountPath, SubPath: best.SubPath, ReadOnly: true}), nil
 }
