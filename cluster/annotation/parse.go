@@ -3,7 +3,6 @@ package annotation
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 )
@@ -125,15 +124,4 @@ func distance(a, b string) int {
 		}
 	}
 	return row[len(b)]
-}
-
-// own are annotations that say who looks after a workload, not how its sidecar is.
-func own() []string { return []string{Inject, Ignore, ManagedBy} }
-
-func sortedSettings(s Sidecar) []string {
-	found := s.Annotations()
-	for _, key := range own() {
-		delete(found, key)
-	}
-	return slices.Sorted(maps.Keys(found))
 }
