@@ -1,0 +1,3 @@
+module github.com/speedscale/speedscale/test/kubenode
+
+go 1.26
