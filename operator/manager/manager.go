@@ -1,0 +1,161 @@
+// Package manager puts the operator together: certificates, webhooks and
+// controllers in one process, of which replicas may run at the same time. All of
+// them answer webhooks; one of them, the leader, runs the controllers.
+package manager
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/speedscale/speedscale/agents/agent"
+	"github.com/speedscale/speedscale/cluster/inject"
+	"github.com/speedscale/speedscale/operator/certs"
+	"github.com/speedscale/speedscale/operator/controller"
+	"github.com/speedscale/speedscale/operator/resource"
+	"github.com/speedscale/speedscale/operator/webhook"
+)
+
+const (
+	webhookPort   = 9443
+	healthAddress = ":8081"
+	webhookCerts  = "speedscale-webhook-certs"
+	// startLimit bounds the first question to the API server.
+	startLimit = 30 * time.Second
+)
+
+// Main is the binary.
+func Main(ctx context.Context, env *agent.Env) error {
+	s, err := ReadSettings(env.Vars)
+	if err != nil {
+		return err
+	}
+	log := logr.FromSlogHandler(env.Log.Handler())
+	ctrl.SetLogger(log)
+	klog.SetLogger(log)
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return err
+	}
+	mgr, err := New(ctx, config, s, env)
+	if err != nil {
+		return err
+	}
+	env.Log.Info("operator runs", "namespace", s.Control.Namespace, "instance", s.Instance)
+	return mgr.Start(ctx)
+}
+
+// New returns the operator, ready to be started.
+func New(ctx context.Context, config *rest.Config, s Settings, env *agent.Env) (ctrl.Manager, error) {
+	direct, err := client.New(config, client.Options{Scheme: clientgoscheme.Scheme})
+	if err != nil {
+		return nil, err
+	}
+	owner, err := ownerOf(ctx, direct, s.Control.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	secret := func(name string) certs.Secret {
+		return certs.Secret{Client: direct, Namespace: s.Control.Namespace, Name: name, Owner: owner}
+	}
+	serving := certs.New(certs.Options{
+		Secret: secret(webhookCerts), Service: resource.Operator, Mutating: []string{resource.Operator}, Logger: env.Log,
+	})
+	pinned := certs.NewPinned(secret(resource.ForwarderCerts), resource.Forwarder, env.Log)
+	mgr, err := ctrl.NewManager(config, options(s, serving.GetCertificate))
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range []interface{ Start(context.Context) error }{serving, pinned} {
+		if err := mgr.Add(r); err != nil {
+			return nil, err
+		}
+	}
+	hooks := mgr.GetWebhookServer()
+	hooks.Register(webhook.WorkloadsPath, &admission.Webhook{Handler: webhook.Workloads{Instance: s.Instance, Logger: env.Log}})
+	hooks.Register(webhook.PodsPath, &admission.Webhook{Handler: webhook.Pods{
+		Instance: s.Instance, Logger: env.Log, Options: func() inject.Options { return injection(s, pinned.PEM()) },
+	}})
+	control := &controller.ControlPlane{Client: mgr.GetClient(), Config: s.Control, Certificate: pinned.PEM, Logger: env.Log}
+	if err := control.Setup(mgr); err != nil {
+		return nil, err
+	}
+	for name, check := range map[string]healthz.Checker{"certificate": serving.Ready, "webhooks": hooks.StartedChecker()} {
+		if err := mgr.AddReadyzCheck(name, check); err != nil {
+			return nil, err
+		}
+	}
+	return mgr, mgr.AddHealthzCheck("ping", healthz.Ping)
+}
+
+// options keep the caches to the operator's namespace, and to its own ConfigMap
+// there, since it has no right to read more.
+func options(s Settings, certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) ctrl.Options {
+	namespace := map[string]cache.Config{s.Control.Namespace: {}}
+	own := fields.OneTermEqualSelector("metadata.name", resource.Operator)
+	return ctrl.Options{
+		Scheme: clientgoscheme.Scheme,
+		Cache: cache.Options{
+			DefaultNamespaces: namespace,
+			ByObject:          map[client.Object]cache.ByObject{&corev1.ConfigMap{}: {Field: own, Namespaces: namespace}},
+		},
+		LeaderElection:                true,
+		LeaderElectionID:              resource.Operator,
+		LeaderElectionNamespace:       s.Control.Namespace,
+		LeaderElectionReleaseOnCancel: true, // the process ends when the manager does
+		HealthProbeBindAddress:        healthAddress,
+		Metrics:                       server.Options{BindAddress: "0"},
+		WebhookServer: ctrlwebhook.NewServer(ctrlwebhook.Options{
+			Port: webhookPort,
+			TLSOpts: []func(*tls.Config){func(c *tls.Config) {
+				c.MinVersion = tls.VersionTLS12
+				c.GetCertificate = certificate
+			}},
+		}),
+	}
+}
+
+// ownerOf returns the reference to the operator's ConfigMap.
+func ownerOf(ctx context.Context, c client.Client, namespace string) (*metav1.OwnerReference, error) {
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	config := &corev1.ConfigMap{}
+	if err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: resource.Operator}, config); err != nil {
+		return nil, fmt.Errorf("configmap %q, which owns what the operator makes: %w", namespace+"/"+resource.Operator, err)
+	}
+	return &metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: config.Name, UID: config.UID}, nil
+}
+
+// injection is what the settings and the forwarder's certificate make of each pod.
+func injection(s Settings, forwarderCA string) inject.Options {
+	return inject.Options{
+		GoproxyImage:   s.Control.Images.Of("goproxy"),
+		InitproxyImage: s.Control.Images.Of("initproxy"),
+		PullPolicy:     s.Control.Images.PullPolicy,
+		Forwarder:      resource.Forwarder + "." + s.Control.Namespace + ".svc:" + strconv.Itoa(resource.ForwarderPort),
+		ForwarderCA:    forwarderCA,
+		Cluster:        s.Control.Cluster,
+		LogLevel:       s.Control.LogLevel,
+		UpstreamCA:     s.Sidecar.UpstreamCAs,
+		MaskInSidecar:  s.Sidecar.MaskIn == "sidecar",
+		Resources:      s.Sidecar.Resources,
+		NativeSidecars: true, // the chart wants Kubernetes 1.30
+	}
+}

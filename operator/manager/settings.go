@@ -1,0 +1,106 @@
+package manager
+
+import (
+	"cmp"
+	"crypto/x509"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"sigs.k8s.io/yaml"
+
+	"github.com/speedscale/speedscale/agents/agent"
+	operatorresource "github.com/speedscale/speedscale/operator/resource"
+)
+
+// Settings are what the operator reads from its environment.
+type Settings struct {
+	// Control is the control plane.
+	Control operatorresource.Config
+	// Instance is this operator's name in the annotation managed-by.
+	Instance string
+	// Sidecar has the settings of what is injected.
+	Sidecar Sidecar
+}
+
+// Sidecar is the chart's value sidecar.
+type Sidecar struct {
+	// Resources of goproxy, where a workload does not say otherwise.
+	Resources corev1.ResourceRequirements `json:"resources"`
+	// UpstreamCAs are PEM certificates that verify the hosts of opened connections,
+	// beside the public ones.
+	UpstreamCAs string `json:"upstreamCAs"`
+	// MaskIn is forwarder or sidecar: where pairs are masked.
+	MaskIn string `json:"maskIn"`
+}
+
+const defaultSpool = "1Gi"
+
+// ReadSettings reads everything that the operator is told, and nothing else reads
+// the environment. An error names each variable that is wrong.
+//
+//	POD_NAMESPACE          the operator's own
+//	CLUSTER_NAME           the cluster's name in what is captured
+//	INSTANCE_ID            this operator's name where a cluster has several; CLUSTER_NAME
+//	IMAGE_REGISTRY, IMAGE_TAG  images are IMAGE_REGISTRY/component:IMAGE_TAG
+//	IMAGE_PULL_POLICY      Always, IfNotPresent or Never; IMAGE_PULL_SECRETS names between commas
+//	LOG_LEVEL              info, for the operator and all that it makes
+//	API_KEY_SECRET_NAME    a Secret with SPEEDSCALE_API_KEY and, without the next, SPEEDSCALE_APP_URL
+//	SPEEDSCALE_APP_URL     the cloud
+//	SPEEDSCALE_FILTER_RULE, SPEEDSCALE_DLP_CONFIG  as the forwarder reads them
+//	HTTPS_PROXY, NO_PROXY  the way to the cloud
+//	SIDECAR_CONFIG         JSON of Sidecar; FORWARDER_CONFIG JSON of resource.ForwarderConfig
+func ReadSettings(v *agent.Vars) (Settings, error) {
+	needed := func(name, why string) string {
+		s := v.String(name, "")
+		if s == "" {
+			v.Missing(name, why)
+		}
+		return s
+	}
+	s := Settings{Control: operatorresource.Config{
+		Namespace:    needed("POD_NAMESPACE", "it is where the operator keeps its objects"),
+		Cluster:      needed("CLUSTER_NAME", "it is the cluster's name in what is captured"),
+		LogLevel:     v.String("LOG_LEVEL", "info"),
+		APIKeySecret: needed("API_KEY_SECRET_NAME", "the Secret has the key that opens the cloud"),
+		AppURL:       v.String("SPEEDSCALE_APP_URL", ""),
+		FilterRule:   v.String("SPEEDSCALE_FILTER_RULE", ""),
+		DLPConfig:    v.String("SPEEDSCALE_DLP_CONFIG", ""),
+		HTTPSProxy:   v.String("HTTPS_PROXY", ""),
+		NoProxy:      v.String("NO_PROXY", ""),
+		Images: operatorresource.Images{
+			Registry:    needed("IMAGE_REGISTRY", "images are IMAGE_REGISTRY/component:IMAGE_TAG"),
+			Tag:         needed("IMAGE_TAG", "images are IMAGE_REGISTRY/component:IMAGE_TAG"),
+			PullPolicy:  corev1.PullPolicy(v.Choice("IMAGE_PULL_POLICY", "IfNotPresent", "Always", "IfNotPresent", "Never")),
+			PullSecrets: v.List("IMAGE_PULL_SECRETS"),
+		},
+	}}
+	s.Instance = cmp.Or(v.String("INSTANCE_ID", ""), s.Control.Cluster)
+	readJSON(v, "SIDECAR_CONFIG", &s.Sidecar)
+	switch s.Sidecar.MaskIn {
+	case "", "forwarder", "sidecar":
+	default:
+		v.Fail("SIDECAR_CONFIG", s.Sidecar.MaskIn, "want forwarder or sidecar for maskIn")
+	}
+	if pem := s.Sidecar.UpstreamCAs; pem != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(pem)) {
+		v.Fail("SIDECAR_CONFIG", "upstreamCAs", "want certificates in PEM form")
+	}
+	readJSON(v, "FORWARDER_CONFIG", &s.Control.Forwarder)
+	spool := &s.Control.Forwarder.Spool
+	if spool.Size.IsZero() {
+		spool.Size = resource.MustParse(defaultSpool)
+	}
+	if spool.Size.Value() < 1<<20 {
+		v.Fail("FORWARDER_CONFIG", spool.Size.String(), "want at least 1Mi for spool.size")
+	}
+	return s, v.Err()
+}
+
+func readJSON(v *agent.Vars, name string, into any) {
+	text := v.String(name, "")
+	if text == "" {
+		return
+	}
+	if err := yaml.UnmarshalStrict([]byte(text), into); err != nil {
+		v.Fail(name, text, err.Error())
+	}
+}

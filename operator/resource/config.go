@@ -1,0 +1,79 @@
+// Package resource makes the objects of the control plane from the operator's
+// settings, as server-side apply takes them: pure functions, without a client.
+package resource
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// Operator is the name of the operator's own objects: its ConfigMap, which owns
+// all that is made here, its Lease and its webhook configuration.
+const Operator = "speedscale-operator"
+
+// Config is what the objects are made from.
+type Config struct {
+	// Namespace is where all objects go.
+	Namespace string
+	// Cluster is the cluster's name in what is captured.
+	Cluster string
+	// Images says where images come from.
+	Images Images
+	// LogLevel is debug, info, warn or error.
+	LogLevel string
+	// APIKeySecret names a Secret with the entries SPEEDSCALE_API_KEY and, where
+	// AppURL is empty, SPEEDSCALE_APP_URL.
+	APIKeySecret, AppURL string
+	// FilterRule and DLPConfig are as the forwarder reads them; "" is the cloud's.
+	FilterRule, DLPConfig string
+	// HTTPSProxy and NoProxy are the way to the cloud, "" for a direct one.
+	HTTPSProxy, NoProxy string
+	// Forwarder has the settings of that component.
+	Forwarder ForwarderConfig
+}
+
+// Images says where images come from.
+type Images struct {
+	// Registry is the part before the component's name, Tag the version.
+	Registry, Tag string
+	// PullPolicy is Always, IfNotPresent or Never; "" is the cluster's default.
+	PullPolicy corev1.PullPolicy
+	// PullSecrets name Secrets in the namespace.
+	PullSecrets []string
+}
+
+// Of returns the image of a component.
+func (i Images) Of(component string) string { return i.Registry + "/" + component + ":" + i.Tag }
+
+// ForwarderConfig is the chart's value forwarder.
+type ForwarderConfig struct {
+	// Resources of its container.
+	Resources corev1.ResourceRequirements `json:"resources"`
+	// Spool is where pairs wait for the cloud.
+	Spool Spool `json:"spool"`
+}
+
+// Spool is where pairs wait for the cloud.
+type Spool struct {
+	// Size is the most that waits; what comes on top is dropped and counted.
+	Size resource.Quantity `json:"size"`
+	// Persistent keeps it on a PersistentVolumeClaim instead of with the pod, and
+	// StorageClass says on which kind, "" for the cluster's default.
+	Persistent   bool   `json:"persistent"`
+	StorageClass string `json:"storageClass"`
+}
+
+// Room is the space that the spool's files need: a quarter more than what waits in
+// them, since a file is only deleted as a whole.
+func (s Spool) Room() resource.Quantity {
+	return *resource.NewQuantity(s.Size.Value()/4*5, resource.BinarySI)
+}
+
+// labels of a component's objects, and of its pods.
+func labels(component string) map[string]string {
+	return map[string]string{
+		"app":                                   "speedscale-" + component,
+		"app.kubernetes.io/managed-by":          Operator,
+		"controlplane.speedscale.com/component": component,
+	}
+}

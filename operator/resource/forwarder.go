@@ -1,0 +1,164 @@
+package resource
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strconv"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	acappsv1 "k8s.io/client-go/applyconfigurations/apps/v1"
+	accorev1 "k8s.io/client-go/applyconfigurations/core/v1"
+	acmetav1 "k8s.io/client-go/applyconfigurations/meta/v1"
+
+	"github.com/speedscale/speedscale/cluster/inject"
+)
+
+// Names and numbers of the forwarder.
+const (
+	Forwarder = "speedscale-forwarder"
+	// ForwarderCerts is the Secret with its certificate and key.
+	ForwarderCerts = "speedscale-forwarder-certs"
+	// ForwarderPort is the port of its Service.
+	ForwarderPort = 80
+
+	forwarderListen  = 8888
+	forwarderHealth  = 4144
+	forwarderMetrics = 4145
+	spoolDir         = "/var/lib/speedscale/forwarder"
+	certsDir         = "/etc/speedscale/tls"
+	// user is that of all our pods but the sidecar's.
+	user = 2100
+)
+
+// certificateHash on the pods restarts them when the certificate is another one:
+// the forwarder reads it when it starts.
+const certificateHash = "controlplane.speedscale.com/certificate"
+
+// ForwarderObjects returns the forwarder, which serves with the given certificate
+// (PEM, as ForwarderCerts has it). All are deleted with the owner.
+func ForwarderObjects(c Config, certificate string, owner *acmetav1.OwnerReferenceApplyConfiguration) []runtime.ApplyConfiguration {
+	objects := []runtime.ApplyConfiguration{
+		accorev1.ServiceAccount(Forwarder, c.Namespace).WithLabels(labels("forwarder")).WithOwnerReferences(owner).
+			WithAutomountServiceAccountToken(false),
+	}
+	if c.Forwarder.Spool.Persistent {
+		objects = append(objects, forwarderClaim(c, owner))
+	}
+	return append(objects, forwarderDeployment(c, certificate, owner), forwarderService(c, owner))
+}
+
+func forwarderClaim(c Config, owner *acmetav1.OwnerReferenceApplyConfiguration) runtime.ApplyConfiguration {
+	spec := accorev1.PersistentVolumeClaimSpec().WithAccessModes(corev1.ReadWriteOnce).
+		WithResources(accorev1.VolumeResourceRequirements().WithRequests(corev1.ResourceList{corev1.ResourceStorage: c.Forwarder.Spool.Room()}))
+	if class := c.Forwarder.Spool.StorageClass; class != "" {
+		spec.WithStorageClassName(class)
+	}
+	return accorev1.PersistentVolumeClaim(Forwarder, c.Namespace).WithLabels(labels("forwarder")).WithOwnerReferences(owner).WithSpec(spec)
+}
+
+func forwarderService(c Config, owner *acmetav1.OwnerReferenceApplyConfiguration) runtime.ApplyConfiguration {
+	return accorev1.Service(Forwarder, c.Namespace).WithLabels(labels("forwarder")).WithOwnerReferences(owner).
+		WithSpec(accorev1.ServiceSpec().
+			WithSelector(map[string]string{"app": Forwarder}).
+			WithPorts(accorev1.ServicePort().WithName("bus").WithPort(ForwarderPort).WithTargetPort(intstr.FromString("bus")).WithProtocol(corev1.ProtocolTCP)))
+}
+
+// forwarderDeployment is recreated, not rolled: two forwarders cannot have one spool.
+func forwarderDeployment(c Config, certificate string, owner *acmetav1.OwnerReferenceApplyConfiguration) runtime.ApplyConfiguration {
+	sum := sha256.Sum256([]byte(certificate))
+	pod := accorev1.PodSpec().
+		WithServiceAccountName(Forwarder).
+		// With its own token it asks the API server for the keys that verify the pods'.
+		WithAutomountServiceAccountToken(true).
+		WithSecurityContext(accorev1.PodSecurityContext().
+			WithRunAsNonRoot(true).WithRunAsUser(user).WithRunAsGroup(user).WithFSGroup(user).
+			WithSeccompProfile(accorev1.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault))).
+		WithContainers(forwarderContainer(c)).
+		WithVolumes(spoolVolume(c.Forwarder.Spool),
+			accorev1.Volume().WithName("certs").WithSecret(accorev1.SecretVolumeSource().WithSecretName(ForwarderCerts).WithDefaultMode(0o440)))
+	for _, name := range c.Images.PullSecrets {
+		pod.WithImagePullSecrets(accorev1.LocalObjectReference().WithName(name))
+	}
+	return acappsv1.Deployment(Forwarder, c.Namespace).WithLabels(labels("forwarder")).WithOwnerReferences(owner).
+		WithSpec(acappsv1.DeploymentSpec().
+			WithReplicas(1).
+			WithStrategy(acappsv1.DeploymentStrategy().WithType(appsv1.RecreateDeploymentStrategyType)).
+			WithSelector(acmetav1.LabelSelector().WithMatchLabels(map[string]string{"app": Forwarder})).
+			WithTemplate(accorev1.PodTemplateSpec().
+				WithLabels(labels("forwarder")).
+				WithAnnotations(map[string]string{certificateHash: hex.EncodeToString(sum[:8])}).
+				WithSpec(pod)))
+}
+
+func spoolVolume(s Spool) *accorev1.VolumeApplyConfiguration {
+	v := accorev1.Volume().WithName("spool")
+	if s.Persistent {
+		return v.WithPersistentVolumeClaim(accorev1.PersistentVolumeClaimVolumeSource().WithClaimName(Forwarder))
+	}
+	return v.WithEmptyDir(accorev1.EmptyDirVolumeSource().WithSizeLimit(s.Room()))
+}
+
+func forwarderContainer(c Config) *accorev1.ContainerApplyConfiguration {
+	probe := func(path string) *accorev1.ProbeApplyConfiguration {
+		return accorev1.Probe().WithHTTPGet(accorev1.HTTPGetAction().WithPath(path).WithPort(intstr.FromString("health")))
+	}
+	port := func(name string, number int32) *accorev1.ContainerPortApplyConfiguration {
+		return accorev1.ContainerPort().WithName(name).WithContainerPort(number).WithProtocol(corev1.ProtocolTCP)
+	}
+	container := accorev1.Container().
+		WithName(Forwarder).
+		WithImage(c.Images.Of("forwarder")).
+		WithEnv(forwarderEnv(c)...).
+		WithPorts(port("bus", forwarderListen), port("health", forwarderHealth), port("metrics", forwarderMetrics)).
+		WithReadinessProbe(probe("/readyz").WithPeriodSeconds(5)).
+		WithLivenessProbe(probe("/healthz").WithFailureThreshold(6)).
+		WithResources(accorev1.ResourceRequirements().
+			WithRequests(c.Forwarder.Resources.Requests).WithLimits(c.Forwarder.Resources.Limits)).
+		WithSecurityContext(accorev1.SecurityContext().
+			WithAllowPrivilegeEscalation(false).WithReadOnlyRootFilesystem(true).
+			WithCapabilities(accorev1.Capabilities().WithDrop("ALL"))).
+		WithVolumeMounts(
+			accorev1.VolumeMount().WithName("spool").WithMountPath(spoolDir),
+			accorev1.VolumeMount().WithName("certs").WithMountPath(certsDir).WithReadOnly(true))
+	if c.Images.PullPolicy != "" {
+		container.WithImagePullPolicy(c.Images.PullPolicy)
+	}
+	return container
+}
+
+// forwarderEnv is what agents/forwarder reads.
+func forwarderEnv(c Config) (env []*accorev1.EnvVarApplyConfiguration) {
+	set := func(name, value string) {
+		if value != "" {
+			env = append(env, accorev1.EnvVar().WithName(name).WithValue(value))
+		}
+	}
+	secret := func(name string) {
+		env = append(env, accorev1.EnvVar().WithName(name).WithValueFrom(accorev1.EnvVarSource().
+			WithSecretKeyRef(accorev1.SecretKeySelector().WithName(c.APIKeySecret).WithKey(name))))
+	}
+	set("CLUSTER_NAME", c.Cluster)
+	set("LOG_LEVEL", c.LogLevel)
+	secret("SPEEDSCALE_API_KEY")
+	if c.AppURL != "" {
+		set("SPEEDSCALE_APP_URL", c.AppURL)
+	} else {
+		secret("SPEEDSCALE_APP_URL")
+	}
+	set("SPEEDSCALE_FILTER_RULE", c.FilterRule)
+	set("SPEEDSCALE_DLP_CONFIG", c.DLPConfig)
+	set("FORWARDER_LISTEN", ":"+strconv.Itoa(forwarderListen))
+	set("FORWARDER_TOKEN_AUDIENCE", inject.ForwarderAudience)
+	set("FORWARDER_TLS_CERT", certsDir+"/"+corev1.TLSCertKey)
+	set("FORWARDER_TLS_KEY", certsDir+"/"+corev1.TLSPrivateKeyKey)
+	set("FORWARDER_SPOOL", spoolDir)
+	set("FORWARDER_SPOOL_SIZE", strconv.FormatInt(c.Forwarder.Spool.Size.Value(), 10))
+	set("HEALTH_HTTP_PORT", strconv.Itoa(forwarderHealth))
+	set("METRICS_HTTP_PORT", strconv.Itoa(forwarderMetrics))
+	set("HTTPS_PROXY", c.HTTPSProxy)
+	set("NO_PROXY", c.NoProxy)
+	return env
+}

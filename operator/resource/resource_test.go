@@ -1,0 +1,137 @@
+package resource_test
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	kresource "k8s.io/apimachinery/pkg/api/resource"
+	acmetav1 "k8s.io/client-go/applyconfigurations/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/speedscale/speedscale/agents/agent"
+	"github.com/speedscale/speedscale/agents/forwarder"
+	"github.com/speedscale/speedscale/operator/resource"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func config() resource.Config {
+	return resource.Config{
+		Namespace: "speedscale", Cluster: "prod", LogLevel: "info", APIKeySecret: "speedscale-api-key", FilterRule: "standard",
+		Images: resource.Images{Registry: "registry.example/speedscale", Tag: "v1"},
+		Forwarder: resource.ForwarderConfig{
+			Spool: resource.Spool{Size: kresource.MustParse("1Gi")},
+			Resources: corev1.ResourceRequirements{
+				Requests: corev1.ResourceList{"cpu": kresource.MustParse("300m"), "memory": kresource.MustParse("250Mi")},
+				Limits:   corev1.ResourceList{"memory": kresource.MustParse("512Mi")},
+			},
+		},
+	}
+}
+
+func everything() resource.Config {
+	c := config()
+	c.AppURL, c.DLPConfig = "https://cloud.example", "standard"
+	c.HTTPSProxy, c.NoProxy = "http://proxy.example:3128", ".svc"
+	c.Images.PullPolicy, c.Images.PullSecrets = corev1.PullAlways, []string{"registry"}
+	c.Forwarder.Spool = resource.Spool{Size: kresource.MustParse("8Gi"), Persistent: true, StorageClass: "fast"}
+	return c
+}
+
+func manifests(t *testing.T, c resource.Config) []byte {
+	t.Helper()
+	owner := acmetav1.OwnerReference().WithAPIVersion("v1").WithKind("ConfigMap").WithName("speedscale-operator").WithUID("1").WithController(true)
+	var out bytes.Buffer
+	for _, object := range resource.ForwarderObjects(c, "a certificate", owner) {
+		text, err := yaml.Marshal(object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.WriteString("---\n")
+		out.Write(text)
+	}
+	return out.Bytes()
+}
+
+func TestForwarder(t *testing.T) {
+	for name, c := range map[string]resource.Config{"forwarder": config(), "forwarder-everything": everything()} {
+		t.Run(name, func(t *testing.T) {
+			got := manifests(t, c)
+			file := filepath.Join("testdata", name+".yaml")
+			if *update {
+				if err := os.WriteFile(file, got, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), string(got)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// The forwarder starts with the environment that it is given: each variable is one
+// that it reads, and those that it cannot do without are there.
+func TestForwarderReadsItsEnvironment(t *testing.T) {
+	var deployment struct {
+		Spec struct{ Template struct{ Spec corev1.PodSpec } }
+	}
+	for doc := range bytes.SplitSeq(manifests(t, everything()), []byte("---\n")) {
+		if strings.Contains(string(doc), "kind: Deployment") {
+			if err := yaml.Unmarshal(doc, &deployment); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	values, read := map[string]string{}, map[string]bool{}
+	for _, v := range deployment.Spec.Template.Spec.Containers[0].Env {
+		values[v.Name] = v.Value
+		if v.ValueFrom != nil {
+			values[v.Name] = "a-key-from-the-secret"
+		}
+	}
+	if len(values) == 0 {
+		t.Fatal("no environment")
+	}
+	// What stands on the node of a cluster is not here.
+	values["KUBERNETES_SERVICE_HOST"], values["KUBERNETES_SERVICE_PORT"] = "198.18.0.1", "443"
+	_, err := forwarder.ReadSettings(agent.NewVars(func(name string) string {
+		read[name] = true
+		return values[name]
+	}))
+	if err != nil {
+		for _, problem := range strings.Split(err.Error(), "; ") {
+			if !strings.Contains(problem, "FORWARDER_TLS_") && !strings.Contains(problem, "serviceaccount") {
+				t.Error(problem)
+			}
+		}
+	}
+	for name := range values {
+		switch name {
+		case "LOG_LEVEL", "HTTPS_PROXY", "NO_PROXY": // read by the start-up and the dialer
+		default:
+			if !read[name] {
+				t.Errorf("%s is not read by the forwarder", name)
+			}
+		}
+	}
+}
+
+func TestRoomIsMoreThanTheSpool(t *testing.T) {
+	for _, size := range []string{"1Mi", "1Gi", "3Gi", "100G"} {
+		s := resource.Spool{Size: kresource.MustParse(size)}
+		if room := s.Room(); room.Cmp(s.Size) <= 0 {
+			t.Errorf("%s of room for a spool of %s", room.String(), size)
+		}
+	}
+}
