@@ -1,0 +1,258 @@
+package charts_test
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/cel-go/cel"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/yaml"
+
+	"github.com/speedscale/speedscale/agents/agent"
+	"github.com/speedscale/speedscale/operator/manager"
+	"github.com/speedscale/speedscale/operator/webhook"
+)
+
+func operatorObjects(t *testing.T, set string) []runtime.Object {
+	t.Helper()
+	manifests, err := render(load(t, "speedscale-operator"), set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return objects(t, manifests)
+}
+
+// of returns the objects of a type.
+func of[T runtime.Object](list []runtime.Object) (out []T) {
+	for _, o := range list {
+		if x, ok := o.(T); ok {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+func all(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("testdata/speedscale-operator/all.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A certificate that can be read stands in for the one of the file.
+	return strings.Replace(string(text), `upstreamCAs: "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n", `, "", 1)
+}
+
+// The operator starts with the ConfigMap that the chart makes, and what is set in
+// the chart arrives.
+func TestOperatorReadsItsConfigMap(t *testing.T) {
+	for set, check := range map[string]func(manager.Settings) bool{
+		"": func(s manager.Settings) bool {
+			return s.Control.Cluster == "my-cluster" && s.Control.APIKeySecret == "speedscale-api-key" && s.Control.FilterRule == "standard" &&
+				s.Control.DLPConfig == "" && s.Control.Forwarder.Spool.Size.String() == "1Gi" && s.Sidecar.Resources.Requests.Memory().String() == "64Mi"
+		},
+		all(t): func(s manager.Settings) bool {
+			return s.Instance == "prod-somewhere" && s.Control.AppURL == "https://cloud.example.com" && s.Control.Images.Of("goproxy") == "registry.example.com/x/goproxy:1.2" &&
+				slices.Equal(s.Control.Images.PullSecrets, []string{"one", "two"}) && s.Control.DLPConfig == "standard" && s.Control.LogLevel == "debug" &&
+				s.Control.HTTPSProxy != "" && s.Control.NoProxy != "" && s.Control.Forwarder.Spool.StorageClass == "fast" && s.Sidecar.MaskIn == "sidecar"
+		},
+	} {
+		config := of[*corev1.ConfigMap](operatorObjects(t, set))[0]
+		read := map[string]bool{"POD_NAMESPACE": true}
+		s, err := manager.ReadSettings(agent.NewVars(func(name string) string {
+			read[name] = true
+			if name == "POD_NAMESPACE" {
+				return config.Namespace
+			}
+			return config.Data[name]
+		}))
+		if err != nil {
+			t.Error(err)
+		}
+		if !check(s) {
+			t.Errorf("with values %q the operator reads %+v", set, s)
+		}
+		for name := range config.Data {
+			if !read[name] {
+				t.Errorf("%s is not read by the operator", name)
+			}
+		}
+	}
+}
+
+func TestOperatorRefusesWrongValues(t *testing.T) {
+	for values, want := range map[string]string{
+		"apiKeySecret: ''":                       "apiKeySecret",
+		"clusterName: ''":                        "clusterName",
+		"appUrl: cloud.example.com":              "appUrl",
+		"logLevel: loud":                         "logLevel",
+		"namespaceSelector: [Shop]":              "namespaceSelector",
+		"sidecar: {maskIn: cloud}":               "maskIn",
+		"forwarder: {spool: {size: big}}":        "size",
+		"forwarder: {replicas: 2}":               "replicas",
+		"operator: {resources: {request: {}}}":   "request",
+		"image: {pullSecrets: [name]}":           "pullSecrets",
+		"sidecar: {resources: {limits: {x: y}}}": "limits",
+		"apiKeySecrets: x":                       "apiKeySecrets",
+	} {
+		if _, err := render(load(t, "speedscale-operator"), values); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want an error that names %s", values, err, want)
+		}
+	}
+}
+
+func webhooks(t *testing.T, set string) []admissionv1.MutatingWebhook {
+	t.Helper()
+	c := of[*admissionv1.MutatingWebhookConfiguration](operatorObjects(t, set))
+	if len(c) != 1 || c[0].Name != "speedscale-operator" {
+		t.Fatalf("webhook configurations %v", c)
+	}
+	return c[0].Webhooks
+}
+
+// Nothing waits for the operator when it is away, and what the cluster and we
+// ourselves need to run never does.
+func TestWebhooksStandInNobodysWay(t *testing.T) {
+	paths := map[string]bool{}
+	for _, w := range webhooks(t, "namespaceSelector: [shop]") {
+		if *w.FailurePolicy != admissionv1.Ignore || *w.SideEffects != admissionv1.SideEffectClassNone || len(w.ClientConfig.CABundle) > 0 {
+			t.Errorf("%s: failure policy %s, side effects %s, %d bytes of caBundle", w.Name, *w.FailurePolicy, *w.SideEffects, len(w.ClientConfig.CABundle))
+		}
+		paths[*w.ClientConfig.Service.Path] = true
+		system := w.NamespaceSelector.MatchExpressions[0]
+		if system.Operator != "NotIn" || !slices.Contains(system.Values, "kube-system") {
+			t.Errorf("%s: namespaces %v", w.Name, w.NamespaceSelector)
+		}
+		if chosen := w.NamespaceSelector.MatchExpressions[1]; chosen.Operator != "In" || !slices.Equal(chosen.Values, []string{"shop"}) {
+			t.Errorf("%s: namespaces %v", w.Name, chosen)
+		}
+		if own := w.ObjectSelector.MatchExpressions[0]; own.Key != "controlplane.speedscale.com/component" || own.Operator != "DoesNotExist" {
+			t.Errorf("%s: objects %v", w.Name, own)
+		}
+	}
+	if !paths[webhook.WorkloadsPath] || !paths[webhook.PodsPath] {
+		t.Errorf("paths are %v", paths)
+	}
+}
+
+// matches evaluates the conditions of a webhook as the API server does: one that
+// fails is one that does not match, by the failure policy.
+func matches(t *testing.T, w admissionv1.MutatingWebhook, object, old string) bool {
+	t.Helper()
+	env, err := cel.NewEnv(cel.Variable("object", cel.DynType), cel.Variable("oldObject", cel.DynType))
+	if err != nil {
+		t.Fatal(err)
+	}
+	vars := map[string]any{"object": nil, "oldObject": nil}
+	for name, text := range map[string]string{"object": object, "oldObject": old} {
+		var o map[string]any
+		if err := yaml.Unmarshal([]byte(text), &o); err != nil {
+			t.Fatal(err)
+		}
+		if o != nil {
+			vars[name] = o
+		}
+	}
+	for _, condition := range w.MatchConditions {
+		ast, issues := env.Compile(condition.Expression)
+		if issues.Err() != nil {
+			t.Fatal(issues.Err())
+		}
+		program, err := env.Program(ast)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, _, err := program.Eval(vars)
+		if err != nil {
+			t.Errorf("%s on %s: %v", condition.Name, object, err)
+			return false
+		}
+		if out.Value() != true {
+			return false
+		}
+	}
+	return true
+}
+
+func TestWebhooksAreAskedForWhatConcernsThem(t *testing.T) {
+	const (
+		plain     = "{metadata: {name: a}, spec: {template: {spec: {}}}}"
+		other     = "{metadata: {annotations: {a: b}}, spec: {template: {metadata: {annotations: {c: d}}, spec: {}}}}"
+		annotated = "{metadata: {annotations: {sidecar.speedscale.com/inject: 'true'}}, spec: {template: {metadata: {}, spec: {}}}}"
+		stamped   = "{metadata: {}, spec: {template: {metadata: {annotations: {operator.speedscale.com/stamp: x}}, spec: {}}}}"
+		cron      = "{metadata: {}, spec: {jobTemplate: {spec: {template: {spec: {}}}}}}"
+		stampCron = "{metadata: {}, spec: {jobTemplate: {spec: {template: {metadata: {annotations: {operator.speedscale.com/stamp: x}}}}}}}"
+	)
+	hooks := map[string]admissionv1.MutatingWebhook{}
+	for _, w := range webhooks(t, "") {
+		hooks[*w.ClientConfig.Service.Path] = w
+	}
+	for _, c := range []struct {
+		name, path, object, old string
+		want                    bool
+	}{
+		{"plain", webhook.WorkloadsPath, plain, "", false},
+		{"others' annotations", webhook.WorkloadsPath, other, other, false},
+		{"annotated", webhook.WorkloadsPath, annotated, "", true},
+		{"annotation removed", webhook.WorkloadsPath, plain, annotated, true},
+		{"stamp left behind", webhook.WorkloadsPath, stamped, stamped, true},
+		{"cron job", webhook.WorkloadsPath, cron, "", false},
+		{"cron job with a stamp", webhook.WorkloadsPath, stampCron, "", true},
+		{"pod", webhook.PodsPath, "{metadata: {}}", "", false},
+		{"pod with others' annotations", webhook.PodsPath, "{metadata: {annotations: {a: b}}}", "", false},
+		{"pod of a stamped template", webhook.PodsPath, "{metadata: {annotations: {operator.speedscale.com/stamp: x}}}", "", true},
+		{"bare pod", webhook.PodsPath, "{metadata: {annotations: {sidecar.speedscale.com/inject: 'true'}}}", "", true},
+	} {
+		if got := matches(t, hooks[c.path], c.object, c.old); got != c.want {
+			t.Errorf("%s: asked %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+func TestOperatorHasFewRights(t *testing.T) {
+	list := operatorObjects(t, "")
+	var rules []rbacv1.PolicyRule
+	for _, r := range of[*rbacv1.ClusterRole](list) {
+		for _, rule := range r.Rules {
+			if len(rule.ResourceNames) == 0 {
+				t.Errorf("a rule of the whole cluster names no object: %v", rule)
+			}
+		}
+		rules = append(rules, r.Rules...)
+	}
+	for _, r := range of[*rbacv1.Role](list) {
+		rules = append(rules, r.Rules...)
+	}
+	for _, rule := range rules {
+		if slices.Contains(slices.Concat(rule.APIGroups, rule.Resources, rule.Verbs), "*") {
+			t.Errorf("a rule for everything: %v", rule)
+		}
+		if slices.Contains(rule.Resources, "secrets") && len(rule.ResourceNames) == 0 && !slices.Equal(rule.Verbs, []string{"create"}) {
+			t.Errorf("Secrets can be read: %v", rule)
+		}
+	}
+}
+
+func TestReplaysOutliveTheChart(t *testing.T) {
+	crds := of[*apiextensionsv1.CustomResourceDefinition](operatorObjects(t, ""))
+	if len(crds) != 1 || crds[0].Annotations["helm.sh/resource-policy"] != "keep" {
+		t.Errorf("definitions are %v", crds)
+	}
+}
+
+// A changed value restarts the operator, which reads its settings when it starts.
+func TestOperatorIsRestartedByItsSettings(t *testing.T) {
+	template := func(set string) corev1.PodTemplateSpec {
+		return of[*appsv1.Deployment](operatorObjects(t, set))[0].Spec.Template
+	}
+	const key = "controlplane.speedscale.com/settings"
+	if a, b := template("").Annotations[key], template("filterRule: ''").Annotations[key]; a == "" || a == b {
+		t.Errorf("settings are %q and %q", a, b)
+	}
+}

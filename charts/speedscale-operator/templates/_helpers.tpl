@@ -1,0 +1,13 @@
+{{- define "speedscale-operator.selector" -}}
+app.kubernetes.io/name: speedscale-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "speedscale-operator.labels" -}}
+{{ include "speedscale-operator.selector" . }}
+app: speedscale-operator
+controlplane.speedscale.com/component: operator
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
