@@ -15,9 +15,8 @@ help: ## show this list
 # ---- building -------------------------------------------------------------
 
 .PHONY: build
-build: bin/speedctl ## build speedctl, the cloud and the agents into bin/
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/cloud ./cloud
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(AGENTS:%=./agents/cmd/%)
+build: bin/speedctl ## build speedctl, the cloud, the operator and the agents into bin/
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cloud ./operator $(AGENTS:%=./agents/cmd/%)
 
 .PHONY: bin/speedctl
 bin/speedctl:

@@ -45,7 +45,7 @@ func (p Pods) Handle(_ context.Context, req admission.Request) admission.Respons
 	bare := pod.Annotations[annotation.Stamp] == "" && len(pod.OwnerReferences) == 0
 	w, s, err := settings(pod)
 	w.Namespace = req.Namespace // which a pod of a template does not have yet
-	log := p.Logger.With("namespace", req.Namespace, "pod", pod.Name, "workload", w.String())
+	log := p.Logger.With("workload", w.String())
 	switch {
 	case err != nil && bare:
 		log.Info("pod refused", "error", err)
@@ -59,7 +59,9 @@ func (p Pods) Handle(_ context.Context, req admission.Request) admission.Respons
 	if err != nil {
 		return p.refuse(log, req, pod, err)
 	}
-	log.Info("pod injected")
+	if !inject.Injected(pod) { // the API server asks again after others' changes
+		log.Info("pod injected")
+	}
 	return patchedPod(req.Object.Raw, pod, injected)
 }
 
