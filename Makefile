@@ -22,6 +22,22 @@ build: bin/speedctl ## build speedctl, the cloud, the operator and the agents in
 bin/speedctl:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/speedctl ./speedctl
 
+# Components that have an image, each built to run as USER_<component> (default 2100, as the charts have it).
+IMAGES   := $(AGENTS) cloud operator speedctl
+USER_goproxy := 2102:2102
+# The usual roots, by which goproxy and the agents verify servers on the internet.
+ROOTS    ?= /etc/ssl/certs/ca-certificates.crt
+
+.PHONY: images
+images: $(IMAGES:%=image/%) ## write an image archive of each component into dist/images/, without registry or Docker
+
+.PHONY: $(IMAGES:%=image/%)
+$(IMAGES:%=image/%): image/%:
+	@mkdir -p dist/root/$*/etc/ssl/certs dist/images
+	cp $(ROOTS) dist/root/$*/etc/ssl/certs/ca-certificates.crt
+	CGO_ENABLED=0 GOOS=linux $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o dist/root/$*/$* ./$(if $(filter $*,$(AGENTS)),agents/cmd/)$*
+	test/kubenode/kubenode image --user $(or $(USER_$*),2100:2100) dist/root/$* speedscale/$*:$(VERSION) dist/images/$*.tar /$*
+
 .PHONY: demo
 demo: bin/speedctl ## the main job: capture, snapshot, replay against two versions of a small shop
 	bin/speedctl demo
@@ -42,6 +58,25 @@ DEBS := curl nginx-light redis-server redis-tools nghttp2-client nghttp2-server 
 .PHONY: test-deps
 test-deps:
 	@test/deps.sh $(DEBS)
+
+# The node's programs are built once, which takes minutes, and kept in ~/.cache/kubenode.
+.PHONY: cluster-up
+cluster-up: ## start a real single-node Kubernetes (Linux, root); prints the kubeconfig to use
+	@test/kubenode/kubenode up
+
+.PHONY: cluster-down
+cluster-down: ## end it, without a trace
+	@test/kubenode/kubenode down
+
+.PHONY: cluster-test
+cluster-test: ## test the node itself
+	cd test/kubenode && $(GO) vet ./... && $(GO) test -count 1 -timeout 30m -v ./...
+
+.PHONY: cluster-e2e
+cluster-e2e: bin/speedctl images ## the end-to-end test in Kubernetes, on a node of its own (Linux, root)
+	eval "$$(test/kubenode/kubenode up)" && export PATH="$${KUBENODE_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/kubenode}/bin:$$PATH" && \
+	test/kubenode/kubenode load dist/images/*.tar && SPEEDSCALE_E2E_VERSION=$(VERSION) $(GO) test -count 1 -timeout 20m -v ./test/kube; \
+	status=$$?; test/kubenode/kubenode down; exit $$status
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME each
