@@ -70,7 +70,7 @@ the dependencies are mocked. A report says what changed and how fast it was.`,
 	root.AddCommand(
 		newInit(g), newCapture(g), newMock(g), newReplay(g), newDemo(g),
 		newCreate(g), newGet(g), newPull(g), newPush(g), newDelete(g),
-		newVersion(g), newDemoShop(g),
+		newInstall(g), newUninstall(g), newVersion(g), newDemoShop(g),
 	)
 	return group(root)
 }

@@ -1,0 +1,159 @@
+package command
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
+
+	"github.com/speedscale/speedscale/charts"
+	"github.com/speedscale/speedscale/cloud/auth"
+	"github.com/speedscale/speedscale/cluster/helm"
+	"github.com/speedscale/speedscale/cluster/install"
+	"github.com/speedscale/speedscale/speedctl/term"
+)
+
+// installFlags are common to install and uninstall.
+type installFlags struct {
+	kubeFlags
+	cloudNamespace string
+	timeout        time.Duration
+}
+
+func (f *installFlags) add(c *cobra.Command) {
+	f.kubeFlags.add(c)
+	c.Flags().StringVar(&f.cloudNamespace, "cloud-namespace", install.CloudNamespace, "namespace of the cloud")
+	c.Flags().DurationVar(&f.timeout, "timeout", 5*time.Minute, "limit of each part's wait")
+}
+
+func (f *installFlags) options() install.Options {
+	return install.Options{
+		Namespace: cmp.Or(*f.Namespace, install.Namespace), CloudNamespace: f.cloudNamespace,
+		Charts: charts.Files(), NewKey: auth.NewKey, Timeout: f.timeout,
+	}
+}
+
+func newInstall(g *global) *cobra.Command {
+	f := installFlags{kubeFlags: newKubeFlags()}
+	var set, cloudSet []string
+	var values, appURL, version, output string
+	var dryRun bool
+	c := &cobra.Command{
+		Use:   "install",
+		Short: "Install the operator and the cloud into a cluster, or upgrade them",
+		Long: `Install puts the cloud (archive, snapshots, reports) and the operator into the cluster, makes the keys between
+them, and waits until all of it is ready. It is safe to repeat. With --app-url the operator sends to a cloud elsewhere,
+and --api-key opens it (scopes ingest and control).`,
+		Example: `  speedctl install
+  speedctl install --set clusterName=staging --cloud-set persistence.size=100Gi
+  speedctl install --app-url https://speedscale.example.com --api-key "$SPEEDSCALE_API_KEY"
+  speedctl install --dry-run -o yaml`,
+		Args: args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			o := f.options()
+			var err error
+			if o.OperatorValues, err = readValues(values, set); err != nil {
+				return err
+			}
+			if o.CloudValues, err = readValues("", cloudSet); err != nil {
+				return err
+			}
+			if o.AppURL = appURL; appURL != "" {
+				if o.APIKey = cmp.Or(g.apiKey, g.Getenv("SPEEDSCALE_API_KEY")); o.APIKey == "" {
+					return term.WithCode(term.WithHint(errors.New("--app-url needs a key of that cloud"), "give --api-key or SPEEDSCALE_API_KEY, with the scopes ingest and control"), term.ExitUsage)
+				}
+			}
+			if output != "" && (output != "yaml" || !dryRun) {
+				return term.WithCode(fmt.Errorf("-o %s: want yaml, together with --dry-run", output), term.ExitUsage)
+			}
+			if dryRun {
+				manifests, err := install.Template(c.Context(), o, version)
+				if err != nil {
+					return term.WithCode(err, term.ExitUsage)
+				}
+				_, err = fmt.Fprint(g.Out, manifests)
+				return err
+			}
+			client, err := f.client()
+			if err != nil {
+				return err
+			}
+			progress := g.StartProgress("installing")
+			o.Progress = func(step string) { progress.Update("%s", step) }
+			err = install.Run(c.Context(), client, &helm.Client{Getter: f, Log: g.logger()}, o)
+			progress.Stop()
+			if err != nil {
+				return err
+			}
+			g.Sayf("Installed: the operator is in namespace %s.", o.Namespace)
+			return nil
+		},
+	}
+	f.add(c)
+	c.Flags().StringVarP(&values, "values", "f", "", "file with values of the operator's chart")
+	c.Flags().StringArrayVar(&set, "set", nil, "value of the operator's chart, such as clusterName=staging; repeatable")
+	c.Flags().StringArrayVar(&cloudSet, "cloud-set", nil, "value of the cloud's chart; repeatable")
+	c.Flags().StringVar(&appURL, "app-url", "", "a cloud elsewhere, instead of one in the cluster")
+	c.Flags().BoolVar(&dryRun, "dry-run", false, "print what would be applied, but for the Secrets")
+	c.Flags().StringVar(&version, "kube-version", "", "with --dry-run: the cluster's version (default the oldest that is supported)")
+	c.Flags().StringVarP(&output, "output", "o", "", "form of the output of --dry-run: yaml")
+	return c
+}
+
+// readValues reads a file of values, and --set values on top of them.
+func readValues(file string, set []string) (map[string]any, error) {
+	values := map[string]any{}
+	if file != "" {
+		data, err := os.ReadFile(file)
+		if err == nil {
+			err = yaml.Unmarshal(data, &values)
+		}
+		if err != nil {
+			return nil, term.WithCode(fmt.Errorf("--values %q: %w", file, err), term.ExitUsage)
+		}
+	}
+	for _, text := range set {
+		if err := helm.Set(text, values); err != nil {
+			return nil, term.WithCode(err, term.ExitUsage)
+		}
+	}
+	return values, nil
+}
+
+func newUninstall(g *global) *cobra.Command {
+	f := installFlags{kubeFlags: newKubeFlags()}
+	var data bool
+	c := &cobra.Command{
+		Use:   "uninstall",
+		Short: "Take the operator and the cloud out of a cluster",
+		Long: `What was captured stays, in the cloud's volume and behind the keys in its Secret, unless --delete-data is given;
+so do the namespaces, and the definition of TrafficReplay with the replays of it.`,
+		Example: "  speedctl uninstall\n  speedctl uninstall --delete-data",
+		Args:    args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			client, err := f.client()
+			if err != nil {
+				return err
+			}
+			o := f.options()
+			progress := g.StartProgress("uninstalling")
+			found, err := install.Remove(c.Context(), client, &helm.Client{Getter: f, Log: g.logger()}, o, data)
+			progress.Stop()
+			if err != nil {
+				return err
+			}
+			if !found {
+				g.Sayf("Nothing was installed in the namespaces %s.", strings.Join([]string{o.Namespace, o.CloudNamespace}, " and "))
+			}
+			return nil
+		},
+	}
+	f.add(c)
+	c.Flags().BoolVar(&data, "delete-data", false, "delete the cloud's volume and keys too")
+	return c
+}
