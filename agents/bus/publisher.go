@@ -49,8 +49,8 @@ type PublisherOptions struct {
 	MaxInFlight int
 	// AckTimeout is after how long an unanswered batch is sent again.
 	AckTimeout time.Duration
-	// Heartbeat is after how long without a batch an empty one is sent, once there
-	// was one: a producer that is silent for long counts as vanished.
+	// Heartbeat is after how long without a batch, and at the start, an empty one is
+	// sent: a producer that is silent for long counts as vanished.
 	Heartbeat time.Duration
 	Logger    *slog.Logger
 }

@@ -65,7 +65,9 @@ func (p *Publisher) plan() (send []*batch, next time.Duration) {
 		return nil, wait
 	}
 	next = idle
-	if p.sequence > 0 && len(p.batches) == 0 && p.since.IsZero() && !p.closed {
+	if len(p.batches) == 0 && p.since.IsZero() && !p.closed {
+		// The first one is a hello: a producer that dies before it had anything to
+		// send is known by it.
 		if next = p.lastSealed.Add(p.o.Heartbeat).Sub(now); next <= 0 {
 			p.seal(whyHeartbeat)
 			next = p.o.Heartbeat

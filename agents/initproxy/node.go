@@ -44,17 +44,20 @@ func (s *Settings) leaveNodeAlone() error {
 		return nil
 	}
 	s.NodeIPs = slices.Clone(s.HostIPs)
-	for file, parse := range map[string]func(string) (netip.Addr, bool){routes4: gateway4, routes6: gateway6} {
-		f, err := os.Open(file)
+	for _, table := range []struct {
+		file  string
+		parse func(line string) (netip.Addr, bool)
+	}{{routes4, gateway4}, {routes6, gateway6}} {
+		f, err := os.Open(table.file)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // a kernel without that family
 		}
 		if err != nil {
 			return fmt.Errorf("default gateway: %w", err)
 		}
-		found, err := gateways(f, parse)
+		found, err := gateways(f, table.parse)
 		if err := errors.Join(err, f.Close()); err != nil {
-			return fmt.Errorf("default gateway: %q: %w", file, err)
+			return fmt.Errorf("default gateway: %q: %w", table.file, err)
 		}
 		s.NodeIPs = append(s.NodeIPs, found...)
 	}
