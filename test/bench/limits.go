@@ -25,12 +25,6 @@ const overloadMiB = 64 + 40 + 32
 // and stay open. Where the limit of open files lets a proxy have fewer (it needs two
 // for each), the figure is raised in proportion.
 func sidecarIdle(ctx context.Context, b *bench) error {
-	backend := port()
-	nginx, err := b.backend(ctx, backend)
-	if err != nil {
-		return err
-	}
-	defer nginx.stop()
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return err
@@ -40,17 +34,12 @@ func sidecarIdle(ctx context.Context, b *bench) error {
 	if most := int(min(limit.Max, 1<<20))/2 - 100; most < connections {
 		connections = most
 	}
-	p, err := b.pipeline(ctx, "idle")
+	s, err := b.sidecar(ctx, "idle")
 	if err != nil {
 		return err
 	}
-	defer p.stop()
-	g, err := b.goproxy(ctx, p, backend)
-	if err != nil {
-		return err
-	}
-	defer g.stop()
-	conns, err := idle(ctx, g.addr, connections)
+	defer s.stop()
+	conns, err := idle(ctx, s.goproxy.addr, connections)
 	defer func() {
 		for _, c := range conns {
 			c.Close()
@@ -65,8 +54,8 @@ func sidecarIdle(ctx context.Context, b *bench) error {
 		figure = fmt.Sprintf("10,000 idle connections (from %d): resident", connections)
 	}
 	b.add(
-		row{Part: "sidecar", Figure: figure + ", both processes", Measured: g.rss() * more, Unit: "MiB", AtMost: 200},
-		row{Part: "sidecar", Figure: figure + " at most, while they opened", Measured: g.peak() * more, Unit: "MiB"},
+		row{Part: "sidecar", Figure: figure + ", both processes", Measured: s.goproxy.rss() * more, Unit: "MiB", AtMost: 200},
+		row{Part: "sidecar", Figure: figure + " at most, while they opened", Measured: s.goproxy.peak() * more, Unit: "MiB"},
 	)
 	return nil
 }
@@ -74,25 +63,14 @@ func sidecarIdle(ctx context.Context, b *bench) error {
 // sidecarRestart measures how long a killed relay is away: until a new connection
 // has its answer.
 func sidecarRestart(ctx context.Context, b *bench) error {
-	backend := port()
-	nginx, err := b.backend(ctx, backend)
+	s, err := b.sidecar(ctx, "restart")
 	if err != nil {
 		return err
 	}
-	defer nginx.stop()
-	p, err := b.pipeline(ctx, "restart")
-	if err != nil {
-		return err
-	}
-	defer p.stop()
-	g, err := b.goproxy(ctx, p, backend)
-	if err != nil {
-		return err
-	}
-	defer g.stop()
+	defer s.stop()
 	var away []float64
 	for range 2 { // after the third death in a minute it relays without capture
-		relay := family(g.cmd.Process.Pid)[1:]
+		relay := family(s.goproxy.cmd.Process.Pid)[1:]
 		if len(relay) != 1 {
 			return fmt.Errorf("goproxy has processes %v, want one that relays", relay)
 		}
@@ -101,7 +79,7 @@ func sidecarRestart(ctx context.Context, b *bench) error {
 		}
 		began := time.Now()
 		for {
-			if _, err = get("http://" + g.addr + "/"); err == nil {
+			if _, err = get("http://" + s.goproxy.addr + "/"); err == nil {
 				break
 			}
 			if time.Since(began) > 10*time.Second {
@@ -150,18 +128,12 @@ func idle(ctx context.Context, addr string, n int) ([]net.Conn, error) {
 // sidecarOverload takes the forwarder away under full load: the app's throughput
 // is to be that of a relay without capture.
 func sidecarOverload(ctx context.Context, b *bench) error {
-	backend := port()
-	nginx, err := b.backend(ctx, backend)
+	s, err := b.sidecar(ctx, "overload")
 	if err != nil {
 		return err
 	}
-	defer nginx.stop()
-	p, err := b.pipeline(ctx, "overload")
-	if err != nil {
-		return err
-	}
-	defer p.stop()
-	plain, err := b.goproxy(ctx, p, backend)
+	defer s.stop()
+	plain, err := b.goproxy(ctx, s.pipeline, s.backend)
 	if err != nil {
 		return err
 	}
@@ -169,17 +141,12 @@ func sidecarOverload(ctx context.Context, b *bench) error {
 	if err := plain.withoutCapture(); err != nil {
 		return err
 	}
-	g, err := b.goproxy(ctx, p, backend)
-	if err != nil {
-		return err
-	}
-	defer g.stop()
-	p.forwarder.stop()
-	if err := b.fill(ctx, g); err != nil {
+	s.pipeline.forwarder.stop()
+	if err := b.fill(ctx, s.goproxy); err != nil {
 		return err
 	}
 	all := []*contender{
-		{name: "goproxy", p: g.process, url: "http://" + g.addr + "/"},
+		{name: "goproxy", p: s.goproxy.process, url: "http://" + s.goproxy.addr + "/"},
 		{name: "plain relay", p: plain.process, url: "http://" + plain.addr + "/"},
 	}
 	if err := b.race(ctx, 64, all); err != nil {
@@ -189,7 +156,7 @@ func sidecarOverload(ctx context.Context, b *bench) error {
 	r.AtLeast = 0.9 // what rounds differ by
 	b.add(r)
 	b.addRace("sidecar", "forwarder dead, 64 connections", all, 0)
-	b.add(row{Part: "sidecar", Figure: "forwarder dead, 64 connections: resident at most, both processes", Measured: g.peak(), Unit: "MiB", AtMost: overloadMiB})
+	b.add(row{Part: "sidecar", Figure: "forwarder dead, 64 connections: resident at most, both processes", Measured: s.goproxy.peak(), Unit: "MiB", AtMost: overloadMiB})
 	return nil
 }
 

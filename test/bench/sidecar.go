@@ -38,6 +38,42 @@ func (b *bench) goproxy(ctx context.Context, p *pipeline, backend string, env ..
 	return g, nil
 }
 
+// sidecar is a goproxy before an app, with a pipeline behind it.
+type sidecar struct {
+	backend  string // where the app listens
+	app      *process
+	pipeline *pipeline
+	goproxy  *goproxy
+}
+
+func (b *bench) sidecar(ctx context.Context, name string) (*sidecar, error) {
+	s := &sidecar{backend: port()}
+	var err error
+	if s.app, err = b.backend(ctx, s.backend); err == nil {
+		if s.pipeline, err = b.pipeline(ctx, name); err == nil {
+			s.goproxy, err = b.goproxy(ctx, s.pipeline, s.backend)
+		}
+	}
+	if err != nil {
+		s.stop()
+		return nil, err
+	}
+	return s, nil
+}
+
+// stop ends what was started, the last one first.
+func (s *sidecar) stop() {
+	if s.goproxy != nil {
+		s.goproxy.stop()
+	}
+	if s.pipeline != nil {
+		s.pipeline.stop()
+	}
+	if s.app != nil {
+		s.app.stop()
+	}
+}
+
 // contender is one of those that are measured in turn, so that whatever else the
 // machine does hits all of them alike.
 type contender struct {
@@ -86,26 +122,15 @@ func (b *bench) addRace(part, figure string, all []*contender, goal float64) {
 
 // sidecarCPU is under full load, and every pair is to be captured.
 func sidecarCPU(ctx context.Context, b *bench) error {
-	backend := port()
-	nginx, err := b.backend(ctx, backend)
+	s, err := b.sidecar(ctx, "sidecar")
 	if err != nil {
 		return err
 	}
-	defer nginx.stop()
-	p, err := b.pipeline(ctx, "sidecar")
-	if err != nil {
-		return err
-	}
-	defer p.stop()
-	g, err := b.goproxy(ctx, p, backend)
-	if err != nil {
-		return err
-	}
-	defer g.stop()
-	all := []*contender{{name: "goproxy", p: g.process, url: "http://" + g.addr + "/"}}
+	defer s.stop()
+	all := []*contender{{name: "goproxy", p: s.goproxy.process, url: "http://" + s.goproxy.addr + "/"}}
 	for _, mode := range []string{"http", "tcp"} {
 		listen := port()
-		h, err := b.haproxy(ctx, mode, mode, listen, "", backend, "")
+		h, err := b.haproxy(ctx, mode, mode, listen, "", s.backend, "")
 		if err != nil {
 			return err
 		}
@@ -113,17 +138,17 @@ func sidecarCPU(ctx context.Context, b *bench) error {
 		all = append(all, &contender{name: "haproxy " + mode, p: h, url: "http://" + listen + "/"})
 	}
 	listen := port()
-	n, err := b.nginxProxy(ctx, listen, backend)
+	n, err := b.nginxProxy(ctx, listen, s.backend)
 	if err != nil {
 		return err
 	}
 	defer n.stop()
 	all = append(all, &contender{name: "nginx proxy_pass", p: n, url: "http://" + listen + "/"})
-	t := &tally{backend: backend}
+	t := &tally{backend: s.backend}
 	for range b.rounds {
 		for _, c := range all {
 			measure := func() error { return b.round(ctx, 16, c) }
-			if c.p == g.process {
+			if c.p == s.goproxy.process {
 				err = t.through(measure)
 			} else {
 				err = measure()
@@ -134,7 +159,7 @@ func sidecarCPU(ctx context.Context, b *bench) error {
 		}
 	}
 	b.addRace("sidecar", "plain HTTP/1.1, 16 connections, all captured", all, 2.0)
-	return t.close(ctx, b, "16 connections, full speed", g, p)
+	return t.close(ctx, b, "16 connections, full speed", s.goproxy, s.pipeline)
 }
 
 // tally holds what the app was sent against what became of it.
@@ -197,34 +222,23 @@ const calmRounds = 4
 // much memory it takes.
 func sidecarLatency(ctx context.Context, b *bench) error {
 	const connections, perSecond = 16, 1000
-	backend := port()
-	nginx, err := b.backend(ctx, backend)
+	s, err := b.sidecar(ctx, "paced")
 	if err != nil {
 		return err
 	}
-	defer nginx.stop()
-	p, err := b.pipeline(ctx, "paced")
-	if err != nil {
-		return err
-	}
-	defer p.stop()
+	defer s.stop()
 	// In a cluster they run on nodes of their own.
-	if err := errors.Join(p.cloud.giveWay(), p.forwarder.giveWay()); err != nil {
+	if err := errors.Join(s.pipeline.cloud.giveWay(), s.pipeline.forwarder.giveWay()); err != nil {
 		return err
 	}
-	g, err := b.goproxy(ctx, p, backend)
-	if err != nil {
-		return err
-	}
-	defer g.stop()
 	listen := port()
-	h, err := b.haproxy(ctx, "paced", "http", listen, "", backend, "")
+	h, err := b.haproxy(ctx, "paced", "http", listen, "", s.backend, "")
 	if err != nil {
 		return err
 	}
 	defer h.stop()
-	t := &tally{backend: backend}
-	places := []string{backend, g.addr, listen}
+	t := &tally{backend: s.backend}
+	places := []string{s.backend, s.goproxy.addr, listen}
 	p50, p99 := make([][]float64, len(places)), make([][]float64, len(places))
 	for range calmRounds * b.rounds {
 		for i, addr := range places {
@@ -236,7 +250,7 @@ func sidecarLatency(ctx context.Context, b *bench) error {
 				p50[i], p99[i] = append(p50[i], quantile(took, 0.5)), append(p99[i], quantile(took, 0.99))
 				return nil
 			}
-			if addr == g.addr {
+			if addr == s.goproxy.addr {
 				err = t.through(measure)
 			} else {
 				err = measure()
@@ -258,8 +272,8 @@ func sidecarLatency(ctx context.Context, b *bench) error {
 			row{Part: "sidecar", Figure: "1,000 requests/s: " + q.name + " of the direct connection", Measured: direct, Unit: "ms"},
 		)
 	}
-	b.add(row{Part: "sidecar", Figure: "1,000 requests/s: resident, both processes", Measured: g.rss(), Unit: "MiB", AtMost: 60})
-	return t.close(ctx, b, "1,000 requests/s", g, p)
+	b.add(row{Part: "sidecar", Figure: "1,000 requests/s: resident, both processes", Measured: s.goproxy.rss(), Unit: "MiB", AtMost: 60})
+	return t.close(ctx, b, "1,000 requests/s", s.goproxy, s.pipeline)
 }
 
 // sidecarTLS has both sides encrypted, by us and by haproxy.
