@@ -43,11 +43,7 @@ func due(cert *x509.Certificate, now time.Time) bool {
 // newAuthority makes a CA whose bundle goes on verifying the leaves of the old
 // one, nil where there is none.
 func newAuthority(now time.Time, old *authority) (*authority, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	template := &x509.Certificate{
+	cert, key, err := sign(&x509.Certificate{
 		Subject:               pkix.Name{CommonName: "speedscale-operator webhooks"},
 		NotBefore:             now.Add(-clockSkew),
 		NotAfter:              now.Add(authorityLife),
@@ -55,12 +51,7 @@ func newAuthority(now time.Time, old *authority) (*authority, error) {
 		BasicConstraintsValid: true,
 		IsCA:                  true,
 		MaxPathLenZero:        true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return nil, err
-	}
-	cert, err := x509.ParseCertificate(der)
+	}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -74,15 +65,20 @@ func newAuthority(now time.Time, old *authority) (*authority, error) {
 // issue makes a serving certificate for the given names, with a key that never
 // leaves the process.
 func (a *authority) issue(now time.Time, names []string) (*tls.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
 	end := now.Add(leafLife)
 	if end.After(a.cert.NotAfter) {
 		end = a.cert.NotAfter
 	}
-	template := &x509.Certificate{
+	leaf, key, err := sign(serving(names, now, end), a)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key, Leaf: leaf}, nil
+}
+
+// serving is the template of a server's certificate.
+func serving(names []string, now, end time.Time) *x509.Certificate {
+	return &x509.Certificate{
 		Subject:     pkix.Name{CommonName: names[0]},
 		DNSNames:    names,
 		NotBefore:   now.Add(-clockSkew),
@@ -90,15 +86,37 @@ func (a *authority) issue(now time.Time, names []string) (*tls.Certificate, erro
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+}
+
+// sign makes a certificate with a new key, signed by the CA, or by itself where
+// that is nil.
+func sign(template *x509.Certificate, by *authority) (*x509.Certificate, crypto.Signer, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	parent, signer := template, crypto.Signer(key)
+	if by != nil {
+		parent, signer = by.cert, by.key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
+	if err != nil {
+		return nil, nil, err
+	}
+	cert, err := x509.ParseCertificate(der)
+	return cert, key, err
+}
+
+// pairPEM is a certificate and its key as a Secret of type kubernetes.io/tls has them.
+func pairPEM(cert *x509.Certificate, key crypto.Signer) (map[string][]byte, error) {
+	private, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		return nil, err
 	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, err
-	}
-	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
+	return map[string][]byte{
+		corev1.TLSCertKey:       certPEM(cert),
+		corev1.TLSPrivateKeyKey: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
+	}, nil
 }
 
 // signed says whether this CA, and not its predecessor, made a leaf.
@@ -120,15 +138,12 @@ func certPEM(cert *x509.Certificate) []byte {
 
 // encode returns what the Secret holds.
 func (a *authority) encode() (map[string][]byte, error) {
-	key, err := x509.MarshalPKCS8PrivateKey(a.key)
+	data, err := pairPEM(a.cert, a.key)
 	if err != nil {
 		return nil, err
 	}
-	return map[string][]byte{
-		corev1.TLSCertKey:       certPEM(a.cert),
-		corev1.TLSPrivateKeyKey: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}),
-		bundleKey:               a.bundlePEM(),
-	}, nil
+	data[bundleKey] = a.bundlePEM()
+	return data, nil
 }
 
 // decodeAuthority reads what encode wrote. An error names the key of the Secret

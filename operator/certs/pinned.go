@@ -2,13 +2,7 @@ package certs
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"log/slog"
 	"slices"
@@ -93,28 +87,9 @@ func (p *Pinned) usable(data map[string][]byte, now time.Time) error {
 }
 
 func selfSigned(now time.Time, names []string) (map[string][]byte, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	cert, key, err := sign(serving(names, now, now.Add(pinnedLife)), nil)
 	if err != nil {
 		return nil, err
 	}
-	template := &x509.Certificate{
-		Subject:     pkix.Name{CommonName: names[0]},
-		DNSNames:    names,
-		NotBefore:   now.Add(-clockSkew),
-		NotAfter:    now.Add(pinnedLife),
-		KeyUsage:    x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return nil, err
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, err
-	}
-	return map[string][]byte{
-		corev1.TLSCertKey:       pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
-		corev1.TLSPrivateKeyKey: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
-	}, nil
+	return pairPEM(cert, key)
 }
