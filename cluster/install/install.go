@@ -9,7 +9,6 @@ import (
 	"maps"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
@@ -126,23 +125,22 @@ func (o *Options) secrets(ctx context.Context, c kubernetes.Interface) error {
 // Remove uninstalls both releases and their Secrets. Namespaces stay, and so does the
 // cloud's volume, with all that was captured, unless data is set.
 func Remove(ctx context.Context, c kubernetes.Interface, h *helm.Client, o Options, data bool) (found bool, err error) {
-	for name, namespace := range map[string]string{Operator: o.Namespace, Cloud: o.CloudNamespace} {
-		was, err := h.Uninstall(name, namespace, o.Timeout)
+	// The operator goes first, while what it sends to is still there.
+	for _, r := range []helm.Release{{Name: Operator, Namespace: o.Namespace}, {Name: Cloud, Namespace: o.CloudNamespace}} {
+		was, err := h.Uninstall(r.Name, r.Namespace, o.Timeout)
 		if err != nil {
 			return found, err
 		}
 		found = found || was
 	}
-	for secret, namespace := range map[string]string{OperatorKey: o.Namespace, CloudKeys: o.CloudNamespace} {
-		if secret == CloudKeys && !data {
-			continue // the volume's catalog has the hashes of these
-		}
-		if err := c.CoreV1().Secrets(namespace).Delete(ctx, secret, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
-			return found, fmt.Errorf("secret %q in namespace %q: %w", secret, namespace, err)
-		}
+	if err := deleteSecret(ctx, c, o.Namespace, OperatorKey); err != nil {
+		return found, err
 	}
 	if !data {
-		return found, nil
+		return found, nil // the volume's catalog has the hashes of the cloud's keys
+	}
+	if err := deleteSecret(ctx, c, o.CloudNamespace, CloudKeys); err != nil {
+		return found, err
 	}
 	claims := metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=" + Cloud}
 	if err := c.CoreV1().PersistentVolumeClaims(o.CloudNamespace).DeleteCollection(ctx, metav1.DeleteOptions{}, claims); err != nil {

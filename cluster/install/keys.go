@@ -75,5 +75,14 @@ func putOperatorKey(ctx context.Context, c kubernetes.Interface, namespace, url 
 	return nil
 }
 
+// deleteSecret deletes a Secret, unless it is gone.
+func deleteSecret(ctx context.Context, c kubernetes.Interface, namespace, name string) error {
+	err := c.CoreV1().Secrets(namespace).Delete(ctx, name, metav1.DeleteOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("secret %q in namespace %q: %w", name, namespace, err)
+	}
+	return nil
+}
+
 // ours marks what is not of a chart, so that uninstall finds it.
 func ours() map[string]string { return map[string]string{"app.kubernetes.io/managed-by": "speedctl"} }

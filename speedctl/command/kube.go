@@ -24,7 +24,7 @@ func (f kubeFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(f.Context, "kube-context", "", "context of the kubeconfig")
 }
 
-// client speaks to the cluster. An error says which cluster was meant.
+// client speaks to the cluster. Its error says how to name one.
 func (f kubeFlags) client() (kubernetes.Interface, error) {
 	config, err := f.ToRESTConfig()
 	if err != nil {
