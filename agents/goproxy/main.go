@@ -117,8 +117,9 @@ func serve(ctx context.Context, env *agent.Env, s Settings, child *supervise.Chi
 		return err
 	}
 	var recorder tap.Recorder = publisher
-	follower := rules.NewFollower(rules.Options{Conn: conn, Subject: bus.RulesMasking, Logger: env.Log})
+	var follower *rules.Follower // nil where the forwarder masks
 	if s.MaskHere {
+		follower = rules.NewFollower(rules.Options{Conn: conn, Subject: bus.RulesMasking, Logger: env.Log})
 		recorder = masking{publisher, follower}
 	}
 	p, err := New(s.Proxy, Options{
@@ -139,7 +140,7 @@ func serve(ctx context.Context, env *agent.Env, s Settings, child *supervise.Chi
 		g.Go(func() error { return agent.Serve(side, l, agent.Metrics(registry)) })
 	}
 	g.Go(func() error { followConnections(side, p, env); return nil })
-	if s.MaskHere {
+	if follower != nil {
 		g.Go(func() error { follower.Run(side); return nil })
 	}
 	g.Go(func() error { return names.run(side, env.Log) })
