@@ -177,9 +177,9 @@ func (p *Publisher) acknowledged(b *batch) {
 	p.refusal, p.failures, p.pausedUntil = "", 0, time.Time{}
 }
 
-// refused notes that a batch was not taken: for now, and everything is held back
-// for a while, or for good, and the same batch goes on without its pairs, so
-// that the sequence has no gap and the loss is stated.
+// refused notes that a batch was not taken. It is sent again after a while, in which
+// everything is held back. Refused for good, the same batch goes on without its
+// pairs, so that the sequence has no gap and the loss is stated.
 func (p *Publisher) refused(b *batch, r *Refusal) {
 	if b.sent {
 		b.sent = false

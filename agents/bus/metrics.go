@@ -13,7 +13,7 @@ func (p *Publisher) Collectors(prefix string) []prometheus.Collector {
 		counter("published_pairs_total", "Pairs put into batches.", func(s PublisherStats) uint64 { return s.Pairs }),
 		counter("acknowledged_pairs_total", "Pairs that the forwarder holds.", func(s PublisherStats) uint64 { return s.AckedPairs }),
 		counter("acknowledged_batches_total", "Batches that the forwarder holds.", func(s PublisherStats) uint64 { return s.AckedBatches }),
-		counter("resent_batches_total", "Batches sent again, unanswered or refused for now.", func(s PublisherStats) uint64 { return s.Resent }),
+		counter("resent_batches_total", "Batches sent again, unanswered or refused with a retry.", func(s PublisherStats) uint64 { return s.Resent }),
 		counter("rejected_batches_total", "Batches refused for good, whose pairs are lost.", func(s PublisherStats) uint64 { return s.Rejected }),
 		counter("unpublished_pairs_total", "Pairs lost since they found no room or were rejected; the reason travels with the batches.", func(s PublisherStats) uint64 { return s.LostPairs }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: prefix + "unacknowledged_bytes", Help: "Bytes of batches that are held until they are acknowledged."},

@@ -96,7 +96,7 @@ type PublisherStats struct {
 	Pairs, Batches, Bytes    uint64 // put into batches, sealed
 	AckedPairs, AckedBatches uint64
 	Resent                   uint64 // batches sent again
-	Refused                  uint64 // answers that refused for now
+	Refused                  uint64 // answers that asked for a retry
 	Rejected                 uint64 // batches that were refused for good: their pairs are lost
 	LostPairs                uint64 // pairs that the publisher dropped, for whatever reason
 	InFlight, Waiting        int    // batches, now

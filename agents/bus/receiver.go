@@ -25,7 +25,7 @@ type ReceiverOptions struct {
 	// Subject is the prefix that producers publish below; "" means RawPairs.
 	Subject string
 	// Handle takes a batch; nil acknowledges it, a *Refusal refuses it, and any
-	// other error refuses it for now. Batches of one producer come one after
+	// other error asks to send it again. Batches of one producer come one after
 	// the other, in the order of arrival; those of several at the same time.
 	// The context ends when the receiver is closed.
 	Handle func(context.Context, *traffic.Batch) error
@@ -33,7 +33,7 @@ type ReceiverOptions struct {
 	// GOMAXPROCS.
 	Workers int
 	// MaxBytes and MaxBatches bound what waits to be handled; what comes on top
-	// is refused for now. 0 means 32 MiB and 1024.
+	// is to be sent again. 0 means 32 MiB and 1024.
 	MaxBytes   int64
 	MaxBatches int
 	Logger     *slog.Logger
@@ -170,7 +170,7 @@ func (r *Receiver) Stats() ReceiverStats {
 	}
 }
 
-// Close refuses what still waits, for now, ends what is being handled by its
+// Close has what still waits sent again, ends what is being handled by its
 // context, and returns when all of it is answered.
 func (r *Receiver) Close() {
 	r.closed.Do(func() {

@@ -15,9 +15,9 @@ type Stats struct {
 	Oversized          uint64 // pairs and batches that were too large for the next hop
 	Spooled, Sent      uint64 // batches
 	Resent             uint64 // batches that the cloud did not acknowledge at once
-	RefusedNoRules     uint64 // batches refused for now: no masking rules yet
-	RefusedSpoolFull   uint64 // batches refused for now: spool or disk full
-	RefusedSpoolFailed uint64 // batches refused for now: the spool gave an error
+	RefusedNoRules     uint64 // batches to be sent again: no masking rules yet
+	RefusedSpoolFull   uint64 // batches to be sent again: spool or disk full
+	RefusedSpoolFailed uint64 // batches to be sent again: the spool gave an error
 	Refused            uint64 // batches refused, for whatever reason
 	Waiting            int64  // batches that wait to be masked, now
 	WaitingBytes       int64  // now
