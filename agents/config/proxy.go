@@ -117,8 +117,8 @@ type Route struct {
 // Mock is a host that the responder stands for.
 type Mock struct {
 	// Key is the slice key, service:host:port.
-	Key string
+	Key string `json:"key"`
 	// ALPN is the protocol (RFC 7301: h2 or http/1.1) that was recorded, and is
 	// chosen again where the client offers it; empty is the client's preference.
-	ALPN string
+	ALPN string `json:"alpn,omitempty"`
 }

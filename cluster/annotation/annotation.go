@@ -61,6 +61,17 @@ const (
 // Injected is the label of pods that have a sidecar; its value is "true".
 const Injected = Prefix + "injected"
 
+// Labels of pods that take part in a replay.
+const (
+	// ReplayID is the report's id: on the pods of the workload that have the
+	// replay's routing, and on the replay's own pods.
+	ReplayID = "replay.speedscale.com/id"
+	// ReplayTarget says which workload of the replay a pod belongs to.
+	ReplayTarget = "replay.speedscale.com/target"
+	// ReplayComponent is collector, generator or responder, on the replay's own pods.
+	ReplayComponent = "replay.speedscale.com/component"
+)
+
 // Annotations of the operator. Owners write Ignore; the others are the operator's own.
 const (
 	// Ignore, "true", keeps the operator away from a workload.
@@ -78,6 +89,9 @@ const (
 	// goproxy reads from a volume. They are public.
 	ForwarderCA = "operator.speedscale.com/forwarder-ca"
 	UpstreamCA  = "operator.speedscale.com/upstream-ca"
+	// Replay is on the pod template of a workload during a replay: which one it is,
+	// and where connections go. The replay controller writes it, and takes it away.
+	Replay = "operator.speedscale.com/replay"
 )
 
 // Values of HostResolution.

@@ -4,40 +4,31 @@ package client
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
-	"net/url"
 	"os"
-	"time"
+	"strings"
 
 	"connectrpc.com/connect"
 	"github.com/nats-io/nats.go"
 
 	"github.com/speedscale/speedscale/agents/bus"
 	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
-	"github.com/speedscale/speedscale/cloud/api/v1/cloudv1connect"
+	"github.com/speedscale/speedscale/cloud/client"
 	"github.com/speedscale/speedscale/speedctl/home"
 	"github.com/speedscale/speedscale/speedctl/term"
 )
 
 // Client is a connection to a cloud. It is safe for concurrent use.
 type Client struct {
-	Traffic   cloudv1connect.TrafficServiceClient
-	Snapshots cloudv1connect.SnapshotServiceClient
-	Reports   cloudv1connect.ReportServiceClient
-	Keys      cloudv1connect.KeyServiceClient
-	Masking   cloudv1connect.MaskingServiceClient
+	*client.Client
 
 	busURL string
 	key    string
 	roots  *x509.CertPool
 	local  *localCloud
-	web    *http.Client
 }
 
 // Options say which cloud.
@@ -82,7 +73,7 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 
 // Close ends the connection.
 func (c *Client) Close() error {
-	c.web.CloseIdleConnections()
+	c.Client.Close()
 	if c.local != nil {
 		return c.local.close()
 	}
@@ -95,41 +86,30 @@ func (c *Client) Bus(ctx context.Context, name string, log *slog.Logger) (*nats.
 }
 
 func remote(t home.Context) (*Client, error) {
-	u, err := url.Parse(t.AppURL)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return nil, term.WithCode(fmt.Errorf("app-url %q of context %q: want http://host:port or https://host", t.AppURL, t.Name), term.ExitUsage)
-	}
 	var roots *x509.CertPool
 	if t.CA != "" {
+		var err error
 		if roots, err = poolWith(t.CA); err != nil {
 			return nil, term.WithCode(err, term.ExitUsage)
 		}
 	}
-	busURL := t.BusURL
-	if busURL == "" {
-		busURL = map[string]string{"http": "ws", "https": "wss"}[u.Scheme] + "://" + u.Host
+	c, err := newClient(t.AppURL, t.BusURL, t.APIKey, roots)
+	if err != nil {
+		return nil, term.WithCode(fmt.Errorf("app-url %q of context %q: %w", t.AppURL, t.Name, err), term.ExitUsage)
 	}
-	return newClient(t.AppURL, busURL, t.APIKey, roots), nil
+	return c, nil
 }
 
-func newClient(appURL, busURL, key string, roots *x509.CertPool) *Client {
-	web := &http.Client{Transport: &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
-		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:   10 * time.Second,
-		ResponseHeaderTimeout: time.Minute,
-		ForceAttemptHTTP2:     true,
-	}}
-	auth := connect.WithInterceptors(bearer(key))
-	return &Client{
-		Traffic:   cloudv1connect.NewTrafficServiceClient(web, appURL, auth),
-		Snapshots: cloudv1connect.NewSnapshotServiceClient(web, appURL, auth),
-		Reports:   cloudv1connect.NewReportServiceClient(web, appURL, auth),
-		Keys:      cloudv1connect.NewKeyServiceClient(web, appURL, auth),
-		Masking:   cloudv1connect.NewMaskingServiceClient(web, appURL, auth),
-		busURL:    busURL, key: key, roots: roots, web: web,
+// newClient returns a client of a cloud. Without busURL the bus is where the API is.
+func newClient(appURL, busURL, key string, roots *x509.CertPool) (*Client, error) {
+	api, err := client.New(client.Options{URL: appURL, Key: key, Roots: roots})
+	if err != nil {
+		return nil, err
 	}
+	if busURL == "" {
+		busURL = "ws" + strings.TrimPrefix(appURL, "http") // https is wss
+	}
+	return &Client{Client: api, busURL: busURL, key: key, roots: roots}, nil
 }
 
 func poolWith(file string) (*x509.CertPool, error) {
@@ -147,52 +127,20 @@ func poolWith(file string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// bearer sends the API key with each call.
-type bearer string
-
-func (b bearer) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
-	return func(ctx context.Context, r connect.AnyRequest) (connect.AnyResponse, error) {
-		r.Header().Set("Authorization", "Bearer "+string(b))
-		return next(ctx, r)
-	}
-}
-
-func (b bearer) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
-	return func(ctx context.Context, s connect.Spec) connect.StreamingClientConn {
-		c := next(ctx, s)
-		c.RequestHeader().Set("Authorization", "Bearer "+string(b))
-		return c
-	}
-}
-
-func (b bearer) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
-	return next
-}
-
 // Explain turns an error of a call into one with an exit code and a hint.
 func Explain(err error) error {
 	switch connect.CodeOf(err) {
 	case connect.CodeUnauthenticated, connect.CodePermissionDenied:
-		return term.WithCode(term.WithHint(message(err), "give a key with --api-key, or run speedctl init again"), term.ExitDenied)
+		return term.WithCode(term.WithHint(client.Message(err), "give a key with --api-key, or run speedctl init again"), term.ExitDenied)
 	case connect.CodeNotFound:
-		return term.WithCode(message(err), term.ExitNotFound)
+		return term.WithCode(client.Message(err), term.ExitNotFound)
 	case connect.CodeInvalidArgument, connect.CodeAlreadyExists, connect.CodeFailedPrecondition:
-		return term.WithCode(message(err), term.ExitUsage)
+		return term.WithCode(client.Message(err), term.ExitUsage)
 	case connect.CodeUnavailable:
-		return term.WithHint(message(err), "is the cloud of this context running? speedctl init names its address")
+		return term.WithHint(client.Message(err), "is the cloud of this context running? speedctl init names its address")
 	}
 	return err
 }
-
-// message drops the code that connect writes in front of what the server said.
-func message(err error) error {
-	if e, ok := errors.AsType[*connect.Error](err); ok {
-		return errors.New(e.Message())
-	}
-	return err
-}
-
-var _ connect.Interceptor = bearer("")
 
 // Check calls the cloud with the key, and says what is wrong.
 func (c *Client) Check(ctx context.Context) error {

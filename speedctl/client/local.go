@@ -81,11 +81,14 @@ func openLocal(ctx context.Context, o Options, target home.Context) (*Client, er
 		if r, ok, err := server.Find(o.Home.LocalCloud()); err != nil {
 			return nil, err
 		} else if ok {
-			return newClient(r.URL, r.BusURL, target.APIKey, nil), nil
+			return newClient(r.URL, r.BusURL, target.APIKey, nil)
 		}
 		l, err := open(context.WithoutCancel(ctx), o.Home, o.Logger)
 		if err == nil {
-			c := newClient(l.URL(), l.BusURL(), target.APIKey, nil)
+			c, err := newClient(l.URL(), l.BusURL(), target.APIKey, nil)
+			if err != nil {
+				return nil, errors.Join(err, l.close())
+			}
 			c.local = l
 			return c, nil
 		}
