@@ -1,0 +1,155 @@
+package workload
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"maps"
+	"math/big"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/speedscale/speedscale/cluster/annotation"
+	"github.com/speedscale/speedscale/cluster/inject"
+)
+
+// Injection is a workload's annotations as they are to be.
+type Injection struct {
+	// Changes are what differs from what the workload has; nil takes one away.
+	Changes map[string]*string
+	// Settings are what the annotations then ask for.
+	Settings annotation.Sidecar
+}
+
+// Plan adds annotations to those of a workload, and inject="true" with them. Its
+// error names what is wrong with them, or is a *inject.Refused where the pods
+// cannot have a sidecar so.
+func Plan(w *Workload, set map[string]string) (Injection, error) {
+	want := maps.Clone(w.Annotations)
+	if want == nil {
+		want = map[string]string{}
+	}
+	maps.Copy(want, set)
+	want[annotation.Inject] = "true"
+	settings, err := annotation.Parse(want)
+	if err != nil {
+		return Injection{}, fmt.Errorf("%s: %w", w.Ref, err)
+	}
+	if settings.Ignore {
+		return Injection{}, fmt.Errorf("%s has the annotation %s, by which the operator leaves it alone", w.Ref, annotation.Ignore)
+	}
+	if err := preview(w, settings); err != nil {
+		return Injection{}, err
+	}
+	p := Injection{Changes: map[string]*string{}, Settings: settings}
+	for key, value := range want {
+		if old, ok := w.Annotations[key]; !ok || old != value {
+			p.Changes[key] = &value
+		}
+	}
+	return p, nil
+}
+
+// Removal takes every annotation about sidecars from a workload.
+func Removal(w *Workload) map[string]*string {
+	changes := map[string]*string{}
+	for key := range w.Annotations {
+		if strings.HasPrefix(key, annotation.Prefix) || key == annotation.Refused {
+			changes[key] = nil
+		}
+	}
+	return changes
+}
+
+// preview has the sidecar put into a pod of the template, as the operator will, with
+// images and a certificate that only stand for the cluster's.
+func preview(w *Workload, s annotation.Sidecar) error {
+	certificate, err := anyCertificate()
+	if err != nil {
+		return err
+	}
+	pod := &corev1.Pod{ObjectMeta: w.Template.ObjectMeta, Spec: w.Template.Spec}
+	_, err = inject.Pod(pod, inject.Workload{Kind: w.Kind, Namespace: w.Namespace, Name: w.Name}, s, inject.Options{
+		GoproxyImage: "goproxy", InitproxyImage: "initproxy",
+		Forwarder: "speedscale-forwarder:80", ForwarderCA: certificate, NativeSidecars: true,
+	})
+	return err
+}
+
+// anyCertificate is one that nothing trusts.
+func anyCertificate() (string, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return "", err
+	}
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
+	if err != nil {
+		return "", err
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), nil
+}
+
+// stampLimit is how long an annotated workload may be without the operator's stamp.
+// The webhook writes it in the same request; the operator itself, where the webhook
+// was away, when it looks again.
+const stampLimit = 30 * time.Second
+
+// ErrNoStamp says that the operator has not answered to the annotations.
+var ErrNoStamp = errors.New("the operator has not taken its annotations up")
+
+// WaitInjected waits until a workload's pods have the sidecar that it asks for. Its
+// error says what keeps them, or why they start without.
+func WaitInjected(ctx context.Context, c kubernetes.Interface, r Ref, limit time.Duration, progress func(State)) (State, error) {
+	var w *Workload
+	err := poll(ctx, min(limit, stampLimit), func(ctx context.Context) (bool, error) {
+		var err error
+		if w, err = Get(ctx, c, r); err != nil {
+			return false, err
+		}
+		return w.Template.Annotations[annotation.Stamp] != "" || w.Annotations[annotation.Refused] != "", nil
+	})
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return State{}, fmt.Errorf("%s: %w", r, ErrNoStamp)
+	}
+	if err != nil {
+		return State{}, err
+	}
+	s, err := Wait(ctx, c, r, limit, progress)
+	if err != nil || w.Held != "" {
+		return s, err
+	}
+	if w, err = Get(ctx, c, r); err != nil {
+		return s, err
+	}
+	pods, err := Pods(ctx, c, w)
+	if err != nil {
+		return s, err
+	}
+	with, refused := Sidecars(w, pods)
+	if len(refused) > 0 {
+		return s, errors.New(strings.Join(refused, "; "))
+	}
+	if with < len(pods) {
+		return s, fmt.Errorf("%s: %d of %d pods have no sidecar, and do not say why", r, len(pods)-with, len(pods))
+	}
+	return s, nil
+}
+
+// Services returns those that lead to a workload's pods.
+func Services(ctx context.Context, c kubernetes.Interface, w *Workload) ([]corev1.Service, error) {
+	list, err := c.CoreV1().Services(w.Namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("services in namespace %q: %w", w.Namespace, err)
+	}
+	return selecting(list.Items, w.Template.Labels), nil
+}

@@ -1,0 +1,328 @@
+package workload_test
+
+import (
+	"errors"
+	"maps"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/speedscale/speedscale/cluster/annotation"
+	"github.com/speedscale/speedscale/cluster/inject"
+	"github.com/speedscale/speedscale/cluster/workload"
+)
+
+func TestParseRef(t *testing.T) {
+	for text, kind := range map[string]string{
+		"deployment/x": "Deployment", "deploy/x": "Deployment", "Deployments.apps/x": "Deployment", "sts/x": "StatefulSet",
+		"ds/x": "DaemonSet", "cronjob/x": "CronJob", "job/x": "Job",
+	} {
+		r, err := workload.ParseRef(text, "shop")
+		if want := (workload.Ref{Kind: kind, Namespace: "shop", Name: "x"}); err != nil || r != want {
+			t.Errorf("%s: %v (%v), want %v", text, r, err, want)
+		}
+	}
+	for _, text := range []string{"", "x", "deployment/", "/x", "pod/x", "deployment/x/y", "replicaset/x"} {
+		if r, err := workload.ParseRef(text, "shop"); err == nil || !strings.Contains(err.Error(), `workload "`+text+`"`) {
+			t.Errorf("%q is %v (%v)", text, r, err)
+		}
+	}
+}
+
+func FuzzParseRef(f *testing.F) {
+	f.Add("deployment/x")
+	f.Fuzz(func(t *testing.T, text string) {
+		r, err := workload.ParseRef(text, "shop")
+		if err == nil && (r.Kind == "" || r.Name == "" || !strings.HasSuffix(text, "/"+r.Name)) {
+			t.Errorf("%q is %+v", text, r)
+		}
+	})
+}
+
+// shop is a Deployment whose rollout is done.
+func shop() *appsv1.Deployment {
+	return &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cart", Generation: 2, Annotations: map[string]string{"team": "a"}},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: new(int32(2)),
+			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "cart"}},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "cart"}},
+				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "cart", Ports: []corev1.ContainerPort{{ContainerPort: 8080}}}}},
+			},
+		},
+		Status: appsv1.DeploymentStatus{ObservedGeneration: 2, Replicas: 2, UpdatedReplicas: 2, ReadyReplicas: 2},
+	}
+}
+
+func get(t *testing.T, d *appsv1.Deployment) *workload.Workload {
+	t.Helper()
+	w, err := workload.Get(t.Context(), fake.NewClientset(d), workload.Ref{Kind: workload.Deployment, Namespace: d.Namespace, Name: d.Name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func TestRollout(t *testing.T) {
+	waiting := func(reason, message string) corev1.Pod {
+		return corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "cart-1"}, Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{
+			{Name: "cart", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}},
+				LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error"}}},
+		}}}
+	}
+	unscheduled := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "cart-1"}, Status: corev1.PodStatus{Conditions: []corev1.PodCondition{
+		{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: "0/1 nodes are available"}}}}
+	for name, c := range map[string]struct {
+		change  func(*appsv1.Deployment)
+		pods    []corev1.Pod
+		done    bool
+		problem string
+	}{
+		"done":            {func(*appsv1.Deployment) {}, nil, true, ""},
+		"not seen yet":    {func(d *appsv1.Deployment) { d.Generation = 3 }, nil, false, ""},
+		"old pods":        {func(d *appsv1.Deployment) { d.Status.Replicas = 3 }, nil, false, ""},
+		"not all are new": {func(d *appsv1.Deployment) { d.Status.UpdatedReplicas = 1 }, nil, false, ""},
+		"scaled to none": {func(d *appsv1.Deployment) {
+			d.Spec.Replicas, d.Status = new(int32(0)), appsv1.DeploymentStatus{ObservedGeneration: 2}
+		}, nil, true, ""},
+		"paused":        {func(d *appsv1.Deployment) { d.Spec.Paused, d.Status.UpdatedReplicas = true, 0 }, nil, true, ""},
+		"not scheduled": {func(d *appsv1.Deployment) { d.Status.ReadyReplicas = 1 }, []corev1.Pod{unscheduled}, false, `pod "cart-1": it is not scheduled: 0/1 nodes are available`},
+		"image":         {func(d *appsv1.Deployment) { d.Status.ReadyReplicas = 1 }, []corev1.Pod{waiting("ImagePullBackOff", "no such image")}, false, `pod "cart-1": container "cart": ImagePullBackOff: no such image, after it ended with 1 (Error)`},
+		"no pods are made": {func(d *appsv1.Deployment) {
+			d.Status.ReadyReplicas, d.Status.Conditions = 1, []appsv1.DeploymentCondition{{Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Message: "exceeded quota"}}
+		}, nil, false, "exceeded quota"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := shop()
+			c.change(d)
+			s := workload.Rollout(get(t, d), c.pods)
+			if s.Done != c.done || strings.Join(s.Problems, "\n") != c.problem {
+				t.Errorf("%+v, want done %v and problem %q", s, c.done, c.problem)
+			}
+		})
+	}
+}
+
+func TestWaitNamesWhatKeepsPods(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := shop()
+		d.Status.UpdatedReplicas = 1
+		c := fake.NewClientset(d)
+		_, err := workload.Wait(t.Context(), c, workload.Ref{Kind: workload.Deployment, Namespace: "shop", Name: "cart"}, 30*time.Second, nil)
+		if err == nil || err.Error() != "deployment shop/cart is not rolled out after 30s: 1 of 2 pods are new, 2 ready" {
+			t.Errorf("got %v", err)
+		}
+		_, err = workload.Wait(t.Context(), c, workload.Ref{Kind: workload.StatefulSet, Namespace: "shop", Name: "cart"}, 30*time.Second, nil)
+		if err == nil || !strings.Contains(err.Error(), "statefulset shop/cart") {
+			t.Errorf("a workload that is not there: %v", err)
+		}
+	})
+}
+
+func TestInjectionIsWaitedFor(t *testing.T) {
+	pod := func(name string, injected bool, refused string) *corev1.Pod {
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, Labels: map[string]string{"app": "cart"}}}
+		if injected {
+			p.Labels[annotation.Injected] = "true"
+			p.Spec.Containers = []corev1.Container{{Name: inject.Goproxy}}
+		}
+		if refused != "" {
+			p.Annotations = map[string]string{annotation.Refused: refused}
+		}
+		return p
+	}
+	ref := workload.Ref{Kind: workload.Deployment, Namespace: "shop", Name: "cart"}
+	for name, c := range map[string]struct {
+		stamp bool
+		pods  []*corev1.Pod
+		want  string
+	}{
+		"all have it":  {true, []*corev1.Pod{pod("a", true, ""), pod("b", true, "")}, ""},
+		"no operator":  {false, nil, workload.ErrNoStamp.Error()},
+		"one refused":  {true, []*corev1.Pod{pod("a", true, ""), pod("b", false, "it runs on Windows")}, "it runs on Windows"},
+		"one has none": {true, []*corev1.Pod{pod("a", true, ""), pod("b", false, "")}, "1 of 2 pods have no sidecar"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := shop()
+				if c.stamp {
+					d.Spec.Template.Annotations = map[string]string{annotation.Stamp: "{}"}
+				}
+				client := fake.NewClientset(d)
+				for _, p := range c.pods {
+					if err := client.Tracker().Add(p); err != nil {
+						t.Fatal(err)
+					}
+				}
+				_, err := workload.WaitInjected(t.Context(), client, ref, time.Minute, nil)
+				if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+					t.Errorf("got %v, want %q", err, c.want)
+				}
+			})
+		})
+	}
+}
+
+func TestPlan(t *testing.T) {
+	w := get(t, shop())
+	p, err := workload.Plan(w, map[string]string{annotation.TLSOut: "true"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	yes := "true"
+	if diff := cmp.Diff(map[string]*string{annotation.Inject: &yes, annotation.TLSOut: &yes}, p.Changes); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := workload.Plan(w, map[string]string{annotation.ProxyType: "sideways"}); err == nil || !strings.Contains(err.Error(), `deployment shop/cart: annotation sidecar.speedscale.com/proxy-type="sideways"`) {
+		t.Errorf("a wrong value: %v", err)
+	}
+	if _, err := workload.Plan(w, map[string]string{annotation.Prefix + "tls-aut": "true"}); err == nil || !strings.Contains(err.Error(), "nearest is "+annotation.TLSOut) {
+		t.Errorf("an annotation that is none: %v", err)
+	}
+	d := shop()
+	d.Spec.Template.Spec.HostNetwork = true
+	if _, err := workload.Plan(get(t, d), nil); err == nil {
+		t.Error("hostNetwork in transparent mode is planned")
+	} else if _, ok := errors.AsType[*inject.Refused](err); !ok {
+		t.Errorf("hostNetwork: %v", err)
+	}
+	d.Annotations = map[string]string{annotation.Inject: "true", annotation.TLSOut: "true", annotation.Refused: "hostNetwork", "team": "a"}
+	if diff := cmp.Diff(map[string]*string{annotation.Inject: nil, annotation.TLSOut: nil, annotation.Refused: nil}, workload.Removal(get(t, d))); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestAnnotateChangesAnnotationsOnly(t *testing.T) {
+	job := &batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "load", Annotations: map[string]string{"a": "1", "b": "2"}}, Spec: batchv1.CronJobSpec{Schedule: "* * * * *"}}
+	c := fake.NewClientset(job)
+	ref := workload.Ref{Kind: workload.CronJob, Namespace: "shop", Name: "load"}
+	if err := workload.Annotate(t.Context(), c, ref, map[string]*string{"a": nil, "c": new("3")}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := c.BatchV1().CronJobs("shop").Get(t.Context(), "load", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := map[string]string{"b": "2", "c": "3"}; !maps.Equal(got.Annotations, want) || got.Spec.Schedule != "* * * * *" {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestUncaptured(t *testing.T) {
+	parse := func(kv ...string) annotation.Sidecar {
+		m := map[string]string{annotation.Inject: "true"}
+		for i := 0; i < len(kv); i += 2 {
+			m[kv[i]] = kv[i+1]
+		}
+		s, err := annotation.Parse(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	service := func(kind corev1.ServiceType, target intstr.IntOrString) corev1.Service {
+		return corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cart"}, Spec: corev1.ServiceSpec{Type: kind, Ports: []corev1.ServicePort{{Port: 80, TargetPort: target}}}}
+	}
+	for name, c := range map[string]struct {
+		settings annotation.Sidecar
+		service  corev1.Service
+		want     string
+	}{
+		"cluster IP":          {parse(), service(corev1.ServiceTypeClusterIP, intstr.FromInt32(8080)), ""},
+		"node port":           {parse(), service(corev1.ServiceTypeNodePort, intstr.FromInt32(8080)), annotation.CaptureNodeTraffic},
+		"node port, captured": {parse(annotation.CaptureNodeTraffic, "true"), service(corev1.ServiceTypeNodePort, intstr.FromInt32(8080)), ""},
+		"number in dual mode": {parse(annotation.ProxyType, "dual", annotation.ProxyPort, "8080"), service(corev1.ServiceTypeClusterIP, intstr.FromInt32(8080)), `"/spec/ports/0/targetPort","value":4143`},
+		"no target port":      {parse(annotation.ProxyType, "reverse"), service(corev1.ServiceTypeClusterIP, intstr.IntOrString{}), `"value":4143`},
+		"name in dual mode":   {parse(annotation.ProxyType, "dual", annotation.ProxyPort, "8080"), service(corev1.ServiceTypeClusterIP, intstr.FromString("http")), ""},
+		"another port":        {parse(annotation.ProxyType, "reverse", annotation.ProxyPort, "8080"), service(corev1.ServiceTypeClusterIP, intstr.FromInt32(9090)), ""},
+	} {
+		got := strings.Join(workload.Uncaptured(c.settings, []corev1.Service{c.service}), "\n")
+		if c.want == "" && got != "" || !strings.Contains(got, c.want) {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+func TestServicesAreThoseOfThePods(t *testing.T) {
+	service := func(name, namespace string, selector map[string]string) *corev1.Service {
+		return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace}, Spec: corev1.ServiceSpec{Selector: selector}}
+	}
+	c := fake.NewClientset(service("cart", "shop", map[string]string{"app": "cart"}), service("other", "shop", map[string]string{"app": "other"}),
+		service("outside", "shop", nil), service("cart", "elsewhere", map[string]string{"app": "cart"}))
+	found, err := workload.Services(t.Context(), c, get(t, shop()))
+	if err != nil || len(found) != 1 || found[0].Name != "cart" || found[0].Namespace != "shop" {
+		t.Errorf("%v, %v", found, err)
+	}
+}
+
+func TestManifests(t *testing.T) {
+	const in = `# a comment
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: cart
+spec:
+  unknownField: 7
+  template:
+    spec:
+      containers:
+      - name: cart
+---
+apiVersion: v1
+kind: List
+items:
+- apiVersion: batch/v1
+  kind: CronJob
+  metadata: {name: load}
+`
+	var out strings.Builder
+	n, err := workload.Manifests(strings.NewReader(in), &out, func(w *workload.Workload) (map[string]*string, error) {
+		p, err := workload.Plan(w, nil)
+		return p.Changes, err
+	})
+	if err != nil || n != 2 {
+		t.Fatalf("%d workloads: %v", n, err)
+	}
+	for _, want := range []string{"# a comment\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\n---", "unknownField: 7", "name: load"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in\n%s", want, &out)
+		}
+	}
+	if got := strings.Count(out.String(), annotation.Inject+`: "true"`); got != 2 {
+		t.Errorf("%d annotations in\n%s", got, &out)
+	}
+	var plain strings.Builder
+	_, err = workload.Manifests(strings.NewReader(out.String()), &plain, func(w *workload.Workload) (map[string]*string, error) { return workload.Removal(w), nil })
+	if err != nil || strings.Contains(plain.String(), "annotations") {
+		t.Errorf("taken away again (%v):\n%s", err, &plain)
+	}
+	for text, want := range map[string]string{
+		"a: b: c": "document 1", "---\nkind: X\n---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\nspec: {replicas: many}": `document 2: Deployment "x"`,
+	} {
+		if _, err := workload.Manifests(strings.NewReader(text), &out, nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
+func FuzzManifests(f *testing.F) {
+	f.Add("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\n---\nkind: List\nitems: [1, {kind: List, items: [null]}]\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		var out strings.Builder
+		workload.Manifests(strings.NewReader(text), &out, func(w *workload.Workload) (map[string]*string, error) { return workload.Removal(w), nil })
+	})
+}
