@@ -28,8 +28,11 @@ USER_goproxy := 2102:2102
 # The usual roots, by which goproxy and the agents verify servers on the internet.
 ROOTS    ?= /etc/ssl/certs/ca-certificates.crt
 
+# The demo is in Java: a runtime of its own, made by jlink from the JDK that builds it.
+DEMO_IMAGES := java-server java-client
+
 .PHONY: images
-images: $(IMAGES:%=image/%) ## write an image archive of each component into dist/images/, without registry or Docker
+images: $(IMAGES:%=image/%) $(DEMO_IMAGES:%=image/%) ## write an image archive of each component into dist/images/, without registry or Docker
 
 .PHONY: $(IMAGES:%=image/%)
 $(IMAGES:%=image/%): image/%:
@@ -37,6 +40,16 @@ $(IMAGES:%=image/%): image/%:
 	cp $(ROOTS) dist/root/$*/etc/ssl/certs/ca-certificates.crt
 	CGO_ENABLED=0 GOOS=linux $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o dist/root/$*/$* ./$(if $(filter $*,$(AGENTS)),agents/cmd/)$*
 	test/kubenode/kubenode image --user $(or $(USER_$*),2100:2100) dist/root/$* speedscale/$*:$(VERSION) dist/images/$*.tar /$*
+
+.PHONY: $(DEMO_IMAGES:%=image/%)
+$(DEMO_IMAGES:%=image/%): image/%: dist/root/java-demo
+	@mkdir -p dist/images
+	test/kubenode/kubenode image --user 2100:2100 $< speedscale/$*:$(VERSION) dist/images/$*.tar /java/bin/java -m demo/demo.Main $*
+
+dist/root/java-demo: demo/java/image.sh $(wildcard demo/java/src/*.java demo/java/src/demo/*.java)
+	@test/deps.sh javac=openjdk-17-jdk-headless
+	demo/java/image.sh $@
+	@touch $@
 
 .PHONY: demo
 demo: bin/speedctl ## the main job: capture, snapshot, replay against two versions of a small shop

@@ -249,7 +249,13 @@ func TestReplaysOutliveTheChart(t *testing.T) {
 // A changed value restarts the operator, which reads its settings when it starts.
 func TestOperatorIsRestartedByItsSettings(t *testing.T) {
 	template := func(set string) corev1.PodTemplateSpec {
-		return of[*appsv1.Deployment](operatorObjects(t, set))[0].Spec.Template
+		for _, d := range of[*appsv1.Deployment](operatorObjects(t, set)) {
+			if d.Name == "speedscale-operator" {
+				return d.Spec.Template
+			}
+		}
+		t.Fatal("there is no operator")
+		return corev1.PodTemplateSpec{}
 	}
 	const key = "controlplane.speedscale.com/settings"
 	if a, b := template("").Annotations[key], template("filterRule: ''").Annotations[key]; a == "" || a == b {

@@ -41,8 +41,9 @@ type ControlPlane struct {
 	Client client.Client
 	// Config is what the objects are made from.
 	Config resource.Config
-	// Certificate returns the forwarder's, in PEM, "" where it is not made yet.
-	Certificate func() string
+	// Certificate returns the forwarder's, in PEM, "" where it is not made yet, and
+	// DemoCertificate the demo's.
+	Certificate, DemoCertificate func() string
 	// Logger says what could not be applied.
 	Logger *slog.Logger
 }
@@ -88,8 +89,23 @@ func (c *ControlPlane) Reconcile(ctx context.Context, req reconcile.Request) (re
 	objects := append(resource.ForwarderObjects(c.Config, certificate, owner),
 		// The lease of the leader has no owner by itself.
 		accoordinationv1.Lease(resource.Operator, c.Config.Namespace).WithOwnerReferences(owner))
+	demo := c.Config.Demo == resource.DemoJava
+	if demo {
+		certificate := c.DemoCertificate()
+		if certificate == "" {
+			return reconcile.Result{RequeueAfter: again}, c.apply(ctx, objects)
+		}
+		objects = append(objects, resource.DemoObjects(c.Config, certificate, owner)...)
+	}
 	if err := c.apply(ctx, objects); err != nil {
 		return reconcile.Result{}, err
+	}
+	if !demo {
+		return reconcile.Result{RequeueAfter: lateness}, c.removeDemo(ctx, config)
+	}
+	stamped, err := c.demoStamped(ctx)
+	if err != nil || !stamped {
+		return reconcile.Result{RequeueAfter: again}, err
 	}
 	return reconcile.Result{RequeueAfter: lateness}, nil
 }

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	ctrlmanager "sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
@@ -79,11 +80,17 @@ func New(ctx context.Context, config *rest.Config, s Settings, env *agent.Env) (
 		Secret: secret(webhookCerts), Service: resource.Operator, Mutating: []string{resource.Operator}, Logger: env.Log,
 	})
 	pinned := certs.NewPinned(secret(resource.ForwarderCerts), resource.Forwarder, env.Log)
+	// The catalogue's certificate is in the demo's namespace, which the chart makes and deletes.
+	catalog := certs.NewPinned(certs.Secret{Client: direct, Namespace: resource.DemoNamespace, Name: resource.DemoCerts}, resource.DemoCatalog, env.Log)
 	mgr, err := ctrl.NewManager(config, options(s, serving.GetCertificate))
 	if err != nil {
 		return nil, err
 	}
-	for _, r := range []interface{ Start(context.Context) error }{serving, pinned} {
+	runs := []ctrlmanager.Runnable{serving, pinned}
+	if s.Control.Demo == resource.DemoJava {
+		runs = append(runs, catalog)
+	}
+	for _, r := range runs {
 		if err := mgr.Add(r); err != nil {
 			return nil, err
 		}
@@ -93,7 +100,7 @@ func New(ctx context.Context, config *rest.Config, s Settings, env *agent.Env) (
 	hooks.Register(webhook.PodsPath, &admission.Webhook{Handler: webhook.Pods{
 		Instance: s.Instance, Logger: env.Log, Options: func() inject.Options { return injection(s, pinned.PEM()) },
 	}})
-	control := &controller.ControlPlane{Client: mgr.GetClient(), Config: s.Control, Certificate: pinned.PEM, Logger: env.Log}
+	control := &controller.ControlPlane{Client: mgr.GetClient(), Config: s.Control, Certificate: pinned.PEM, DemoCertificate: catalog.PEM, Logger: env.Log}
 	if err := control.Setup(mgr); err != nil {
 		return nil, err
 	}

@@ -48,6 +48,7 @@ const defaultSpool = "1Gi"
 //	SPEEDSCALE_APP_URL     the cloud
 //	SPEEDSCALE_FILTER_RULE, SPEEDSCALE_DLP_CONFIG  as the forwarder reads them
 //	HTTPS_PROXY, NO_PROXY  the way to the cloud
+//	DEPLOY_DEMO            java, or empty for no demo
 //	SIDECAR_CONFIG         JSON of Sidecar; FORWARDER_CONFIG JSON of resource.ForwarderConfig
 func ReadSettings(v *agent.Vars) (Settings, error) {
 	needed := func(name, why string) string {
@@ -67,6 +68,7 @@ func ReadSettings(v *agent.Vars) (Settings, error) {
 		DLPConfig:    v.String("SPEEDSCALE_DLP_CONFIG", ""),
 		HTTPSProxy:   v.String("HTTPS_PROXY", ""),
 		NoProxy:      v.String("NO_PROXY", ""),
+		Demo:         v.String("DEPLOY_DEMO", ""),
 		Images: operatorresource.Images{
 			Registry:    needed("IMAGE_REGISTRY", "images are IMAGE_REGISTRY/component:IMAGE_TAG"),
 			Tag:         needed("IMAGE_TAG", "images are IMAGE_REGISTRY/component:IMAGE_TAG"),
@@ -74,6 +76,9 @@ func ReadSettings(v *agent.Vars) (Settings, error) {
 			PullSecrets: v.List("IMAGE_PULL_SECRETS"),
 		},
 	}}
+	if demo := s.Control.Demo; demo != "" && demo != operatorresource.DemoJava {
+		v.Fail("DEPLOY_DEMO", demo, "want java, or nothing for no demo")
+	}
 	s.Instance = cmp.Or(v.String("INSTANCE_ID", ""), s.Control.Cluster)
 	readJSON(v, "SIDECAR_CONFIG", &s.Sidecar)
 	switch s.Sidecar.MaskIn {

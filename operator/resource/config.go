@@ -28,8 +28,12 @@ type Config struct {
 	FilterRule, DLPConfig string
 	// HTTPSProxy and NoProxy are the way to the cloud, "" for a direct one.
 	HTTPSProxy, NoProxy string
+	// Demo is DemoJava, or "" for none.
+	Demo string
 	// Forwarder has the settings of that component.
 	Forwarder ForwarderConfig
+	// Replay has those of the pods of replays.
+	Replay ReplayConfig
 }
 
 // Images says where images come from.

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	kresource "k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/runtime"
 	acmetav1 "k8s.io/client-go/applyconfigurations/meta/v1"
 	"sigs.k8s.io/yaml"
 
@@ -44,11 +45,14 @@ func everything() resource.Config {
 	return c
 }
 
-func manifests(t *testing.T, c resource.Config) []byte {
+func owner() *acmetav1.OwnerReferenceApplyConfiguration {
+	return acmetav1.OwnerReference().WithAPIVersion("v1").WithKind("ConfigMap").WithName("speedscale-operator").WithUID("1").WithController(true)
+}
+
+func manifests(t *testing.T, objects []runtime.ApplyConfiguration) []byte {
 	t.Helper()
-	owner := acmetav1.OwnerReference().WithAPIVersion("v1").WithKind("ConfigMap").WithName("speedscale-operator").WithUID("1").WithController(true)
 	var out bytes.Buffer
-	for _, object := range resource.ForwarderObjects(c, "a certificate", owner) {
+	for _, object := range objects {
 		text, err := yaml.Marshal(object)
 		if err != nil {
 			t.Fatal(err)
@@ -59,24 +63,31 @@ func manifests(t *testing.T, c resource.Config) []byte {
 	return out.Bytes()
 }
 
-func TestForwarder(t *testing.T) {
-	for name, c := range map[string]resource.Config{"forwarder": config(), "forwarder-everything": everything()} {
-		t.Run(name, func(t *testing.T) {
-			got := manifests(t, c)
-			file := filepath.Join("testdata", name+".yaml")
-			if *update {
-				if err := os.WriteFile(file, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), string(got)); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
-		})
+// golden compares with a file of testdata, which -update writes.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	file := filepath.Join("testdata", name+".yaml")
+	if *update {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", file, diff)
+	}
+}
+
+func TestObjects(t *testing.T) {
+	for name, objects := range map[string][]runtime.ApplyConfiguration{
+		"forwarder":            resource.ForwarderObjects(config(), "a certificate", owner()),
+		"forwarder-everything": resource.ForwarderObjects(everything(), "a certificate", owner()),
+		"demo":                 resource.DemoObjects(everything(), "a certificate", owner()),
+	} {
+		t.Run(name, func(t *testing.T) { golden(t, name, manifests(t, objects)) })
 	}
 }
 
@@ -86,7 +97,7 @@ func TestForwarderReadsItsEnvironment(t *testing.T) {
 	var deployment struct {
 		Spec struct{ Template struct{ Spec corev1.PodSpec } }
 	}
-	for doc := range bytes.SplitSeq(manifests(t, everything()), []byte("---\n")) {
+	for doc := range bytes.SplitSeq(manifests(t, resource.ForwarderObjects(everything(), "a certificate", owner())), []byte("---\n")) {
 		if strings.Contains(string(doc), "kind: Deployment") {
 			if err := yaml.Unmarshal(doc, &deployment); err != nil {
 				t.Fatal(err)

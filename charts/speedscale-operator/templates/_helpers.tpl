@@ -11,3 +11,9 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
+
+{{- define "speedscale-operator.demoLabels" -}}
+app: catalog
+app.kubernetes.io/part-of: speedscale-demo
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end -}}

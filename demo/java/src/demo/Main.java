@@ -1,0 +1,25 @@
+package demo;
+
+/** Starts the part that the image's command names. */
+final class Main {
+    private Main() {}
+
+    public static void main(String[] args) throws Exception {
+        String part = args.length == 1 ? args[0] : "";
+        switch (part) {
+            case "java-server" -> JavaServer.start();
+            case "java-client" -> JavaClient.run();
+            case "catalog" -> Catalog.start();
+            default -> {
+                System.err.println("want one argument: java-server, java-client or catalog");
+                System.exit(2);
+            }
+        }
+    }
+
+    /** A variable of the environment, or what is meant without it. */
+    static String setting(String name, String otherwise) {
+        String value = System.getenv(name);
+        return value == null || value.isEmpty() ? otherwise : value;
+    }
+}

@@ -1,0 +1,62 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/speedscale/speedscale/cluster/annotation"
+	"github.com/speedscale/speedscale/operator/resource"
+)
+
+// demoStamped says whether java-server was stamped for injection. It is not where it
+// was made before the webhook could be reached, and is then applied again.
+func (c *ControlPlane) demoStamped(ctx context.Context) (bool, error) {
+	d := &appsv1.Deployment{}
+	err := c.Client.Get(ctx, client.ObjectKey{Namespace: c.Config.Namespace, Name: resource.JavaServer}, d)
+	if apierrors.IsNotFound(err) {
+		return false, nil // the cache is behind
+	}
+	return d.Spec.Template.Annotations[annotation.Stamp] != "", err
+}
+
+// removeDemo takes away what an operator that had a demo made. Objects of these names
+// that are somebody else's stay.
+func (c *ControlPlane) removeDemo(ctx context.Context, owner *corev1.ConfigMap) error {
+	deployments, service, configMap := resource.DemoLeftovers()
+	objects := []client.Object{&corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: service}}}
+	for _, name := range deployments {
+		objects = append(objects, &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	}
+	found := false
+	for _, o := range objects {
+		err := c.Client.Get(ctx, client.ObjectKey{Namespace: c.Config.Namespace, Name: o.GetName()}, o)
+		if err != nil && !apierrors.IsNotFound(err) {
+			return err
+		}
+		if err != nil || !metav1.IsControlledBy(o, owner) {
+			continue
+		}
+		found = true
+		if err := c.delete(ctx, o); err != nil {
+			return err
+		}
+	}
+	if !found {
+		return nil
+	}
+	return c.delete(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: c.Config.Namespace, Name: configMap}})
+}
+
+func (c *ControlPlane) delete(ctx context.Context, o client.Object) error {
+	err := c.Client.Delete(ctx, o, client.PropagationPolicy(metav1.DeletePropagationBackground))
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("delete %q of the demo: %w", o.GetName(), err)
+	}
+	return nil
+}
