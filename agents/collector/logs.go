@@ -1,0 +1,208 @@
+package collector
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
+)
+
+// source is one run of a container.
+type source struct {
+	pod       *corev1.Pod
+	container string
+	// previous is the run before the one that is now.
+	previous bool
+}
+
+// stream is the log of a source.
+type stream struct {
+	source
+	// running says that more may come.
+	running atomic.Bool
+	limit   *rate.Limiter
+	// inKey says that the lines are those of a private key; used by one goroutine.
+	inKey bool
+	// last is the time of the newest line that was read; used by one goroutine.
+	last time.Time
+	// dropped are counted since they were stated.
+	dropped [dropReasons]atomic.Uint64
+}
+
+// retries is how often the log of a container that has ended is asked for again.
+const retries = 3
+
+// follow reads the log of a run of a container, unless that is done already.
+func (c *Collector) follow(ctx context.Context, what source, id string, running bool) {
+	if id == "" {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.streams[id]; s != nil {
+		s.running.Store(running)
+		return
+	}
+	if len(c.streams) >= maxStreams {
+		c.counts.dropped[dropStream].Add(1)
+		c.log.Warn("log not followed", "pod", what.pod.Name, "container", what.container, "limit", maxStreams)
+		return
+	}
+	s := &stream{
+		source: what,
+		limit:  rate.NewLimiter(rate.Limit(c.o.Rate), 5*c.o.Rate),
+		last:   c.o.Since,
+	}
+	s.running.Store(running)
+	c.streams[id] = s
+	c.running.Go(func() { c.read(ctx, s) })
+}
+
+// read reads a stream to its end, and asks again when it broke off.
+func (c *Collector) read(ctx context.Context, s *stream) {
+	failures := 0
+	for {
+		running := s.running.Load() // before the log is read to its end
+		err := c.readOnce(ctx, s)
+		if ctx.Err() != nil || apierrors.IsNotFound(err) {
+			return
+		}
+		if err == nil {
+			failures = 0
+		} else if failures++; failures == retries {
+			c.noteOnce(warning, "LogNotCollected", "Pod/"+s.pod.Name, fmt.Sprintf("the log of container %q cannot be read: %v", s.container, err))
+		}
+		if !running && (err == nil || failures >= retries) {
+			return
+		}
+		pause := time.NewTimer(min(time.Second<<min(failures, 4), 10*time.Second))
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return
+		case <-pause.C:
+		}
+	}
+}
+
+func (c *Collector) readOnce(ctx context.Context, s *stream) error {
+	since := metav1.NewTime(s.last)
+	body, err := c.o.Kube.CoreV1().Pods(s.pod.Namespace).GetLogs(s.pod.Name, &corev1.PodLogOptions{
+		Container: s.container, Follow: !s.previous, Previous: s.previous, Timestamps: true, SinceTime: &since,
+	}).Stream(ctx)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	r := bufio.NewReaderSize(body, maxLine)
+	for {
+		line, left, err := readLine(r)
+		if len(line) > 0 {
+			c.line(s, line, left)
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// readLine returns a line without its end, and how many bytes of it are left out.
+// The line is good until the next call.
+func readLine(r *bufio.Reader) (line []byte, left int, err error) {
+	line, err = r.ReadSlice('\n')
+	if !errors.Is(err, bufio.ErrBufferFull) {
+		return bytes.TrimRight(line, "\r\n"), 0, err
+	}
+	line = bytes.Clone(line)
+	for errors.Is(err, bufio.ErrBufferFull) {
+		var more []byte
+		more, err = r.ReadSlice('\n')
+		left += len(bytes.TrimRight(more, "\r\n"))
+	}
+	return line, left, err
+}
+
+// line publishes one line, which begins with its time. Of one that was cut the last
+// word is left out too: half of a secret is not known for one.
+func (c *Collector) line(s *stream, raw []byte, left int) {
+	c.counts.lines.Add(1)
+	at, text := splitTime(raw)
+	if !at.After(s.last) {
+		return // read before, when the stream broke off
+	}
+	s.last = at
+	if left > 0 {
+		n := bytes.LastIndexByte(text, ' ')
+		if n <= 0 {
+			c.drop(s, dropLong)
+			return
+		}
+		left += len(text) - n
+		text = text[:n]
+	}
+	if s.privateKey(text) {
+		c.drop(s, dropKey)
+		return
+	}
+	if !s.limit.Allow() {
+		c.drop(s, dropRate)
+		return
+	}
+	line := c.o.Masker.Text(clean(string(text), maxLine))
+	if left > 0 {
+		line += fmt.Sprintf(" [%d bytes left out]", left)
+	}
+	c.o.Publish(&cloudv1.ReplayEvent{Time: at.UnixNano(), Event: &cloudv1.ReplayEvent_Log{
+		Log: &cloudv1.LogLine{Pod: s.pod.Name, Container: s.container, Line: line},
+	}})
+}
+
+// splitTime takes the time off a line as the API writes it in front.
+func splitTime(raw []byte) (time.Time, []byte) {
+	first, rest, _ := bytes.Cut(raw, []byte(" "))
+	at, err := time.Parse(time.RFC3339Nano, string(first))
+	if err != nil {
+		return time.Now(), raw
+	}
+	return at, rest
+}
+
+// privateKey says that a line is inside of a private key in PEM form (RFC 7468), of
+// which single lines look like nothing.
+func (s *stream) privateKey(text []byte) bool {
+	const dashes = "-----"
+	begin := bytes.Contains(text, []byte(dashes+"BEGIN ")) && bytes.Contains(text, []byte("PRIVATE KEY"))
+	end := bytes.Contains(text, []byte(dashes+"END "))
+	inside := s.inKey || begin
+	s.inKey = inside && !end
+	return inside
+}
+
+// clean makes text that may be shown: valid UTF-8, without control characters such
+// as those that steer a terminal, and bounded.
+func clean(text string, limit int) string {
+	if len(text) > limit {
+		text = text[:limit]
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' || r == 0x7f {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(text, "\uFFFD"))
+}
