@@ -115,7 +115,7 @@ func Main(ctx context.Context, env *agent.Env) error {
 		target = s.Target.String()
 	}
 	s.Logger = env.Log
-	s.Report = report.NewBuilder(s.Snapshot.Meta(), target, report.Options{BuildTag: s.BuildTag})
+	s.Report = report.NewBuilder(s.Snapshot.Meta(), report.Options{BuildTag: s.BuildTag, Target: target})
 	s.Actions = s.Snapshot.Actions()
 	if s.KeyMissing {
 		s.Report.Warn("the snapshot is masked and its key is not at hand: masked values match any value")

@@ -167,7 +167,7 @@ func TestNginx(t *testing.T) {
 	}
 	os.WriteFile(filepath.Join(www, "f3.txt"), []byte("changed"), 0o644)
 	os.Remove(filepath.Join(www, "f4.txt"))
-	b := report.NewBuilder(nil, addr, report.Options{})
+	b := report.NewBuilder(nil, report.Options{Target: addr})
 	s, err := generator.Run(t.Context(), generator.Options{Actions: pairs(list...), Target: target(t, addr), Plan: generator.Plan{VUs: 1}, Report: b})
 	r := b.Finish()
 	if err != nil || s.Failed != 2 || r.Status != report.MissedGoals || r.Requests.Failed != 2 || len(r.Failures) != 2 {
@@ -332,7 +332,7 @@ func TestMaskedSnapshot(t *testing.T) {
 		t.Fatalf("%v, or the snapshot has the secret: %v", err, p)
 	}
 	run := func() (*generator.Summary, string) {
-		b := report.NewBuilder(nil, srv.URL, report.Options{})
+		b := report.NewBuilder(nil, report.Options{Target: srv.URL})
 		s, err := generator.Run(t.Context(), generator.Options{Actions: pairs(p), Target: target(t, srv.URL), Masker: masker, Report: b})
 		if err != nil {
 			t.Fatal(err)

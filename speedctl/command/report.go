@@ -37,6 +37,9 @@ func showReport(g *global, out *printer.Flag, r *report.Report) error {
 		return err
 	}
 	showMisses(g, r)
+	if err := showCluster(g, r); err != nil {
+		return err
+	}
 	for i, n := range r.Noise {
 		if i == 10 {
 			fmt.Fprintf(g.Out, "… and %d other places\n", len(r.Noise)-i)
@@ -85,6 +88,37 @@ func showMisses(g *global, r *report.Report) {
 		fmt.Fprintf(g.Out, "not recorded: %s (%d times); nearest: %s; %s\n", m.Request, m.Count, m.Nearest, strings.Join(fields, "; "))
 	}
 }
+
+// showCluster shows what the workload's containers used, and what Kubernetes
+// warned of.
+func showCluster(g *global, r *report.Report) error {
+	if len(r.Usage) > 0 {
+		rows := [][]string{{"POD", "CONTAINER", "CPU AVG", "CPU MAX", "MEMORY AVG", "MEMORY MAX"}}
+		for _, u := range r.Usage {
+			rows = append(rows, []string{u.Pod, u.Container, millicores(u.CPU.Avg), millicores(u.CPU.Max), mebibytes(u.Memory.Avg), mebibytes(u.Memory.Max)})
+		}
+		fmt.Fprintln(g.Out)
+		if err := printer.Rows(g.Out, rows); err != nil {
+			return err
+		}
+	}
+	shown := 0
+	for _, e := range r.ClusterEvents {
+		if e.Type != "Warning" {
+			continue
+		}
+		if shown++; shown > 10 {
+			fmt.Fprintln(g.Out, "… and other warnings of the cluster")
+			break
+		}
+		fmt.Fprintf(g.Out, "%s %s (%d times): %s\n", e.Object, e.Reason, e.Count, e.Message)
+	}
+	return nil
+}
+
+func millicores(n int64) string { return strconv.FormatInt(n, 10) + "m" }
+
+func mebibytes(n int64) string { return strconv.FormatInt(n>>20, 10) + "Mi" }
 
 func difference(d compare.Difference) string {
 	return fmt.Sprintf("%s: recorded %s, observed %s", d.Location, d.Recorded, d.Observed)

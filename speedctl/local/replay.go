@@ -52,7 +52,7 @@ func Replay(ctx context.Context, o ReplayOptions) (*report.Report, error) {
 	if o.Baseline != nil {
 		comparing.Noise = compare.New(comparing).Noise(o.Mock.Snapshot.Actions(), o.Baseline.Actions())
 	}
-	b := report.NewBuilder(o.Mock.Snapshot.Meta(), o.Target.String(), report.Options{BuildTag: o.BuildTag, Goals: o.Goals})
+	b := report.NewBuilder(o.Mock.Snapshot.Meta(), report.Options{BuildTag: o.BuildTag, Target: o.Target.String(), Goals: o.Goals})
 	b.SetNoise(comparing.Noise)
 	if len(o.Mock.Command) > 0 {
 		o.Mock.Results = b

@@ -2,13 +2,10 @@ package report
 
 import (
 	"encoding/base64"
-	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/google/uuid"
 
 	"github.com/speedscale/speedscale/traffic"
@@ -40,10 +37,15 @@ type Options struct {
 	// Goals decide whether the replay passed. Without any, it passes where no
 	// request failed or got an error.
 	Goals []Goal
+	// Target is where requests were sent.
+	Target string
 	// MaxFailures is how many failures are kept for each endpoint; 0 means 5.
 	MaxFailures int
 	// Started is when the replay began; now where it is zero.
 	Started time.Time
+	// OnFailure is called with each failure that is kept, from the goroutines that
+	// add results; nil means not.
+	OnFailure func(Failure)
 }
 
 // Result is one request that the generator sent.
@@ -65,33 +67,19 @@ type Result struct {
 // memory does not grow with the number of results.
 type Builder struct {
 	opts Options
+	meta *snapshot.Meta
 
 	mu        sync.Mutex
-	report    Report
-	planned   *hdrhistogram.Histogram
-	sent      *hdrhistogram.Histogram
-	recorded  *hdrhistogram.Histogram
-	endpoints map[endpointKey]*endpoint
-	order     []*endpoint
-	timeline  timeline
-	mocks     mocks
-	skips     counter
-	warnings  counter
-	last      time.Time // of the last response
+	part      Part
+	endpoints map[endpointKey]*PartEndpoint // those of part
+	misses    map[string]int                // where a miss is in part.Mocks.Misses
 }
 
 type endpointKey struct{ method, path string }
 
-// endpoint gathers one endpoint. Its histograms have two digits, to be small.
-type endpoint struct {
-	Endpoint
-	sent, recorded *hdrhistogram.Histogram
-	failures       int
-}
-
-// NewBuilder begins a report on a replay of a snapshot against target. meta is
-// nil where there is no snapshot.
-func NewBuilder(meta *snapshot.Meta, target string, opts Options) *Builder {
+// NewBuilder begins a report on a replay of a snapshot. meta is nil where there
+// is no snapshot.
+func NewBuilder(meta *snapshot.Meta, opts Options) *Builder {
 	if opts.MaxFailures <= 0 {
 		opts.MaxFailures = 5
 	}
@@ -101,57 +89,57 @@ func NewBuilder(meta *snapshot.Meta, target string, opts Options) *Builder {
 	if opts.ID == "" {
 		opts.ID = uuid.NewString()
 	}
-	b := &Builder{
-		opts: opts, planned: newHistogram(3), sent: newHistogram(3), recorded: newHistogram(3),
-		endpoints: map[endpointKey]*endpoint{}, timeline: timeline{start: opts.Started, interval: time.Second},
-		skips: newCounter(maxSkips), warnings: newCounter(maxWarnings), mocks: newMocks(),
+	if meta == nil {
+		meta = &snapshot.Meta{}
 	}
-	b.report = Report{
-		Version: Version, ID: opts.ID, Name: opts.Name, BuildTag: opts.BuildTag, Tags: opts.Tags,
-		Target: target, Started: opts.Started.UTC(),
+	return &Builder{
+		opts: opts, meta: meta, endpoints: map[endpointKey]*PartEndpoint{}, misses: map[string]int{},
+		part: Part{
+			Version: PartVersion, Started: opts.Started,
+			Planned: newHistogram(3), Sent: newHistogram(3), Recorded: newHistogram(3), Timeline: Timeline{Interval: 1},
+		},
 	}
-	if meta != nil {
-		b.report.Snapshot = SnapshotRef{ID: meta.ID, Name: meta.Info.Name}
-		b.report.Losses, b.report.Gaps, b.report.Vanished = meta.Losses, meta.Gaps, meta.Vanished
-		if b.report.Name == "" {
-			b.report.Name = meta.Info.Name
-		}
-	}
-	return b
 }
 
 // AddResult folds in what the generator saw. It keeps no reference to the pairs.
 func (b *Builder) AddResult(r Result) {
+	if failure := b.addResult(&r); failure != nil && b.opts.OnFailure != nil {
+		b.opts.OnFailure(*failure)
+	}
+}
+
+// addResult returns the failure, where it is one that is kept.
+func (b *Builder) addResult(r *Result) *Failure {
 	key := keyOf(r.Recorded)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	e := b.endpoint(key)
-	b.report.Requests.Sent++
+	p, e := &b.part, b.endpoint(key)
+	p.Requests.Sent++
 	e.Requests++
-	record(b.recorded, time.Duration(r.Recorded.GetDuration()))
-	record(e.recorded, time.Duration(r.Recorded.GetDuration()))
-	if end := r.At.Add(r.Sent); end.After(b.last) {
-		b.last = end
+	p.Recorded.record(time.Duration(r.Recorded.GetDuration()))
+	e.Recorded.record(time.Duration(r.Recorded.GetDuration()))
+	end := r.At.Add(r.Sent)
+	if end.After(p.Last) {
+		p.Last = end
 	}
-	if r.Err != nil || r.Observed == nil {
-		b.report.Requests.Errors++
-		e.Errors++
-		b.timeline.add(r.At.Add(r.Sent), true)
-		b.fail(e, &r)
-		return
-	}
-	record(b.planned, r.Planned)
-	record(b.sent, r.Sent)
-	record(e.sent, r.Sent)
 	failed := len(r.Differences) > 0
-	b.timeline.add(r.At.Add(r.Sent), failed)
-	if !failed {
-		b.report.Requests.Passed++
-		return
+	if r.Err != nil || r.Observed == nil {
+		p.Requests.Errors++
+		e.Errors++
+		p.Timeline.add(max(end.Unix(), p.Started.Unix()), true)
+		return b.fail(e, r)
 	}
-	b.report.Requests.Failed++
+	p.Planned.record(r.Planned)
+	p.Sent.record(r.Sent)
+	e.Latency.record(r.Sent)
+	p.Timeline.add(max(end.Unix(), p.Started.Unix()), failed)
+	if !failed {
+		p.Requests.Passed++
+		return nil
+	}
+	p.Requests.Failed++
 	e.Failed++
-	b.fail(e, &r)
+	return b.fail(e, r)
 }
 
 func keyOf(p *traffic.RRPair) endpointKey {
@@ -167,7 +155,7 @@ func keyOf(p *traffic.RRPair) endpointKey {
 	return endpointKey{method, signature.Endpoint(path)}
 }
 
-func (b *Builder) endpoint(key endpointKey) *endpoint {
+func (b *Builder) endpoint(key endpointKey) *PartEndpoint {
 	if e := b.endpoints[key]; e != nil {
 		return e
 	}
@@ -177,70 +165,107 @@ func (b *Builder) endpoint(key endpointKey) *endpoint {
 			return e
 		}
 	}
-	e := &endpoint{Endpoint: Endpoint{Method: key.method, Path: key.path}, sent: newHistogram(2), recorded: newHistogram(2)}
+	e := &PartEndpoint{Method: key.method, Path: key.path, Latency: newHistogram(2), Recorded: newHistogram(2)}
 	b.endpoints[key] = e
-	b.order = append(b.order, e)
+	b.part.Endpoints = append(b.part.Endpoints, e)
 	return e
 }
 
-// fail keeps a failure, if there is room.
-func (b *Builder) fail(e *endpoint, r *Result) {
+// first and firstError keep what was sent first.
+func (e *PartEndpoint) first(d compare.Difference, at time.Time) {
+	if e.First == nil || at.Before(e.FirstAt) {
+		e.First, e.FirstAt = &d, at.UTC()
+	}
+}
+
+func (e *PartEndpoint) firstError(text string, at time.Time) {
+	if e.Error == "" || at.Before(e.ErrorAt) {
+		e.Error, e.ErrorAt = text, at.UTC()
+	}
+}
+
+// fail keeps a failure, and returns it, if there is room.
+func (b *Builder) fail(e *PartEndpoint, r *Result) *Failure {
 	text := ""
 	if len(r.Differences) == 0 {
 		if text = "no response"; r.Err != nil {
 			text = signature.Printable(r.Err.Error())
 		}
-		if e.Error == "" {
-			e.Error = text
-		}
-	} else if e.First == nil {
-		first := r.Differences[0]
-		e.First = &first
+		e.firstError(text, r.At)
+	} else {
+		e.first(r.Differences[0], r.At)
 	}
-	if e.failures++; e.failures > b.opts.MaxFailures || len(b.report.Failures) >= maxFailures {
-		return
+	if e.Failed+e.Errors > int64(b.opts.MaxFailures) || len(b.part.Failures) >= maxFailures {
+		return nil
 	}
 	req := r.Recorded.GetHttp().GetReq()
 	url := req.GetUri()
 	if url == "" {
 		url = req.GetUrl()
 	}
-	b.report.Failures = append(b.report.Failures, Failure{
+	f := Failure{
 		Method: e.Method, Path: e.Path, URL: signature.Printable(url), At: r.At.UTC(),
 		RefUUID: base64.StdEncoding.EncodeToString(r.Recorded.GetUuid()),
 		Error:   text, Differences: slices.Clone(r.Differences),
 		Recorded: messageOf(r.Recorded), Observed: messageOf(r.Observed),
-	})
+	}
+	b.part.Failures = append(b.part.Failures, f)
+	return &f
 }
 
 // Skip counts a recorded request that was not sent.
 func (b *Builder) Skip(reason string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.report.Requests.Skipped++
-	b.skips.add(reason)
+	b.part.Requests.Skipped++
+	b.skip(reason, 1)
+}
+
+// skip counts a reason; those that come when there are too many are one.
+func (b *Builder) skip(reason string, n int64) {
+	list := b.part.Skipped
+	find := func() int { return slices.IndexFunc(list, func(s Skip) bool { return s.Reason == reason }) }
+	i := find()
+	if i < 0 && len(list) >= maxSkips {
+		reason = "other"
+		i = find()
+	}
+	if i < 0 {
+		b.part.Skipped = append(list, Skip{Reason: reason, Count: n})
+		return
+	}
+	list[i].Count += n
 }
 
 // Warn adds a warning, once for each text, up to a bound.
 func (b *Builder) Warn(text string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.warnings.add(text)
+	b.warn(text)
+}
+
+func (b *Builder) warn(text string) {
+	if len(b.part.Warnings) >= maxWarnings {
+		text = "there are more warnings than are shown"
+	}
+	if !slices.Contains(b.part.Warnings, text) {
+		b.part.Warnings = append(b.part.Warnings, text)
+	}
 }
 
 // SetNoise states the places that were left out of the verdict.
 func (b *Builder) SetNoise(noise []compare.Noise) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.report.Noise = slices.Clone(noise)
+	b.part.Noise = slices.Clone(noise)
 }
 
 // Fail makes the status Error; the first error is kept.
 func (b *Builder) Fail(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.report.Status != Error {
-		b.report.Status, b.report.Error = Error, err.Error()
+	if b.part.Status != Error {
+		b.part.Status, b.part.Error = Error, err.Error()
 	}
 }
 
@@ -248,83 +273,7 @@ func (b *Builder) Fail(err error) {
 func (b *Builder) Cancel(reason string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.report.Status == "" {
-		b.report.Status, b.report.Error = Canceled, reason
-	}
-}
-
-// Finish returns the report. The builder must not be used afterwards.
-func (b *Builder) Finish() *Report {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	r := &b.report
-	r.Finished = time.Now().UTC()
-	if b.last.After(r.Started) && b.last.Before(r.Finished) && r.Requests.Sent > 0 {
-		r.Finished = b.last.UTC()
-	}
-	if r.Requests.Sent > 0 {
-		r.SuccessRate = 100 * float64(r.Requests.Passed) / float64(r.Requests.Sent)
-	}
-	r.Latency = Latency{
-		Planned: summary(b.planned), Sent: summary(b.sent), Recorded: summary(b.recorded), Distribution: distribution(b.sent),
-	}
-	r.Throughput = b.timeline.throughput(r.Requests.Passed+r.Requests.Failed, r.Finished.Sub(r.Started))
-	for _, e := range b.order {
-		e.Latency, e.Recorded = summary(e.sent), summary(e.recorded)
-		r.Endpoints = append(r.Endpoints, e.Endpoint)
-	}
-	slices.SortStableFunc(r.Endpoints, byUrgency)
-	r.Mocks = b.mocks.result()
-	for i, reason := range b.skips.keys {
-		r.Skipped = append(r.Skipped, Skip{Reason: reason, Count: b.skips.counts[i]})
-	}
-	r.Warnings = append(b.warnings.keys, b.standingWarnings()...)
-	b.decide()
-	return r
-}
-
-// standingWarnings are of what the numbers themselves show.
-func (b *Builder) standingWarnings() []string {
-	r := &b.report
-	var parts []string
-	for _, l := range r.Losses {
-		if !l.Intended() {
-			parts = append(parts, fmt.Sprintf("%s (%d pairs, %d connections, %d bytes)", strings.ReplaceAll(l.Reason, "_", " "), l.Pairs, l.Connections, l.Bytes))
-		}
-	}
-	if n := len(r.Gaps); n > 0 {
-		parts = append(parts, fmt.Sprintf("%d gaps that nothing explains", n))
-	}
-	if n := len(r.Vanished); n > 0 {
-		parts = append(parts, fmt.Sprintf("%d proxies that ended without a goodbye", n))
-	}
-	if len(parts) == 0 {
-		return nil
-	}
-	return []string{"the snapshot is incomplete: " + strings.Join(parts, ", ")}
-}
-
-// decide finds the verdict, unless the replay failed or was canceled.
-func (b *Builder) decide() {
-	r := &b.report
-	missed := false
-	for _, g := range b.opts.Goals {
-		result := g.judge(r)
-		missed = missed || result.Status == Fail
-		r.Goals = append(r.Goals, result)
-	}
-	if r.Status != "" {
-		return
-	}
-	if len(b.opts.Goals) == 0 {
-		missed = r.Requests.Failed > 0 || r.Requests.Errors > 0
-	}
-	switch {
-	case r.Requests.Sent == 0 && r.Mocks == nil:
-		r.Status, r.Error = Error, "no request was sent"
-	case missed:
-		r.Status = MissedGoals
-	default:
-		r.Status = Passed
+	if b.part.Status == "" {
+		b.part.Status, b.part.Error = Canceled, reason
 	}
 }

@@ -25,7 +25,7 @@ func TestGRPCMessageIsReadable(t *testing.T) {
 			},
 		}
 	}
-	b := report.NewBuilder(&snapshot.Meta{}, "http://localhost", report.Options{})
+	b := report.NewBuilder(&snapshot.Meta{}, report.Options{})
 	b.AddResult(report.Result{
 		Recorded: pair("teapot"), Observed: pair("kettle"),
 		Differences: []compare.Difference{{Location: "http.res.body"}},

@@ -1,11 +1,13 @@
 package report
 
 import (
+	"cmp"
 	_ "embed"
 	"fmt"
 	"html/template"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -17,7 +19,7 @@ var page string
 // it, and no script. All text from the traffic is escaped.
 func (r *Report) WriteHTML(w io.Writer) error {
 	t, err := template.New("report").Funcs(template.FuncMap{
-		"ms": number, "status": strconv.Itoa,
+		"ms": number, "status": strconv.Itoa, "mib": mebibytes,
 		"time":    func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
 		"percent": func(f float64) string { return number(math.Floor(f*100)/100) + " %" },
 	}).Parse(page)
@@ -27,6 +29,7 @@ func (r *Report) WriteHTML(w io.Writer) error {
 	return t.Execute(w, view{
 		Report: r, Elapsed: r.Finished.Sub(r.Started).Round(time.Millisecond).String(),
 		Distribution: r.distributionChart(), Timeline: r.timelineChart(),
+		Usages: r.usageViews(),
 		Latencies: []row{
 			{"from the planned time", r.Latency.Planned}, {"from the send", r.Latency.Sent}, {"recorded", r.Latency.Recorded},
 		},
@@ -39,6 +42,30 @@ type view struct {
 	Elapsed                string
 	Latencies              []row
 	Distribution, Timeline *chart
+	Usages                 []usageView
+}
+
+// usageView is a container's usage with its CPU over time.
+type usageView struct {
+	Usage
+	Chart *chart
+}
+
+func (r *Report) usageViews() []usageView {
+	var views []usageView
+	for _, u := range r.Usage {
+		s := u.Samples
+		var c *chart
+		if len(s) > 1 {
+			most := slices.MaxFunc(s, func(a, b UsageSample) int { return cmp.Compare(a.CPU, b.CPU) }).CPU
+			end := s[len(s)-1].Time.Sub(s[0].Time).Round(time.Second).String()
+			c = newChart(len(s), most, "0 s", end, func(i int) (int64, int64, string) {
+				return s[i].CPU, 0, fmt.Sprintf("at %s: %d millicores, %s MiB", s[i].Time.Sub(s[0].Time).Round(time.Second), s[i].CPU, mebibytes(s[i].Memory))
+			})
+		}
+		views = append(views, usageView{u, c})
+	}
+	return views
 }
 
 type row struct {

@@ -27,6 +27,7 @@ func (r *Report) WriteMarkdown(w io.Writer) error {
 	m.endpoints(r)
 	m.failures(r)
 	m.mocks(r)
+	m.cluster(r)
 	m.rest(r)
 	return m.Flush()
 }
@@ -111,6 +112,24 @@ func (m markdown) mocks(r *Report) {
 		}
 	}
 	m.printf("\n")
+}
+
+func (m markdown) cluster(r *Report) {
+	if len(r.Usage) > 0 {
+		m.printf("## Usage\n\n| container | CPU, millicores: min | avg | max | memory, MiB: min | avg | max |\n|---|--:|--:|--:|--:|--:|--:|\n")
+		for _, u := range r.Usage {
+			m.printf("| %s | %d | %d | %d | %s | %s | %s |\n", code(u.Pod+"/"+u.Container), u.CPU.Min, u.CPU.Avg, u.CPU.Max,
+				mebibytes(u.Memory.Min), mebibytes(u.Memory.Avg), mebibytes(u.Memory.Max))
+		}
+		m.printf("\n")
+	}
+	if len(r.ClusterEvents) > 0 {
+		m.printf("## Events of the cluster\n\n")
+		for _, e := range r.ClusterEvents {
+			m.printf("- %s %s %s, %d times: %s\n", escape(e.Type), escape(e.Reason), code(e.Object), e.Count, code(e.Message))
+		}
+		m.printf("\n")
+	}
 }
 
 func (m markdown) rest(r *Report) {

@@ -2,7 +2,7 @@ package report
 
 import (
 	"cmp"
-	"slices"
+	"fmt"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -11,15 +11,16 @@ import (
 // Latencies are kept in microseconds, up to an hour.
 const maxLatency = int64(time.Hour / time.Microsecond)
 
-func newHistogram(digits int) *hdrhistogram.Histogram { return hdrhistogram.New(1, maxLatency, digits) }
+func newHistogram(digits int) Histogram { return Histogram{hdrhistogram.New(1, maxLatency, digits)} }
 
-func record(h *hdrhistogram.Histogram, d time.Duration) {
+func (h Histogram) record(d time.Duration) {
 	// The value is within the histogram's range, so this cannot fail.
-	_ = h.RecordValue(min(max(d.Microseconds(), 1), maxLatency))
+	_ = h.hdr.RecordValue(min(max(d.Microseconds(), 1), maxLatency))
 }
 
-func summary(h *hdrhistogram.Histogram) Summary {
-	if h.TotalCount() == 0 {
+func (hist Histogram) summary() Summary {
+	h := hist.hdr
+	if hist.IsZero() {
 		return Summary{}
 	}
 	ms := func(us int64) float64 { return float64(us) / 1000 }
@@ -31,11 +32,11 @@ func summary(h *hdrhistogram.Histogram) Summary {
 }
 
 // distribution counts in buckets, each 10^(1/5) times as wide as the one before.
-func distribution(h *hdrhistogram.Histogram) []Bucket {
+func (h Histogram) distribution() []Bucket {
 	var list []Bucket
 	const step = 1.5848931924611136
 	to := 0.001
-	for _, bar := range h.Distribution() {
+	for _, bar := range h.hdr.Distribution() {
 		if bar.Count == 0 {
 			continue
 		}
@@ -64,70 +65,104 @@ func rounded(ms float64) float64 {
 	return float64(int64(ms/unit+0.5)) * unit
 }
 
-// timeline counts responses by time, in at most maxTicks intervals: when they
-// run out, intervals become twice as long.
-type timeline struct {
-	start    time.Time
-	interval time.Duration
-	ticks    []Tick
+// Timeline counts responses by time, in at most maxTicks ticks: when they run out,
+// ticks become twice as long.
+type Timeline struct {
+	// Interval is the length of a tick in seconds, a power of two.
+	Interval int64 `json:"interval"`
+	// First is the number of the first of Ticks: tick n begins n Intervals after
+	// the Unix epoch, so that ticks of several agents are of the same time.
+	First int64  `json:"first"`
+	Ticks []Tick `json:"ticks,omitempty"`
 }
 
 const maxTicks = 240
 
-func (t *timeline) add(at time.Time, failed bool) {
-	d := max(at.Sub(t.start), 0)
-	for d/t.interval >= maxTicks {
-		half := t.ticks[:(len(t.ticks)+1)/2]
-		for i := range half {
-			sum := t.ticks[2*i]
-			if 2*i+1 < len(t.ticks) {
-				sum.Requests += t.ticks[2*i+1].Requests
-				sum.Failed += t.ticks[2*i+1].Failed
-			}
-			half[i] = sum
-		}
-		t.ticks = half
-		t.interval *= 2
+// check names what is wrong with a timeline that comes from elsewhere.
+func (t *Timeline) check() error {
+	const longest = 1 << 32 // seconds
+	switch {
+	case t.Interval < 1 || t.Interval > longest || t.Interval&(t.Interval-1) != 0:
+		return fmt.Errorf("interval %d: want seconds, a power of two", t.Interval)
+	case len(t.Ticks) > maxTicks:
+		return fmt.Errorf("%d ticks: want at most %d", len(t.Ticks), maxTicks)
+	case t.First < 0 || t.First > longest/t.Interval*1024:
+		return fmt.Errorf("first tick %d of %d s: want one after 1970", t.First, t.Interval)
 	}
-	i := int(d / t.interval)
-	for len(t.ticks) <= i {
-		t.ticks = append(t.ticks, Tick{})
-	}
-	t.ticks[i].Requests++
+	return nil
+}
+
+// add counts a response at a time in Unix seconds.
+func (t *Timeline) add(at int64, failed bool) {
+	tick := t.at(at)
+	tick.Requests++
 	if failed {
-		t.ticks[i].Failed++
+		tick.Failed++
 	}
 }
 
-func (t *timeline) throughput(responses int64, elapsed time.Duration) Throughput {
+// at returns the tick of a time, which there is room made for.
+func (t *Timeline) at(at int64) *Tick {
+	i := at/t.Interval - t.First
+	if i < 0 || i >= int64(len(t.Ticks)) {
+		t.cover(at, at)
+		i = at/t.Interval - t.First
+	}
+	return &t.Ticks[i]
+}
+
+// cover makes ticks for all of a time, in Unix seconds.
+func (t *Timeline) cover(from, to int64) {
+	if n := int64(len(t.Ticks)); n > 0 {
+		from, to = min(from, t.First*t.Interval), max(to, (t.First+n)*t.Interval-1)
+	}
+	for to/t.Interval-from/t.Interval >= maxTicks {
+		t.double()
+	}
+	ticks := make([]Tick, to/t.Interval-from/t.Interval+1, maxTicks)
+	if len(t.Ticks) > 0 {
+		copy(ticks[t.First-from/t.Interval:], t.Ticks)
+	}
+	t.First, t.Ticks = from/t.Interval, ticks
+}
+
+func (t *Timeline) double() {
+	var ticks []Tick
+	for i, tick := range t.Ticks {
+		if i == 0 || (t.First+int64(i))%2 == 0 {
+			ticks = append(ticks, Tick{})
+		}
+		sum := &ticks[len(ticks)-1]
+		sum.Requests += tick.Requests
+		sum.Failed += tick.Failed
+	}
+	t.Interval, t.First, t.Ticks = 2*t.Interval, t.First/2, ticks
+}
+
+func (t *Timeline) merge(from Timeline) {
+	for t.Interval < from.Interval {
+		t.double()
+	}
+	for i, tick := range from.Ticks {
+		sum := t.at((from.First + int64(i)) * from.Interval)
+		sum.Requests += tick.Requests
+		sum.Failed += tick.Failed
+	}
+}
+
+func (t *Timeline) throughput(responses int64, from, to time.Time) Throughput {
+	elapsed := to.Sub(from)
 	if responses == 0 || elapsed <= 0 {
 		return Throughput{}
 	}
+	t.cover(from.Unix(), from.Unix())
 	perSecond := float64(responses) / elapsed.Seconds()
-	return Throughput{PerSecond: perSecond, PerMinute: 60 * perSecond, Interval: t.interval.Seconds(), Timeline: t.ticks}
+	return Throughput{PerSecond: perSecond, PerMinute: 60 * perSecond, Interval: float64(t.Interval), Timeline: t.Ticks}
 }
 
-// counter counts texts, in the order they came, and is bounded: what comes when
-// it is full is counted under "other".
-type counter struct {
-	keys   []string
-	counts []int64
-	most   int
-}
-
-func newCounter(most int) counter { return counter{most: most} }
-
-func (c *counter) add(key string) {
-	i := slices.Index(c.keys, key)
-	if i < 0 && len(c.keys) >= c.most {
-		key = "other"
-		i = slices.Index(c.keys, key)
-	}
-	if i < 0 {
-		c.keys, c.counts = append(c.keys, key), append(c.counts, 1)
-		return
-	}
-	c.counts[i]++
+// byCount puts the reason first that was met most.
+func byCount(a, b Skip) int {
+	return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Reason, b.Reason))
 }
 
 // byUrgency puts what failed first, then what was requested most.

@@ -57,6 +57,10 @@ type Report struct {
 	Noise    []compare.Noise `json:"noise,omitempty"`
 	Skipped  []Skip          `json:"skipped,omitempty"`
 	Warnings []string        `json:"warnings,omitempty"`
+	// Usage is what the workload's containers used, and ClusterEvents what
+	// Kubernetes had to say about them, by time.
+	Usage         []Usage        `json:"usage,omitempty"`
+	ClusterEvents []ClusterEvent `json:"clusterEvents,omitempty"`
 }
 
 // SnapshotRef names the snapshot that was replayed.

@@ -41,8 +41,8 @@ var errRefused = errors.New("connection refused")
 func build(t *testing.T, opts report.Options) *report.Report {
 	t.Helper()
 	start := time.Now().Add(-10 * time.Second)
-	opts.Started = start
-	b := report.NewBuilder(&snapshot.Meta{ID: "s-1", Info: snapshot.Info{Name: "nightly"}}, "http://shop:8080", opts)
+	opts.Started, opts.Target = start, "http://shop:8080"
+	b := report.NewBuilder(&snapshot.Meta{ID: "s-1", Info: snapshot.Info{Name: "nightly"}}, opts)
 	var wg sync.WaitGroup
 	for i := range 100 {
 		wg.Go(func() {
@@ -72,6 +72,10 @@ func build(t *testing.T, opts report.Options) *report.Report {
 		Request: pair("GET", "/rates/7", 404, ""), Outcome: report.NoMatch, Nearest: pair("GET", "/rates/8", 200, ""),
 		Fields: []signature.Field{{Key: "http:url", Want: "/rates/8", Got: "/rates/7"}},
 	})
+	for i := range 3 {
+		b.AddUsage("shop-1", "app", report.UsageSample{Time: start.Add(time.Duration(i) * time.Second), CPU: int64(100 * i), Memory: int64(i) << 20})
+	}
+	b.AddClusterEvent(report.ClusterEvent{Type: "Warning", Reason: "BackOff", Object: "Pod/shop-1", Message: "<b>restarting|", Count: 3, Time: start})
 	b.SetNoise([]compare.Noise{{Method: "GET", Path: "/orders/{id}", Location: "http.res.body.at", Pairs: 3}})
 	return b.Finish()
 }
@@ -152,7 +156,7 @@ func TestVerdicts(t *testing.T) {
 		{"canceled", report.Options{}, func(b *report.Builder) { b.AddResult(ok); b.Cancel("by the user") }, report.Canceled},
 		{"an error before the cancel", report.Options{}, func(b *report.Builder) { b.Fail(errRefused); b.Cancel("by the user") }, report.Error},
 	} {
-		b := report.NewBuilder(nil, "t", c.opts)
+		b := report.NewBuilder(nil, c.opts)
 		c.do(b)
 		if got := b.Finish(); got.Verdict() != c.want || c.want == report.Error && got.Error == "" {
 			t.Errorf("%s: %q (%q), want %q", c.name, got.Verdict(), got.Error, c.want)
@@ -163,7 +167,7 @@ func TestVerdicts(t *testing.T) {
 func TestIncompleteSnapshotIsAWarning(t *testing.T) {
 	for reason, want := range map[string]bool{traffic.ReasonBudget: true, traffic.ReasonFiltered: false} {
 		meta := &snapshot.Meta{ID: "s", Losses: []snapshot.Loss{{Reason: reason, Pairs: 4}}}
-		b := report.NewBuilder(meta, "t", report.Options{})
+		b := report.NewBuilder(meta, report.Options{})
 		b.AddResult(report.Result{Recorded: pair("GET", "/", 200, ""), Observed: pair("GET", "/", 200, ""), At: time.Now()})
 		r := b.Finish()
 		if got := strings.Contains(strings.Join(r.Warnings, " "), "incomplete"); got != want || len(r.Losses) != 1 {
@@ -173,7 +177,7 @@ func TestIncompleteSnapshotIsAWarning(t *testing.T) {
 }
 
 func TestBuilderIsBounded(t *testing.T) {
-	b := report.NewBuilder(nil, "t", report.Options{})
+	b := report.NewBuilder(nil, report.Options{})
 	bad := []compare.Difference{{Location: "x"}}
 	start := time.Now()
 	for i := range 5000 {
@@ -220,7 +224,7 @@ func TestJSONIsReadBack(t *testing.T) {
 	if err := json.Unmarshal(out.Bytes(), &names); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"id", "name", "status", "snapshot", "successRate", "requests", "latency", "throughput", "mocks", "endpoints", "failures", "noise", "skipped", "warnings"} {
+	for _, name := range []string{"id", "name", "status", "snapshot", "successRate", "requests", "latency", "throughput", "mocks", "endpoints", "failures", "noise", "skipped", "warnings", "usage", "clusterEvents"} {
 		if names[name] == nil {
 			t.Errorf("the JSON has no %s", name)
 		}
@@ -272,6 +276,7 @@ func TestMarkdownShowsTrafficAsCode(t *testing.T) {
 	for _, want := range []string{
 		`# a\*b: Missed Goals`, "| `GET /orders/{id}` | 95 | 10 |", "## Mocks", "- 2: the body was cut", "`http.res.body.at` in `GET /orders/{id}`",
 		"`` http.res.body.n: recorded 1, observed 2<b>\\|`x` ``",
+		"| `shop-1/app` | 0 | 100 | 200 | 0.0 | 1.0 | 2.0 |", "- Warning BackOff `Pod/shop-1`, 3 times: `<b>restarting\\|`",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in:\n%s", want, text)
@@ -290,7 +295,7 @@ func TestHTMLIsSelfContainedAndEscaped(t *testing.T) {
 			t.Errorf("the page has %q", never)
 		}
 	}
-	for _, want := range []string{"&lt;script&gt;", "2&lt;b&gt;|", "<svg", "/orders/{id}", "prefers-color-scheme: dark", "connection refused", "Nearest recorded request"} {
+	for _, want := range []string{"&lt;script&gt;", "2&lt;b&gt;|", "<svg", "/orders/{id}", "prefers-color-scheme: dark", "connection refused", "Nearest recorded request", "shop-1/app", "at 2s: 200 millicores, 2.0 MiB", "&lt;b&gt;restarting"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page has no %q", want)
 		}
@@ -326,7 +331,7 @@ func TestBodiesInFailuresAreReadableAndBounded(t *testing.T) {
 		strings.Repeat("é", 5000):       strings.Repeat("é", 2048),
 		"a" + strings.Repeat("é", 5000): "a" + strings.Repeat("é", 2047),
 	} {
-		b := report.NewBuilder(nil, "t", report.Options{})
+		b := report.NewBuilder(nil, report.Options{})
 		b.AddResult(report.Result{Recorded: pair("GET", "/", 200, body), Err: errRefused, At: time.Now()})
 		m := b.Finish().Failures[0].Recorded
 		if m.Body != want || m.Cut != (len(body) > 4096) {
@@ -336,7 +341,7 @@ func TestBodiesInFailuresAreReadableAndBounded(t *testing.T) {
 }
 
 func BenchmarkAddResult(b *testing.B) {
-	builder := report.NewBuilder(nil, "t", report.Options{})
+	builder := report.NewBuilder(nil, report.Options{})
 	r := report.Result{Recorded: pair("GET", "/orders/42/items", 200, ""), Observed: pair("GET", "/orders/42/items", 200, ""), At: time.Now(), Planned: time.Millisecond, Sent: time.Millisecond}
 	b.ReportAllocs()
 	for b.Loop() {
