@@ -30,6 +30,7 @@ const (
 	ReasonDisabled   = "capture_disabled"  // relayed without capture after repeated failures
 	ReasonNoRules    = "no_masking_rules"  // the proxy has no masking rules yet
 	ReasonNoGoodbye  = "producer_vanished" // a producer ended without a goodbye
+	ReasonReplay     = "replay"            // traffic of a replay, which is not live traffic
 )
 
 // Values of RRPair.l7protocol.
@@ -48,6 +49,7 @@ const (
 	TagProxyType    = "proxyType"
 	TagProxyLoc     = "proxyLocation" // in or out
 	TagProxyVersion = "proxyVersion"
+	TagReplay       = "replay" // the id of the replay that the pair was seen in
 )
 
 // NewUUID returns 16 random bytes marked as a version 4 UUID (RFC 9562).

@@ -88,6 +88,7 @@ type Forwarder struct {
 // counts are for metrics; see metrics.go for what they mean.
 type counts struct {
 	pairs, filtered, maskFailed  atomic.Uint64
+	replayIn, replayOut          atomic.Uint64
 	spooled, sent                atomic.Uint64
 	noRules, queueFull, storeErr atomic.Uint64
 	retries, oversized           atomic.Uint64

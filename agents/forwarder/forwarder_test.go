@@ -14,6 +14,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 
@@ -293,6 +295,48 @@ func TestPairsArriveFilteredAndMasked(t *testing.T) {
 	}
 	f.stop()
 	grep(t, spool, secret)
+}
+
+// TestPairsOfReplaysAreDropped: they never reach the archive, and each is counted, in
+// the metrics and in what goes on to the cloud.
+func TestPairsOfReplaysAreDropped(t *testing.T) {
+	c := startCloud(t, "127.0.0.1:0", t.TempDir(), true)
+	f := run(t, forwarder.Options{Cloud: bus.ConnectOptions{URLs: []string{c.server.ClientURL()}}, Spool: broker.StoreOptions{Dir: t.TempDir()}})
+	p := proxy(t, f, "p1")
+	for i := range 10 {
+		one := pair(i, "/orders")
+		if i%2 == 0 {
+			one.Tags = map[string]string{traffic.TagReplay: "r1"}
+		}
+		if i < 4 {
+			one.Direction = traffic.Direction_DIRECTION_OUT
+		}
+		p.Pair(one)
+	}
+	closeNow(t, p)
+	drain(t, f)
+	pairs, lost := c.pairs(t)
+	if len(pairs) != 5 || lost[traffic.ReasonReplay] != 5 || len(lost) != 1 {
+		t.Errorf("%d pairs, lost %v", len(pairs), lost)
+	}
+	for _, p := range pairs {
+		if id, ok := p.Tags[traffic.TagReplay]; ok {
+			t.Errorf("a pair of replay %q reached the cloud", id)
+		}
+	}
+	if s := f.Stats(); s.ReplayIn != 3 || s.ReplayOut != 2 {
+		t.Errorf("counted %d in, %d out, want 3 and 2", s.ReplayIn, s.ReplayOut)
+	}
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(f.Collectors()...)
+	const want = `# HELP speedscale_forwarder_replay_pairs_total Pairs of replays, which were dropped: they are not live traffic.
+# TYPE speedscale_forwarder_replay_pairs_total counter
+speedscale_forwarder_replay_pairs_total{direction="in"} 3
+speedscale_forwarder_replay_pairs_total{direction="out"} 2
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "speedscale_forwarder_replay_pairs_total"); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestNothingIsStoredBeforeThereAreRules(t *testing.T) {

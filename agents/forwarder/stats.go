@@ -11,6 +11,8 @@ import (
 type Stats struct {
 	Pairs              uint64 // taken from proxies
 	Filtered           uint64 // pairs that the filter excluded
+	ReplayIn           uint64 // inbound pairs of replays, which were dropped
+	ReplayOut          uint64 // outbound pairs of replays, which were dropped
 	MaskFailed         uint64 // pairs that could not be masked, and were dropped
 	Oversized          uint64 // pairs and batches that were too large for the next hop
 	Spooled, Sent      uint64 // batches
@@ -30,6 +32,7 @@ func (f *Forwarder) Stats() Stats {
 	c := &f.counts
 	s := Stats{
 		Pairs: c.pairs.Load(), Filtered: c.filtered.Load(), MaskFailed: c.maskFailed.Load(), Oversized: c.oversized.Load(),
+		ReplayIn: c.replayIn.Load(), ReplayOut: c.replayOut.Load(),
 		Spooled: c.spooled.Load(), Sent: c.sent.Load(), Resent: c.retries.Load(),
 		RefusedNoRules: c.noRules.Load(), RefusedSpoolFull: c.queueFull.Load(), RefusedSpoolFailed: c.storeErr.Load(),
 		ConnectionsRefused: f.broker.Refused(), Connections: f.broker.Clients(),
@@ -44,20 +47,28 @@ func (f *Forwarder) Stats() Stats {
 // Collectors returns the metrics. Those that the product documents have the
 // documented names; the others are prefixed.
 func (f *Forwarder) Collectors() []prometheus.Collector {
-	counter := func(name, help string, value func(Stats) uint64) prometheus.Collector {
-		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help},
+	const prefix = "speedscale_forwarder_"
+	labelled := func(name, help string, labels prometheus.Labels, value func(Stats) uint64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels},
 			func() float64 { return float64(value(f.Stats())) })
+	}
+	counter := func(name, help string, value func(Stats) uint64) prometheus.Collector {
+		return labelled(name, help, nil, value)
+	}
+	replay := func(direction string, value func(Stats) uint64) prometheus.Collector {
+		return labelled(prefix+"replay_pairs_total", "Pairs of replays, which were dropped: they are not live traffic.", prometheus.Labels{"direction": direction}, value)
 	}
 	gauge := func(name, help string, value func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
 	}
-	const prefix = "speedscale_forwarder_"
 	return []prometheus.Collector{
 		gauge("messages_queued", "Batches in the spool.", f.queuedGauge),
 		gauge("conn_active", "Connections of proxies.", func() float64 { return float64(max(0, f.Stats().Connections-1)) }),
 		counter("err_queueFull_total", "Batches refused because the spool or the disk was full.", func(s Stats) uint64 { return s.RefusedSpoolFull }),
 		counter("messages_filtered_total", "Pairs that the filter excluded.", func(s Stats) uint64 { return s.Filtered }),
 		counter(prefix+"pairs_total", "Pairs taken from proxies.", func(s Stats) uint64 { return s.Pairs }),
+		replay("in", func(s Stats) uint64 { return s.ReplayIn }),
+		replay("out", func(s Stats) uint64 { return s.ReplayOut }),
 		counter(prefix+"mask_failed_total", "Pairs dropped because they could not be masked.", func(s Stats) uint64 { return s.MaskFailed }),
 		counter(prefix+"oversized_total", "Pairs or batches too large for the next hop.", func(s Stats) uint64 { return s.Oversized }),
 		counter(prefix+"batches_spooled_total", "Batches stored in the spool.", func(s Stats) uint64 { return s.Spooled }),

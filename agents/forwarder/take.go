@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/speedscale/speedscale/agents/bus"
+	"github.com/speedscale/speedscale/agents/rules"
 	"github.com/speedscale/speedscale/traffic"
 )
 
@@ -34,6 +35,11 @@ func (f *Forwarder) take(ctx context.Context, b *traffic.Batch) error {
 		if p.Cluster == "" {
 			p.Cluster = f.o.Cluster
 		}
+		if p.Tags[traffic.TagReplay] != "" {
+			f.countReplay(p.Direction)
+			b.Losses = append(b.Losses, rules.Whole(p, traffic.ReasonReplay))
+			continue
+		}
 		keep, lost := r.Clean(p)
 		if lost != nil {
 			f.countLoss(lost.Reason)
@@ -54,6 +60,17 @@ func (f *Forwarder) take(ctx context.Context, b *traffic.Batch) error {
 		return &bus.Refusal{Reason: traffic.ReasonMalformed, Final: true, Text: "the masked batch cannot be encoded"}
 	}
 	return f.store(ctx, b, data)
+}
+
+// countReplay counts a pair of a replay, which the archive of live traffic must not
+// have. That it was left out goes on with the batch, so that no gap is left in the
+// numbers of its producer.
+func (f *Forwarder) countReplay(d traffic.Direction) {
+	if d == traffic.Direction_DIRECTION_IN {
+		f.counts.replayIn.Add(1)
+	} else {
+		f.counts.replayOut.Add(1)
+	}
 }
 
 func (f *Forwarder) countLoss(reason string) {

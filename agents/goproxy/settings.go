@@ -11,6 +11,7 @@ import (
 
 	"github.com/speedscale/speedscale/agents/agent"
 	"github.com/speedscale/speedscale/agents/config"
+	"github.com/speedscale/speedscale/traffic"
 )
 
 // Settings are what the binary reads from its environment.
@@ -55,6 +56,7 @@ type Settings struct {
 //	CAPTURE_MAX_BODY      1Mi; CAPTURE_MEMORY 64Mi
 //	HOST_ALIASES          NAME=IP,…
 //	REPLAY_RESPONDER      host:port; REPLAY_DEFAULT refuse (default) or passthrough
+//	REPLAY_ID             the replay that this is part of: each pair is marked as one of it
 //	REPLAY_MOCKS          slice keys, each with =h2 or =http/1.1 where only that was recorded
 //	CONNECT_TIMEOUT       10s; DRAIN_TIMEOUT 30s; SILENCE_WARNING 30s
 func ReadSettings(v *agent.Vars) (Settings, error) {
@@ -79,6 +81,9 @@ func ReadSettings(v *agent.Vars) (Settings, error) {
 	readListeners(v, &s)
 	readTLS(v, &s.TLS)
 	readRoute(v, &s)
+	if id := v.String("REPLAY_ID", ""); id != "" {
+		s.Tags = map[string]string{traffic.TagReplay: id}
+	}
 	s.Forwarder = v.Address("FORWARDER_ADDR", "speedscale-forwarder.speedscale.svc:80")
 	s.ForwarderCA = v.String("FORWARDER_CA", "")
 	s.ForwarderToken = v.String("FORWARDER_TOKEN_FILE", "")

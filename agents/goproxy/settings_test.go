@@ -9,6 +9,7 @@ import (
 	"github.com/speedscale/speedscale/agents/agent"
 	"github.com/speedscale/speedscale/agents/config"
 	"github.com/speedscale/speedscale/agents/goproxy"
+	"github.com/speedscale/speedscale/traffic"
 )
 
 func read(env map[string]string) (goproxy.Settings, error) {
@@ -43,6 +44,24 @@ func TestSettingsOfDualMode(t *testing.T) {
 		t.Error(d)
 	}
 	if d := cmp.Diff([]config.Mapping{{Listen: "127.0.0.1:5433", Upstream: "db:5432"}}, s.Mappings); d != "" {
+		t.Error(d)
+	}
+}
+
+// TestSettingsOfAReplay: the CA is there for mocked hosts, though TLS of others stays
+// closed.
+func TestSettingsOfAReplay(t *testing.T) {
+	s, err := read(map[string]string{
+		"APP_LABEL": "cart", "TLS_CERT_DIR": "/certs", "REPLAY_ID": "r1", "REPLAY_DEFAULT": "passthrough",
+		"REPLAY_RESPONDER": "responder:8080", "REPLAY_MOCKS": "cart:api.example:443",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.TLS.Out || s.TLS.CACert != "/certs/tls.crt" || s.TLS.CAKey != "/certs/tls.key" || s.Route.Default != config.RoutePassthrough {
+		t.Errorf("settings are %+v", s)
+	}
+	if d := cmp.Diff(map[string]string{traffic.TagReplay: "r1"}, s.Tags); d != "" {
 		t.Error(d)
 	}
 }

@@ -15,5 +15,9 @@ func (s *Snapshot) Files() []string {
 
 // Intended says whether the pairs were left out because somebody asked for that.
 func (l *Loss) Intended() bool {
-	return l.Reason == traffic.ReasonFiltered || l.Reason == traffic.ReasonSampled
+	switch l.Reason {
+	case traffic.ReasonFiltered, traffic.ReasonSampled, traffic.ReasonReplay:
+		return true
+	}
+	return false
 }
