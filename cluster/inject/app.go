@@ -34,12 +34,15 @@ func (p *patch) apps() error {
 		if r := p.extraEnv(c); r != nil {
 			return r
 		}
-		if p.s.TLSOut {
+		if p.ca() {
 			if r := p.trust(c); r != nil {
 				return r
 			}
 		}
 		if p.s.Type == config.ModeForward || p.s.Type == config.ModeDual {
+			if r := p.ownProxy(c); r != nil {
+				return r
+			}
 			p.proxyEnv(c)
 		}
 	}
@@ -90,12 +93,15 @@ func (p *patch) javaEnv(c *corev1.Container) *Refused {
 		setEnv(c, javaToolOptions, value)
 		return nil
 	}
-	if !p.s.JavaToolOptions {
+	if !p.s.JavaToolOptions && !p.mocks() {
 		return nil
 	}
 	value := trust.JavaOptions(trustDir)
 	if old := env(c, javaToolOptions); old != nil {
 		if old.ValueFrom != nil || strings.Contains(old.Value, "-Djavax.net.ssl.trustStore=") {
+			if !p.s.JavaToolOptions {
+				return nil // nobody asked for it, and mocks without TLS do not need it
+			}
 			return refused(p.w, ReasonEnvTaken, "%s of container %q has a trust store of its own or is set from elsewhere, so that %s cannot add to it: use %s",
 				javaToolOptions, c.Name, annotation.TLSJavaToolOptions, annotation.TLSJavaToolOptionsValue)
 		}

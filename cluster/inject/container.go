@@ -168,12 +168,15 @@ func (p *patch) goproxyEnv() ([]corev1.EnvVar, []corev1.VolumeMount, error) {
 		v.set("CAPTURE_MEMORY", budget)
 	}
 	mounts := []corev1.VolumeMount{{Name: volumeFiles, MountPath: filesDir, ReadOnly: true}}
-	if p.s.TLSOut {
-		v.set("TLS_OUT_UNWRAP", "true")
+	if r := p.o.Replay; r != nil {
+		v = append(v, routing(r)...)
+	}
+	v.setTrue("TLS_OUT_UNWRAP", p.s.TLSOut)
+	if p.ca() {
 		v.set("TLS_CERT_DIR", caDir)
-		list(&v, "TLS_OUT_CA", p.upstreamFiles(), func(name string) string { return filesDir + "/" + name })
 		mounts = append(mounts, corev1.VolumeMount{Name: volumeCA, MountPath: caDir, ReadOnly: true})
 	}
+	list(&v, "TLS_OUT_CA", p.upstreamFiles(), func(name string) string { return filesDir + "/" + name })
 	if p.s.TLSIn.Set() {
 		v.set("TLS_IN_UNWRAP", "true")
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/speedscale/speedscale/agents/config"
 	"github.com/speedscale/speedscale/cluster/annotation"
+	"github.com/speedscale/speedscale/cluster/stamp"
 )
 
 // Containers and volumes of an injected pod.
@@ -55,6 +56,10 @@ type Options struct {
 	// NativeSidecars says that the API server knows init containers with
 	// restartPolicy Always (Kubernetes 1.29).
 	NativeSidecars bool
+	// Replay is the one that the pod takes part in, nil for none. Its sidecar routes
+	// outbound connections as the replay says, and only a pod whose sidecar does has
+	// the replay's labels.
+	Replay *stamp.Replay
 }
 
 // maxUpstreamCA keeps a pod's annotations below the API server's 256 KiB.
@@ -116,7 +121,7 @@ func Pod(pod *corev1.Pod, w Workload, s annotation.Sidecar, o Options) (*corev1.
 		return nil, errors.New("the workload has no name, under which its traffic would be recorded")
 	}
 	if Injected(pod) {
-		return again(pod, w, s)
+		return again(pod, w, s, o.Replay)
 	}
 	p := newPatch(pod.DeepCopy(), w, s, o)
 	if err := p.refuse(); err != nil {
@@ -137,12 +142,15 @@ func Pod(pod *corev1.Pod, w Workload, s annotation.Sidecar, o Options) (*corev1.
 
 // again is for pods that come a second time: the API server asks webhooks again when
 // others changed the pod after them.
-func again(pod *corev1.Pod, w Workload, s annotation.Sidecar) (*corev1.Pod, error) {
+func again(pod *corev1.Pod, w Workload, s annotation.Sidecar, r *stamp.Replay) (*corev1.Pod, error) {
 	if was := pod.Annotations[annotation.Settings]; was != s.Hash() {
 		return nil, refused(w, ReasonInjectedBefore, "it has the sidecar already, with other settings (%s, not %s): take it out of the template", was, s.Hash())
 	}
 	if found := mesh(pod); found != "" {
 		return nil, refused(w, ReasonMesh, "it is in a service mesh (%s), which redirects the same connections", found)
+	}
+	if r != nil && !routed(pod, r) {
+		return nil, refused(w, ReasonInjectedBefore, "it has the sidecar already, without the routing of replay %s: take it out of the template", r.Name)
 	}
 	return pod.DeepCopy(), nil
 }
@@ -154,6 +162,8 @@ type patch struct {
 	s   annotation.Sidecar
 	o   Options
 
+	// hash is that of the settings as the workload has them.
+	hash string
 	// qos is the pod's class before it is changed.
 	qos corev1.PodQOSClass
 	// native makes goproxy a native sidecar. Our init containers go before the
@@ -163,7 +173,11 @@ type patch struct {
 }
 
 func newPatch(pod *corev1.Pod, w Workload, s annotation.Sidecar, o Options) *patch {
-	p := &patch{pod: pod, w: w, s: s, o: o, qos: qosClass(pod), at: len(pod.Spec.InitContainers)}
+	p := &patch{pod: pod, w: w, s: s, o: o, qos: qosClass(pod), at: len(pod.Spec.InitContainers), hash: s.Hash()}
+	if p.mocks() && p.transparent() {
+		// The names of mocked hosts have to be known, and may not resolve any more.
+		p.s.HostResolution = annotation.ResolveSmart
+	}
 	ends := pod.Spec.RestartPolicy != "" && pod.Spec.RestartPolicy != corev1.RestartPolicyAlways
 	for i, c := range pod.Spec.InitContainers {
 		if isNative(c) {
@@ -184,6 +198,12 @@ func isNative(c corev1.Container) bool {
 
 func (p *patch) transparent() bool { return p.s.Type == config.ModeTransparent }
 
+// mocks says whether the pod takes part in a replay in which hosts are mocked.
+func (p *patch) mocks() bool { return p.o.Replay != nil && len(p.o.Replay.Mocks) > 0 }
+
+// ca says whether goproxy needs a CA that the app trusts.
+func (p *patch) ca() bool { return p.s.TLSOut || p.mocks() }
+
 // inbound and outbound say which directions go through goproxy.
 func (p *patch) inbound() bool  { return p.s.Type != config.ModeForward }
 func (p *patch) outbound() bool { return p.s.Type != config.ModeReverse }
@@ -192,7 +212,7 @@ func (p *patch) outbound() bool { return p.s.Type != config.ModeReverse }
 // listens by then, so that no connection is refused in between.
 func (p *patch) insert(goproxy corev1.Container) {
 	var init []corev1.Container
-	if p.s.TLSOut {
+	if p.ca() {
 		init = append(init, p.initCA())
 	}
 	spec := &p.pod.Spec
@@ -221,13 +241,17 @@ func (p *patch) metadata() {
 		meta.Annotations = make(map[string]string)
 	}
 	meta.Labels[annotation.Injected] = "true"
-	meta.Annotations[annotation.Settings] = p.s.Hash()
+	meta.Annotations[annotation.Settings] = p.hash
 	meta.Annotations[annotation.ForwarderCA] = p.o.ForwarderCA
 	if p.upstreamCA() {
 		meta.Annotations[annotation.UpstreamCA] = p.o.UpstreamCA
 	}
 	if !p.native && meta.Annotations[defaultContainer] == "" && len(p.pod.Spec.Containers) > 1 {
 		meta.Annotations[defaultContainer] = p.pod.Spec.Containers[1].Name
+	}
+	if r := p.o.Replay; r != nil {
+		meta.Labels[annotation.ReplayID] = r.ID
+		meta.Labels[annotation.ReplayTarget] = r.Target
 	}
 	if p.s.ScrapeAnnotations {
 		for _, a := range p.scrape() {

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,8 +14,10 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"sigs.k8s.io/yaml"
 
+	"github.com/speedscale/speedscale/agents/config"
 	"github.com/speedscale/speedscale/cluster/annotation"
 	"github.com/speedscale/speedscale/cluster/inject"
+	"github.com/speedscale/speedscale/cluster/stamp"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -31,6 +34,20 @@ AQH/MAoGCCqGSM49BAMCA0kAMEYCIQDsdmve/egmAziUXHqo+ndVbp58uZ+/4VS1
 qtQlWUsicQIhAO6vpWj3CZt/k97zTMpuzWvyoHUOwTFjrCOg0z6OiCPV
 -----END CERTIFICATE-----
 `
+
+// optionsFor are the options for a pod, with the replay that its annotation tells of.
+func optionsFor(t *testing.T, pod *corev1.Pod) inject.Options {
+	t.Helper()
+	o := options()
+	if text, ok := pod.Annotations[annotation.Replay]; ok {
+		r, err := stamp.ParseReplay(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Replay = &r
+	}
+	return o
+}
 
 func options() inject.Options {
 	return inject.Options{
@@ -86,7 +103,7 @@ func TestPod(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			pod, s := read(t, file)
 			before := pod.DeepCopy()
-			out, err := inject.Pod(pod, cart, s, options())
+			out, err := inject.Pod(pod, cart, s, optionsFor(t, pod))
 			if d := cmp.Diff(before, pod); d != "" {
 				t.Errorf("the pod itself was changed: %s", d)
 			}
@@ -126,7 +143,7 @@ func TestAgain(t *testing.T) {
 		if inject.Injected(pod) || !inject.Injected(once) {
 			t.Errorf("%s: injected is %t before and %t after", name, inject.Injected(pod), inject.Injected(once))
 		}
-		twice, err := inject.Pod(once, cart, s, options())
+		twice, err := inject.Pod(once, cart, s, optionsFor(t, pod))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			return
@@ -137,7 +154,7 @@ func TestAgain(t *testing.T) {
 	})
 	for _, file := range inputs(t) {
 		pod, s := read(t, file)
-		once, err := inject.Pod(pod, cart, s, options())
+		once, err := inject.Pod(pod, cart, s, optionsFor(t, pod))
 		if err != nil {
 			continue
 		}
@@ -164,6 +181,38 @@ func wantReason(t *testing.T, want inject.Reason, pod *corev1.Pod, s annotation.
 	if r, ok := errors.AsType[*inject.Refused](err); !ok || r.Reason != want || !strings.Contains(err.Error(), "deployment shop/cart") {
 		t.Errorf("got %v, want %s", err, want)
 	}
+}
+
+// TestAgainInAReplay: a sidecar counts as the replay's only where it routes as that says.
+func TestAgainInAReplay(t *testing.T) {
+	pod, s := read(t, "testdata/replay.in.yaml")
+	o := optionsFor(t, pod)
+	once, err := inject.Pod(pod, cart, s, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*stamp.Replay){
+		"another replay":    func(r *stamp.Replay) { r.ID = "r2" },
+		"another target":    func(r *stamp.Replay) { r.Target = "other" },
+		"another responder": func(r *stamp.Replay) { r.Responder = "elsewhere:8080" },
+		"one mock more":     func(r *stamp.Replay) { r.Mocks = append(slices.Clone(r.Mocks), config.Mock{Key: "cart:more:80"}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			other := *o.Replay
+			change(&other)
+			o := o
+			o.Replay = &other
+			wantReason(t, inject.ReasonInjectedBefore, once, s, o)
+		})
+	}
+	plain, err := inject.Pod(pod, cart, s, options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := plain.Labels[annotation.ReplayID]; ok {
+		t.Error("a pod without the routing has the label")
+	}
+	wantReason(t, inject.ReasonInjectedBefore, plain, s, o)
 }
 
 func TestOldClusterHasNoNativeSidecars(t *testing.T) {

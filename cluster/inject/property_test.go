@@ -31,7 +31,7 @@ func each(t *testing.T, do func(t *testing.T, name string, pod, out *corev1.Pod,
 	n := 0
 	for _, a := range all {
 		for _, b := range all {
-			out, err := inject.Pod(a.pod, cart, b.s, options())
+			out, err := inject.Pod(a.pod, cart, b.s, optionsFor(t, a.pod))
 			if err == nil {
 				n++
 				do(t, a.name+" with the settings of "+b.name, a.pod, out, b.s)

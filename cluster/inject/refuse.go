@@ -26,6 +26,7 @@ const (
 	ReasonNativeSidecar  Reason = "NativeSidecar"     // the cluster is too old for one
 	ReasonNotMounted     Reason = "NotMounted"        // a file that an annotation names
 	ReasonScraped        Reason = "ScrapeAnnotations" // the pod has some of its own
+	ReasonUnrouted       Reason = "Unrouted"          // connections to a mocked host would not come to goproxy
 )
 
 // Refused says why a pod cannot have the sidecar.
@@ -45,7 +46,7 @@ func refused(w Workload, reason Reason, format string, args ...any) *Refused {
 
 // refuse looks for what would break the pod, or keep the sidecar from working.
 func (p *patch) refuse() error {
-	for _, check := range []func() *Refused{p.platform, p.names, p.network, p.ports, p.scraped} {
+	for _, check := range []func() *Refused{p.platform, p.names, p.network, p.ports, p.scraped, p.unrouted} {
 		if r := check(); r != nil {
 			return r
 		}
@@ -109,7 +110,7 @@ func (p *patch) names() *Refused {
 			return refused(p.w, ReasonNameTaken, "it has a volume %q that is not ours: rename it", v.Name)
 		}
 	}
-	if !p.s.TLSOut {
+	if !p.ca() {
 		return nil
 	}
 	for _, c := range p.appContainers() {

@@ -71,7 +71,7 @@ func (p *patch) volumes() {
 	p.pod.Spec.Volumes = append(p.pod.Spec.Volumes, corev1.Volume{Name: volumeFiles, VolumeSource: corev1.VolumeSource{
 		Projected: &corev1.ProjectedVolumeSource{Sources: p.files(), DefaultMode: new(int32(0o644))},
 	}})
-	if p.s.TLSOut {
+	if p.ca() {
 		p.pod.Spec.Volumes = append(p.pod.Spec.Volumes, memory(volumeCA, "1Mi"), memory(volumeTrust, "8Mi"))
 	}
 }

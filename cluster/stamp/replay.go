@@ -6,6 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/speedscale/speedscale/agents/config"
 	"github.com/speedscale/speedscale/cluster/annotation"
@@ -44,10 +49,60 @@ func ParseReplay(text string) (Replay, error) {
 	if r.ID == "" || r.Target == "" || r.Kind == "" || r.Workload == "" {
 		return Replay{}, fmt.Errorf("annotation %s: id, target, kind or workload is empty", annotation.Replay)
 	}
-	if len(r.Mocks) > 0 && r.Responder == "" {
-		return Replay{}, fmt.Errorf("annotation %s: mocks have no responder", annotation.Replay)
+	if err := r.check(); err != nil {
+		return Replay{}, fmt.Errorf("annotation %s: %w", annotation.Replay, err)
 	}
 	return r, nil
+}
+
+// check keeps from pods what the API server would refuse them for, or their sidecar
+// would not start with.
+func (r Replay) check() error {
+	for _, label := range []string{r.ID, r.Target} {
+		if wrong := validation.IsValidLabelValue(label); len(wrong) > 0 {
+			return fmt.Errorf("id or target %q: %s", label, wrong[0])
+		}
+	}
+	if len(r.Mocks) > 0 && r.Responder == "" {
+		return errors.New("mocks have no responder")
+	}
+	if r.Responder != "" {
+		if host, port, err := net.SplitHostPort(r.Responder); err != nil || host == "" || !isPort(port) {
+			return fmt.Errorf("responder %q: want host:port", r.Responder)
+		}
+	}
+	for _, m := range r.Mocks {
+		host, _, ok := Place(m)
+		// They travel in one variable: KEY=ALPN, with commas between them.
+		if !ok || len(host) > maxHost || strings.ContainsAny(m.Key, ",= \t\r\n$") {
+			return fmt.Errorf("mock %q: want service:host:port", m.Key)
+		}
+		if m.ALPN != "" && m.ALPN != "h2" && m.ALPN != "http/1.1" {
+			return fmt.Errorf("mock %q: alpn %q is not h2 or http/1.1", m.Key, m.ALPN)
+		}
+	}
+	return nil
+}
+
+// maxHost is the longest name of a host (RFC 1035, section 3.1, without its root).
+const maxHost = 253
+
+// Place returns the host and the port of a mock's key, service:host:port. An IPv6
+// address is without its brackets.
+func Place(m config.Mock) (host string, port uint16, ok bool) {
+	_, place, _ := strings.Cut(m.Key, ":")
+	i := strings.LastIndex(place, ":")
+	if i < 0 {
+		return "", 0, false
+	}
+	n, err := strconv.ParseUint(place[i+1:], 10, 16)
+	host = strings.Trim(place[:i], "[]")
+	return host, uint16(n), err == nil && n > 0 && host != ""
+}
+
+func isPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0
 }
 
 // String is the annotation's value: the same for equal replays.

@@ -1,10 +1,12 @@
 package stamp_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/speedscale/speedscale/cluster/annotation"
 	"github.com/speedscale/speedscale/cluster/stamp"
@@ -88,6 +90,72 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%s is not read back: %v", s, err)
 		}
 		if diff := cmp.Diff(s, again); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+const replay = `{"id":"r1","name":"shop/pr-42","target":"0","kind":"Deployment","workload":"cart","responder":"responder:8080","mocks":[{"key":"cart:db.shop:5432"},{"key":"cart:[2001:db8::1]:443","alpn":"h2"}]}`
+
+func TestReplayIsReadBack(t *testing.T) {
+	r, err := stamp.ParseReplay(replay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.String() != replay {
+		t.Errorf("%s became %s", replay, r)
+	}
+	for i, want := range []string{"db.shop 5432 true", "2001:db8::1 443 true"} {
+		host, port, ok := stamp.Place(r.Mocks[i])
+		if got := fmt.Sprint(host, " ", port, " ", ok); got != want {
+			t.Errorf("mock %q is at %s, want %s", r.Mocks[i].Key, got, want)
+		}
+	}
+}
+
+// TestWrongReplays: a pod that took them over would be refused by the API server, or
+// its sidecar would not start.
+func TestWrongReplays(t *testing.T) {
+	for want, change := range map[string][2]string{
+		"looking for beginning": {replay, "x"},
+		"something follows":     {`}]}`, `}]} {}`},
+		"workload is empty":     {`"cart","responder`, `"","responder`},
+		`id or target "a b"`:    {`"r1"`, `"a b"`},
+		`id or target "-"`:      {`"target":"0"`, `"target":"-"`},
+		"have no responder":     {`"responder":"responder:8080",`, ``},
+		`responder "responder"`: {`responder:8080`, `responder`},
+		`responder "x:0"`:       {`responder:8080`, `x:0`},
+		`mock "cart:db"`:        {`cart:db.shop:5432`, `cart:db`},
+		`mock "cart::80"`:       {`cart:db.shop:5432`, `cart::80`},
+		`mock "cart:a:80,b"`:    {`cart:db.shop:5432`, `cart:a:80,b`},
+		`mock "a=b:a:80"`:       {`cart:db.shop:5432`, `a=b:a:80`},
+		`mock "c:$(X):80"`:      {`cart:db.shop:5432`, `c:$(X):80`},
+		`alpn "h3"`:             {`"h2"`, `"h3"`},
+	} {
+		text := strings.Replace(replay, change[0], change[1], 1)
+		if _, err := stamp.ParseReplay(text); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), annotation.Replay) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+	long := strings.Replace(replay, "db.shop", strings.Repeat("a", 254), 1)
+	if _, err := stamp.ParseReplay(long); err == nil {
+		t.Error("a host of 254 bytes is taken")
+	}
+}
+
+func FuzzParseReplay(f *testing.F) {
+	f.Add(replay)
+	f.Add(`{}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		r, err := stamp.ParseReplay(text)
+		if err != nil {
+			return
+		}
+		again, err := stamp.ParseReplay(r.String())
+		if err != nil {
+			t.Fatalf("%s is not read back: %v", r, err)
+		}
+		if diff := cmp.Diff(r, again, cmpopts.EquateEmpty()); diff != "" {
 			t.Error(diff)
 		}
 	})

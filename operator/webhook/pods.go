@@ -43,11 +43,16 @@ func (p Pods) Handle(_ context.Context, req admission.Request) admission.Respons
 		return unreadable(err)
 	}
 	bare := pod.Annotations[annotation.Stamp] == "" && len(pod.OwnerReferences) == 0
+	o := p.Options()
 	w, s, err := settings(pod)
+	wrong := err != nil && bare
+	if err == nil {
+		o.Replay, err = replay(pod, &w, &s)
+	}
 	w.Namespace = req.Namespace // which a pod of a template does not have yet
 	log := p.Logger.With("workload", w.String())
 	switch {
-	case err != nil && bare:
+	case wrong:
 		log.Info("pod refused", "error", err)
 		return admission.Denied(err.Error())
 	case err != nil:
@@ -55,7 +60,7 @@ func (p Pods) Handle(_ context.Context, req admission.Request) admission.Respons
 	case !s.Inject || s.Ignore || s.ManagedBy != "" && s.ManagedBy != p.Instance:
 		return admission.Allowed("")
 	}
-	injected, err := inject.Pod(pod, w, s, p.Options())
+	injected, err := inject.Pod(pod, w, s, o)
 	if err != nil {
 		return p.refuse(log, req, pod, err)
 	}
@@ -88,7 +93,27 @@ func settings(pod *corev1.Pod) (inject.Workload, annotation.Sidecar, error) {
 	return w, s, nil
 }
 
-// refuse lets the pod start as it is, with the reason on it.
+// replay returns the replay that a pod takes part in, nil for none. A pod that does
+// gets a sidecar, with the settings of its workload or, where that has none, with the
+// usual ones.
+func replay(pod *corev1.Pod, w *inject.Workload, s *annotation.Sidecar) (*stamp.Replay, error) {
+	text, ok := pod.Annotations[annotation.Replay]
+	if !ok {
+		return nil, nil
+	}
+	r, err := stamp.ParseReplay(text)
+	if err != nil {
+		return nil, err
+	}
+	if !s.Inject {
+		*w = inject.Workload{Kind: r.Kind, Name: r.Workload}
+		*s, err = annotation.Parse(map[string]string{annotation.Inject: "true"})
+	}
+	return &r, err
+}
+
+// refuse lets the pod start as it is, with the reason on it. It takes no part in a
+// replay then: nothing but the labels makes the generator send to a pod.
 func (p Pods) refuse(log *slog.Logger, req admission.Request, pod *corev1.Pod, err error) admission.Response {
 	if _, ok := errors.AsType[*inject.Refused](err); ok {
 		log.Info("pod is not injected", "reason", err)
@@ -100,5 +125,7 @@ func (p Pods) refuse(log *slog.Logger, req admission.Request, pod *corev1.Pod, e
 		after.Annotations = map[string]string{}
 	}
 	after.Annotations[annotation.Refused] = err.Error()
+	delete(after.Labels, annotation.ReplayID)
+	delete(after.Labels, annotation.ReplayTarget)
 	return patchedPod(req.Object.Raw, pod, after).WithWarnings(warning(err))
 }

@@ -210,3 +210,55 @@ func TestPodsThatAreLeftAlone(t *testing.T) {
 		})
 	}
 }
+
+const inReplay = annotation.Replay + `: '{"id":"r1","name":"shop/pr-42","target":"0","kind":"StatefulSet","workload":"checkout","responder":"r.shop.svc:8080","mocks":[{"key":"checkout:db.shop:5432"}]}'`
+
+func TestPodInAReplayIsRouted(t *testing.T) {
+	for name, c := range map[string]struct{ annotations, port string }{
+		"without a stamp": {inReplay, "4140"},
+		"with its stamp":  {inReplay + ", " + stamped(t, map[string]string{annotation.ProxyOutPort: "5140"}), "5140"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			req := create(t, pod(c.annotations, replicaSet, "nodeName: worker"))
+			p := pods(t)
+			out := apply(t, req, p.Handle(t.Context(), req))
+			got := decodePod(t, out)
+			goproxy := got.Spec.Containers[0]
+			if goproxy.Name != clusterinject.Goproxy || env(goproxy, "REPLAY_ID") != "r1" || env(goproxy, "REPLAY_MOCKS") != "checkout:db.shop:5432" ||
+				env(goproxy, "APP_LABEL") != "checkout" || env(goproxy, "PROXY_OUT_PORT") != c.port {
+				t.Errorf("container %s has %v", goproxy.Name, goproxy.Env)
+			}
+			if got.Labels[annotation.ReplayID] != "r1" || got.Labels[annotation.ReplayTarget] != "0" {
+				t.Errorf("labels are %v", got.Labels)
+			}
+			again := withObject(req, string(out))
+			if resp := p.Handle(t.Context(), again); len(resp.Patches) > 0 || !resp.Allowed {
+				t.Errorf("the second call patches %v", resp.Patches)
+			}
+		})
+	}
+}
+
+// TestPodThatCannotBeRoutedHasNoLabels: no request of the replay comes to it.
+func TestPodThatCannotBeRoutedHasNoLabels(t *testing.T) {
+	p := pods(t)
+	req := create(t, pod(inReplay, replicaSet, "nodeName: worker"))
+	routed := apply(t, req, p.Handle(t.Context(), req))
+	for name, req := range map[string]webhookRequest{
+		"host network":   create(t, pod(inReplay, replicaSet, "hostNetwork: true")),
+		"damaged":        create(t, pod(annotation.Replay+": damaged", replicaSet, "nodeName: worker")),
+		"bare, damaged":  create(t, pod(annotation.Replay+": damaged", "", "nodeName: worker")),
+		"a mesh's later": withObject(req, strings.Replace(string(routed), `"name":"other"`, `"name":"linkerd-proxy"`, 1)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			resp := p.Handle(t.Context(), req)
+			if !resp.Allowed {
+				t.Fatalf("the pod is not let in: %v", resp.Result)
+			}
+			got := decodePod(t, apply(t, req, resp))
+			if _, ok := got.Labels[annotation.ReplayID]; ok || got.Annotations[annotation.Refused] == "" {
+				t.Errorf("labels %v, reason %q", got.Labels, got.Annotations[annotation.Refused])
+			}
+		})
+	}
+}
