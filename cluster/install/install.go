@@ -87,6 +87,9 @@ func Run(ctx context.Context, c kubernetes.Interface, h *helm.Client, o Options)
 	if say == nil {
 		say = func(string) {}
 	}
+	if err := supported(c.Discovery()); err != nil {
+		return err
+	}
 	if err := o.secrets(ctx, c); err != nil {
 		return err
 	}
