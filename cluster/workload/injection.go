@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -152,4 +153,42 @@ func Services(ctx context.Context, c kubernetes.Interface, w *Workload) ([]corev
 		return nil, fmt.Errorf("services in namespace %q: %w", w.Namespace, err)
 	}
 	return selecting(list.Items, w.Template.Labels), nil
+}
+
+// WaitRemoved waits until a workload's pods are without a sidecar. Where no operator
+// takes the stamp off its template, it does so itself.
+func WaitRemoved(ctx context.Context, c kubernetes.Interface, r Ref, limit time.Duration, progress func(State)) (State, error) {
+	var w *Workload
+	err := poll(ctx, min(limit, unstampLimit), func(ctx context.Context) (bool, error) {
+		var err error
+		w, err = Get(ctx, c, r)
+		return err == nil && w.Template.Annotations[annotation.Stamp] == "", err
+	})
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		err = unstamp(ctx, c, r)
+	}
+	if err != nil {
+		return State{}, err
+	}
+	return Wait(ctx, c, r, limit, progress)
+}
+
+// unstampLimit is short, since the webhook answers in the request that takes the
+// annotations away, or not at all.
+const unstampLimit = 3 * time.Second
+
+// unstamp takes the stamp off a workload's template.
+func unstamp(ctx context.Context, c kubernetes.Interface, r Ref) error {
+	template := map[string]any{"template": map[string]any{"metadata": map[string]any{"annotations": map[string]any{annotation.Stamp: nil}}}}
+	if r.Kind == CronJob {
+		template = map[string]any{"jobTemplate": map[string]any{"spec": template}}
+	}
+	patch, err := json.Marshal(map[string]any{"spec": template})
+	if err != nil {
+		return err
+	}
+	if err := apply(ctx, c, r, patch); err != nil {
+		return fmt.Errorf("%s: %w", r, err)
+	}
+	return nil
 }

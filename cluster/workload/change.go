@@ -1,0 +1,102 @@
+package workload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/yaml"
+
+	"github.com/speedscale/speedscale/cluster/annotation"
+	"github.com/speedscale/speedscale/cluster/inject"
+)
+
+// Change is what is to become of a workload's annotations.
+type Change struct {
+	*Workload
+	// Annotations are those that change; nil takes one away.
+	Annotations map[string]*string
+	// Warnings say what the sidecar will not see.
+	Warnings []string
+}
+
+// PlanAll plans sidecars for workloads, and changes nothing yet. Its error has all
+// that is wrong with any of them, those that cannot have a sidecar as *inject.Refused.
+func PlanAll(ctx context.Context, c kubernetes.Interface, refs []Ref, set map[string]string) ([]Change, error) {
+	var changes []Change
+	var errs []error
+	for _, r := range refs {
+		change, err := planOne(ctx, c, r, set)
+		errs = append(errs, err)
+		changes = append(changes, change)
+	}
+	return changes, errors.Join(errs...)
+}
+
+func planOne(ctx context.Context, c kubernetes.Interface, r Ref, set map[string]string) (Change, error) {
+	if r.Kind == Job {
+		return Change{}, fmt.Errorf("%s: the pods of a Job are not replaced: give its manifest the annotations", r)
+	}
+	w, err := Get(ctx, c, r)
+	if err != nil {
+		return Change{}, err
+	}
+	p, err := Plan(w, set)
+	if err != nil {
+		return Change{}, err
+	}
+	services, err := Services(ctx, c, w)
+	if err != nil {
+		return Change{}, err
+	}
+	return Change{Workload: w, Annotations: p.Changes, Warnings: Uncaptured(p.Settings, services)}, nil
+}
+
+// RemoveAll plans to take the sidecars of workloads away, and changes nothing yet.
+func RemoveAll(ctx context.Context, c kubernetes.Interface, refs []Ref) ([]Change, error) {
+	var changes []Change
+	var errs []error
+	for _, r := range refs {
+		w, err := Get(ctx, c, r)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		changes = append(changes, Change{Workload: w, Annotations: Removal(w)})
+	}
+	return changes, errors.Join(errs...)
+}
+
+// Injected returns the workloads of a namespace, "" for all, that ask for a sidecar
+// or whose pods get one still.
+func Injected(ctx context.Context, c kubernetes.Interface, namespace string) ([]*Workload, error) {
+	all, err := List(ctx, c, namespace)
+	var found []*Workload
+	for _, w := range all {
+		if w.Annotations[annotation.Inject] == "true" || w.Template.Annotations[annotation.Stamp] != "" {
+			found = append(found, w)
+		}
+	}
+	return found, err
+}
+
+// Patch is the change as YAML: what kubectl patch --type merge --patch-file takes, with
+// the workload's name.
+func (c Change) Patch() (string, error) {
+	version := "apps/v1"
+	if c.Kind == CronJob || c.Kind == Job {
+		version = "batch/v1"
+	}
+	text, err := yaml.Marshal(map[string]any{
+		"apiVersion": version, "kind": c.Kind,
+		"metadata": map[string]any{"name": c.Name, "namespace": c.Namespace, "annotations": c.Annotations},
+	})
+	return string(text), err
+}
+
+// IsRefused says that an error is about pods that cannot have a sidecar.
+func IsRefused(err error) bool {
+	_, refused := errors.AsType[*inject.Refused](err)
+	return refused
+}
