@@ -1,5 +1,5 @@
-// Package client reaches the cloud of a context: one elsewhere, the local one that
-// another speedctl has open, or the local one, opened in this process.
+// Package client reaches the cloud of a context: one elsewhere, one in a cluster, the
+// local one that another speedctl has open, or the local one, opened in this process.
 package client
 
 import (
@@ -17,6 +17,7 @@ import (
 	"github.com/speedscale/speedscale/agents/bus"
 	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
 	"github.com/speedscale/speedscale/cloud/client"
+	"github.com/speedscale/speedscale/cluster/forward"
 	"github.com/speedscale/speedscale/speedctl/home"
 	"github.com/speedscale/speedscale/speedctl/term"
 )
@@ -28,7 +29,11 @@ type Client struct {
 	busURL string
 	key    string
 	roots  *x509.CertPool
-	local  *localCloud
+	// What the connection needs, and ends with: at most one of them.
+	local   *localCloud
+	forward *forward.Forward
+	// encrypted says that the Service at the end of forward speaks TLS.
+	encrypted bool
 }
 
 // Options say which cloud.
@@ -36,17 +41,23 @@ type Options struct {
 	Home home.Dir
 	// Context is its name; empty for the current one.
 	Context string
-	// APIKey replaces the context's.
-	APIKey string
+	// Cluster, where no Context is named, is the cluster whose cloud is meant.
+	Cluster *Cluster
+	// APIKey replaces the context's. KeyFrom says where it is from.
+	APIKey, KeyFrom string
 	// Logger takes what a cloud in this process has to say.
 	Logger *slog.Logger
 	// Say tells the user what was done for them.
 	Say func(format string, args ...any)
 }
 
-// Connect reaches the cloud. Without a configuration it sets up the local one.
-// The caller closes the client, which ends a cloud that runs in this process.
+// Connect reaches the cloud. Without a configuration it sets up the local one, unless
+// a cluster is named. The caller closes the client, which ends a cloud that runs in
+// this process.
 func Connect(ctx context.Context, o Options) (*Client, error) {
+	if o.Context == "" && o.Cluster != nil {
+		return inCluster(ctx, o, *o.Cluster, home.Context{})
+	}
 	cfg, err := o.Home.Load()
 	if errors.Is(err, home.ErrNotInitialized) {
 		if _, err = InitLocal(ctx, o.Home, o.Logger); err == nil {
@@ -62,9 +73,18 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 		return nil, term.WithCode(err, term.ExitUsage)
 	}
 	target := *c
-	if o.APIKey != "" {
-		target.APIKey = o.APIKey
+	if target.Cluster != nil {
+		cluster, err := KubeCluster(*target.Cluster)
+		if err != nil {
+			return nil, term.WithCode(fmt.Errorf("context %q: %w", target.Name, err), term.ExitUsage)
+		}
+		return inCluster(ctx, o, cluster, target)
 	}
+	from := fmt.Sprintf("context %q", target.Name)
+	if o.APIKey != "" {
+		target.APIKey, from = o.APIKey, o.KeyFrom
+	}
+	o.Logger.Info("API key", "from", from)
 	if target.AppURL != "" {
 		return remote(target)
 	}
@@ -74,15 +94,29 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 // Close ends the connection.
 func (c *Client) Close() error {
 	c.Client.Close()
-	if c.local != nil {
+	switch {
+	case c.local != nil:
 		return c.local.close()
+	case c.forward != nil:
+		return c.forward.Close()
 	}
 	return nil
 }
 
 // Bus connects to the cloud's bus, as an agent does.
 func (c *Client) Bus(ctx context.Context, name string, log *slog.Logger) (*nats.Conn, error) {
-	return bus.Connect(ctx, bus.ConnectOptions{URLs: []string{c.busURL}, Token: c.key, RootCAs: c.roots, Name: name, Logger: log})
+	url := c.busURL
+	if c.encrypted {
+		return nil, errors.New("the cluster's cloud has a certificate, which is not that of a port of this machine: reach it by its address, with speedctl init --app-url")
+	}
+	if c.forward != nil {
+		address, err := c.forward.Listen()
+		if err != nil {
+			return nil, err
+		}
+		url = "ws://" + address
+	}
+	return bus.Connect(ctx, bus.ConnectOptions{URLs: []string{url}, Token: c.key, RootCAs: c.roots, Name: name, Logger: log})
 }
 
 func remote(t home.Context) (*Client, error) {

@@ -15,31 +15,32 @@ import (
 	"github.com/speedscale/speedscale/cloud/auth"
 	"github.com/speedscale/speedscale/cluster/helm"
 	"github.com/speedscale/speedscale/cluster/install"
+	"github.com/speedscale/speedscale/speedctl/client"
 	"github.com/speedscale/speedscale/speedctl/term"
 )
 
 // installFlags are common to install and uninstall.
 type installFlags struct {
-	kubeFlags
+	kube           kubeFlags
 	cloudNamespace string
 	timeout        time.Duration
 }
 
 func (f *installFlags) add(c *cobra.Command) {
-	f.kubeFlags.add(c)
+	f.kube.add(c)
 	c.Flags().StringVar(&f.cloudNamespace, "cloud-namespace", install.CloudNamespace, "namespace of the cloud")
 	c.Flags().DurationVar(&f.timeout, "timeout", 5*time.Minute, "limit of each part's wait")
 }
 
 func (f *installFlags) options() install.Options {
 	return install.Options{
-		Namespace: cmp.Or(*f.Namespace, install.Namespace), CloudNamespace: f.cloudNamespace,
+		Namespace: cmp.Or(*f.kube.Namespace, install.Namespace), CloudNamespace: f.cloudNamespace,
 		Charts: charts.Files(), NewKey: auth.NewKey, Timeout: f.timeout,
 	}
 }
 
 func newInstall(g *global) *cobra.Command {
-	f := installFlags{kubeFlags: newKubeFlags()}
+	f := installFlags{kube: g.kube}
 	var set, cloudSet []string
 	var values, appURL, version, output string
 	var dryRun bool
@@ -48,7 +49,11 @@ func newInstall(g *global) *cobra.Command {
 		Short: "Install the operator and the cloud into a cluster, or upgrade them",
 		Long: `Install puts the cloud (archive, snapshots, reports) and the operator into the cluster, makes the keys between
 them, and waits until all of it is ready. It is safe to repeat. With --app-url the operator sends to a cloud elsewhere,
-and --api-key opens it (scopes ingest and control).`,
+and --api-key opens it (scopes ingest and control).
+
+The cloud in the cluster gets a context, named after the kubeconfig's, by which other commands reach it: they make
+their own way to it through the API server, and read its key from its Secret by the kubeconfig's right. The context
+becomes the current one where there was none; otherwise -c names it.`,
 		Example: `  speedctl install
   speedctl install --set clusterName=staging --cloud-set persistence.size=100Gi
   speedctl install --app-url https://speedscale.example.com --api-key "$SPEEDSCALE_API_KEY"
@@ -79,19 +84,22 @@ and --api-key opens it (scopes ingest and control).`,
 				_, err = fmt.Fprint(g.Out, manifests)
 				return err
 			}
-			client, err := f.client()
+			kube, err := f.kube.client()
 			if err != nil {
 				return err
 			}
 			progress := g.StartProgress("installing")
 			o.Progress = func(step string) { progress.Update("%s", step) }
-			err = install.Run(c.Context(), client, &helm.Client{Getter: f, Log: g.logger()}, o)
+			err = install.Run(c.Context(), kube, &helm.Client{Getter: f.kube, Log: g.logger()}, o)
 			progress.Stop()
 			if err != nil {
 				return err
 			}
 			g.Sayf("Installed: the operator is in namespace %s.", o.Namespace)
-			return nil
+			if o.AppURL != "" {
+				return nil
+			}
+			return f.remember(g)
 		},
 	}
 	f.add(c)
@@ -103,6 +111,28 @@ and --api-key opens it (scopes ingest and control).`,
 	c.Flags().StringVar(&version, "kube-version", "", "with --dry-run: the cluster's version (default the oldest that is supported)")
 	c.Flags().StringVarP(&output, "output", "o", "", "form of the output of --dry-run: yaml")
 	return c
+}
+
+// remember adds a context for the cloud that was installed into the cluster.
+func (f *installFlags) remember(g *global) error {
+	dir, err := g.dir()
+	if err != nil {
+		return err
+	}
+	cluster, err := f.kube.home(f.cloudNamespace)
+	if err != nil {
+		return err
+	}
+	name, current, err := client.AddCluster(dir, cluster)
+	if err != nil {
+		return err
+	}
+	if current {
+		g.Sayf("Its cloud is that of context %q, the current one.", name)
+	} else {
+		g.Sayf("Its cloud is that of context %q: -c %s means it, since another context is the current one.", name, name)
+	}
+	return nil
 }
 
 // readValues reads a file of values, and --set values on top of them.
@@ -126,7 +156,7 @@ func readValues(file string, set []string) (map[string]any, error) {
 }
 
 func newUninstall(g *global) *cobra.Command {
-	f := installFlags{kubeFlags: newKubeFlags()}
+	f := installFlags{kube: g.kube}
 	var data bool
 	c := &cobra.Command{
 		Use:   "uninstall",
@@ -136,13 +166,13 @@ so do the namespaces, and the definition of TrafficReplay with the replays of it
 		Example: "  speedctl uninstall\n  speedctl uninstall --delete-data",
 		Args:    args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			client, err := f.client()
+			kube, err := f.kube.client()
 			if err != nil {
 				return err
 			}
 			o := f.options()
 			progress := g.StartProgress("uninstalling")
-			found, err := install.Remove(c.Context(), client, &helm.Client{Getter: f, Log: g.logger()}, o, data)
+			found, err := install.Remove(c.Context(), kube, &helm.Client{Getter: f.kube, Log: g.logger()}, o, data)
 			progress.Stop()
 			if err != nil {
 				return err

@@ -1,12 +1,21 @@
 package command
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/speedscale/speedscale/cluster/annotation"
+	"github.com/speedscale/speedscale/cluster/install"
+	"github.com/speedscale/speedscale/cluster/workload"
+	"github.com/speedscale/speedscale/speedctl/client"
+	"github.com/speedscale/speedscale/speedctl/home"
 	"github.com/speedscale/speedscale/speedctl/term"
 )
 
@@ -16,19 +25,126 @@ type kubeFlags struct{ *genericclioptions.ConfigFlags }
 
 func newKubeFlags() kubeFlags { return kubeFlags{genericclioptions.NewConfigFlags(true)} }
 
-func (f kubeFlags) add(c *cobra.Command) {
-	context := f.Context
-	f.Context = nil
-	f.AddFlags(c.Flags())
-	f.Context = context
-	c.Flags().StringVar(f.Context, "kube-context", "", "context of the kubeconfig")
+// addTo gives the root command the flags that say which cluster is meant. They are
+// for all commands, since a cluster has a cloud.
+func (f kubeFlags) addTo(root *cobra.Command) {
+	flags := root.PersistentFlags()
+	flags.StringVar(f.KubeConfig, "kubeconfig", "", "kubeconfig file of the cluster, as kubectl has it")
+	flags.StringVar(f.Context, "kube-context", "", "context of the kubeconfig; without -c the cloud in that cluster is meant")
 }
+
+// add gives a command that speaks to the cluster the rest of kubectl's flags.
+func (f kubeFlags) add(c *cobra.Command) {
+	context, file := f.Context, f.KubeConfig
+	f.Context, f.KubeConfig = nil, nil
+	f.AddFlags(c.Flags())
+	f.Context, f.KubeConfig = context, file
+}
+
+// named says that the command line names a cluster.
+func (f kubeFlags) named() bool { return *f.Context != "" || *f.KubeConfig != "" }
 
 // client speaks to the cluster. Its error says how to name one.
 func (f kubeFlags) client() (kubernetes.Interface, error) {
 	config, err := f.ToRESTConfig()
 	if err != nil {
-		return nil, term.WithCode(term.WithHint(fmt.Errorf("no cluster: %w", err), "--kubeconfig, KUBECONFIG and --kube-context say which cluster is meant"), term.ExitUsage)
+		return nil, noCluster(err)
 	}
 	return kubernetes.NewForConfig(config)
+}
+
+func noCluster(err error) error {
+	return term.WithCode(term.WithHint(fmt.Errorf("no cluster: %w", err), "--kubeconfig, KUBECONFIG and --kube-context say which cluster is meant"), term.ExitUsage)
+}
+
+// namespace is that of the flags, or of the kubeconfig's context.
+func (f kubeFlags) namespace() (string, error) {
+	namespace, _, err := f.ToRawKubeConfigLoader().Namespace()
+	if err != nil {
+		return "", noCluster(err)
+	}
+	return namespace, nil
+}
+
+// cluster is the cluster with its cloud.
+func (f kubeFlags) cluster() (client.Cluster, error) {
+	config, err := f.ToRESTConfig()
+	if err != nil {
+		return client.Cluster{}, noCluster(err)
+	}
+	kube, err := kubernetes.NewForConfig(config)
+	return client.Cluster{Config: config, Client: kube, Namespace: install.CloudNamespace}, err
+}
+
+// home names the cluster so that another run of speedctl finds it.
+func (f kubeFlags) home(cloudNamespace string) (home.Cluster, error) {
+	raw, err := f.ToRawKubeConfigLoader().RawConfig()
+	if err != nil {
+		return home.Cluster{}, noCluster(err)
+	}
+	c := home.Cluster{KubeContext: *f.Context, Namespace: cloudNamespace}
+	if c.KubeContext == "" {
+		c.KubeContext = raw.CurrentContext
+	}
+	if *f.KubeConfig != "" {
+		c.Kubeconfig, err = filepath.Abs(*f.KubeConfig)
+	}
+	return c, err
+}
+
+// withClusterCloud runs do with a connection to the cloud that the cluster's operator
+// reports to: the one that -c names, else the one in the cluster, else that of the
+// current context.
+func (g *global) withClusterCloud(ctx context.Context, do func(*client.Client) error) error {
+	o, err := g.cloudOptions()
+	if err != nil {
+		return err
+	}
+	if g.context == "" && o.Cluster == nil {
+		cluster, err := g.kube.cluster()
+		if err != nil {
+			return err
+		}
+		o.Cluster = &cluster
+	}
+	c, err := client.Connect(ctx, o)
+	if errors.Is(err, client.ErrNoCloud) && g.context == "" && elsewhere(o.Home) {
+		o.Cluster = nil
+		c, err = client.Connect(ctx, o)
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(c), c.Close())
+}
+
+// elsewhere says that the current context is of a cloud that has an address.
+func elsewhere(dir home.Dir) bool {
+	cfg, err := dir.Load()
+	if err != nil {
+		return false
+	}
+	c, err := cfg.Context("")
+	return err == nil && c.AppURL != ""
+}
+
+// workloadCode gives an error about workloads its exit code.
+func workloadCode(err error) error {
+	var wrong *annotation.Error
+	var all interface{ Unwrap() []error }
+	first := err
+	if errors.As(err, &all) && len(all.Unwrap()) > 0 {
+		first = all.Unwrap()[0]
+	}
+	switch {
+	case err == nil:
+		return nil
+	case apierrors.IsNotFound(first):
+		return term.WithCode(term.WithHint(err, "-n names another namespace; kubectl get deployments,statefulsets,daemonsets,cronjobs lists them"), term.ExitNotFound)
+	case apierrors.IsForbidden(first):
+		return term.WithCode(err, term.ExitDenied)
+	case errors.As(err, &wrong), workload.IsRefused(err):
+		return term.WithCode(err, term.ExitUsage)
+	}
+	return err
 }

@@ -23,6 +23,7 @@ type global struct {
 	context string
 	apiKey  string
 	verbose int
+	kube    kubeFlags
 }
 
 // Execute runs speedctl with args and returns its exit code.
@@ -41,7 +42,7 @@ func Execute(ctx context.Context, w *term.World, args []string) int {
 
 // New returns the root command.
 func New(w *term.World) *cobra.Command {
-	g := &global{World: w}
+	g := &global{World: w, kube: newKubeFlags()}
 	root := &cobra.Command{
 		Use:   "speedctl",
 		Short: "Capture, mask, keep and replay the traffic of running workloads",
@@ -67,10 +68,12 @@ the dependencies are mocked. A report says what changed and how fast it was.`,
 	flags.StringVar(&g.apiKey, "api-key", "", "API key to use instead of SPEEDSCALE_API_KEY and the context's")
 	flags.CountVarP(&g.verbose, "verbose", "v", "say more on standard error; twice for debugging")
 	flags.BoolVarP(&g.Quiet, "quiet", "q", false, "no talk on standard error, errors only")
+	g.kube.addTo(root)
 	root.AddCommand(
 		newInit(g), newCapture(g), newMock(g), newReplay(g), newDemo(g),
 		newCreate(g), newGet(g), newPull(g), newPush(g), newDelete(g),
-		newInstall(g), newUninstall(g), newVersion(g), newDemoShop(g),
+		newInstall(g), newUninstall(g), newInject(g), newUninject(g),
+		newVersion(g), newDemoShop(g),
 	)
 	return group(root)
 }
@@ -111,17 +114,35 @@ func (g *global) dir() (home.Dir, error) {
 	return d, term.WithCode(err, term.ExitUsage)
 }
 
-// connect reaches the cloud of the context, starting the local one where it is meant.
+// connect reaches the cloud that is meant, starting the local one where it is that.
 func (g *global) connect(ctx context.Context) (*client.Client, error) {
-	dir, err := g.dir()
+	o, err := g.cloudOptions()
 	if err != nil {
 		return nil, err
 	}
-	key := g.apiKey
-	if key == "" {
-		key = g.Getenv("SPEEDSCALE_API_KEY")
+	return client.Connect(ctx, o)
+}
+
+// cloudOptions say which cloud is meant: that of the context which -c names, else the
+// one in the cluster that --kube-context or --kubeconfig name, else the current
+// context's. No cluster is asked that the user did not name.
+func (g *global) cloudOptions() (client.Options, error) {
+	dir, err := g.dir()
+	if err != nil {
+		return client.Options{}, err
 	}
-	return client.Connect(ctx, client.Options{Home: dir, Context: g.context, APIKey: key, Logger: g.logger(), Say: g.Sayf})
+	o := client.Options{Home: dir, Context: g.context, APIKey: g.apiKey, KeyFrom: "--api-key", Logger: g.logger(), Say: g.Sayf}
+	if o.APIKey == "" {
+		o.APIKey, o.KeyFrom = g.Getenv("SPEEDSCALE_API_KEY"), "SPEEDSCALE_API_KEY"
+	}
+	if g.context == "" && g.kube.named() {
+		cluster, err := g.kube.cluster()
+		if err != nil {
+			return client.Options{}, err
+		}
+		o.Cluster = &cluster
+	}
+	return o, nil
 }
 
 // withCloud runs do with a connection to the cloud, and closes it.

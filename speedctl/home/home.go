@@ -31,7 +31,23 @@ type Context struct {
 	APIKey string `json:"apikey,omitempty"`
 	// CA is a PEM file that verifies the cloud, beside the system's roots.
 	CA string `json:"ca,omitempty"`
+	// Cluster is where the cloud runs, in place of an AppURL: speedctl makes its own
+	// way to it, and reads the key there where APIKey is empty.
+	Cluster *Cluster `json:"cluster,omitempty"`
 }
+
+// Cluster names a cluster as kubectl does.
+type Cluster struct {
+	// Kubeconfig is a file; empty for kubectl's own choice.
+	Kubeconfig string `json:"kubeconfig,omitempty"`
+	// KubeContext is one of its contexts; empty for the current one.
+	KubeContext string `json:"kube-context,omitempty"`
+	// Namespace is the cloud's.
+	Namespace string `json:"namespace"`
+}
+
+// IsLocal says that the cloud is the one of this machine.
+func (c Context) IsLocal() bool { return c.AppURL == "" && c.Cluster == nil }
 
 // Config is config.json.
 type Config struct {
@@ -110,6 +126,17 @@ func (c *Config) Context(name string) (*Context, error) {
 		return nil, fmt.Errorf("no context %q in the configuration", name)
 	}
 	return &c.Contexts[i], nil
+}
+
+// Add adds a context or replaces the one of that name, and makes it the current one
+// where there was none. It says whether it is.
+func (c *Config) Add(x Context) (current bool) {
+	was := c.CurrentContext
+	c.Put(x)
+	if was != "" {
+		c.CurrentContext = was
+	}
+	return c.CurrentContext == x.Name
 }
 
 // Put adds a context or replaces the one of that name, and makes it the current one.

@@ -1,0 +1,119 @@
+package client_test
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/rest"
+
+	"github.com/speedscale/speedscale/speedctl/client"
+	"github.com/speedscale/speedscale/speedctl/home"
+	"github.com/speedscale/speedscale/speedctl/term"
+)
+
+func cluster(objects ...runtime.Object) *client.Cluster {
+	return &client.Cluster{Config: &rest.Config{Host: "http://127.0.0.1:1"}, Client: fake.NewClientset(objects...), Namespace: "there"}
+}
+
+func service() *corev1.Service {
+	return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "there", Name: "speedscale-cloud"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}
+}
+
+func secret() *corev1.Secret {
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "there", Name: "speedscale-api-keys"}, Data: map[string][]byte{"admin": []byte("sp_of_the_secret")}}
+}
+
+// TestKeyOfTheCluster: a key that was given wins over the Secret's, and the log says
+// where the key is from, never the key.
+func TestKeyOfTheCluster(t *testing.T) {
+	for name, c := range map[string]struct{ key, from, want string }{
+		"given":  {"sp_given", "--api-key", "from=--api-key"},
+		"secret": {"", "", `from="secret \"speedscale-api-keys\" in namespace \"there\""`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log strings.Builder
+			made, err := client.Connect(t.Context(), client.Options{
+				Home: home.Dir(t.TempDir()), Cluster: cluster(service(), secret()), APIKey: c.key, KeyFrom: c.from,
+				Logger: slog.New(slog.NewTextHandler(&log, nil)), Say: t.Logf,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			made.Close()
+			if !strings.Contains(log.String(), c.want) || strings.Contains(log.String(), "sp_") {
+				t.Errorf("it says %s", &log)
+			}
+		})
+	}
+}
+
+func TestNoCloudOrKeyInTheCluster(t *testing.T) {
+	connect := func(c *client.Cluster) error {
+		made, err := client.Connect(t.Context(), client.Options{Home: home.Dir(t.TempDir()), Cluster: c, Logger: slog.New(slog.DiscardHandler), Say: t.Logf})
+		if err == nil {
+			made.Close()
+		}
+		return err
+	}
+	if err := connect(cluster()); !errors.Is(err, client.ErrNoCloud) || term.CodeOf(err) != term.ExitNotFound {
+		t.Errorf("no cloud: %v", err)
+	}
+	if err := connect(cluster(service())); err == nil || !strings.Contains(err.Error(), `"speedscale-api-keys" not found`) || term.CodeOf(err) != term.ExitDenied {
+		t.Errorf("no Secret: %v", err)
+	}
+	empty := secret()
+	empty.Data = nil
+	if err := connect(cluster(service(), empty)); err == nil || !strings.Contains(err.Error(), `no entry "admin"`) {
+		t.Errorf("an empty Secret: %v", err)
+	}
+}
+
+// TestAddCluster: the context of a cluster is the current one only where there was
+// none, and takes no other cloud's name.
+func TestAddCluster(t *testing.T) {
+	dir := home.Dir(t.TempDir())
+	add := func(kubeContext, wantName string, wantCurrent bool) {
+		t.Helper()
+		name, current, err := client.AddCluster(dir, home.Cluster{KubeContext: kubeContext, Namespace: "there"})
+		if err != nil || name != wantName || current != wantCurrent {
+			t.Errorf("%q: %q, %v, %v", kubeContext, name, current, err)
+		}
+	}
+	add("staging", "staging", true)
+	add("staging", "staging", true)
+	add("prod", "prod", false)
+	add("local", "cluster-local", false)
+	add("", "cluster", false)
+	cfg, err := dir.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Put(home.Context{Name: "team", AppURL: "https://cloud.example"})
+	if err := dir.Save(cfg); err != nil {
+		t.Fatal(err)
+	}
+	add("team", "cluster-team", false)
+	if cfg, err = dir.Load(); err != nil || cfg.CurrentContext != "team" || len(cfg.Contexts) != 6 {
+		t.Errorf("%+v, %v", cfg, err)
+	}
+}
+
+// TestContextOfACluster finds the cluster by the names in the context.
+func TestContextOfACluster(t *testing.T) {
+	dir := home.Dir(t.TempDir())
+	missing := fmt.Sprintf("%s/kubeconfig", t.TempDir())
+	if _, _, err := client.AddCluster(dir, home.Cluster{Kubeconfig: missing, KubeContext: "staging", Namespace: "there"}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := client.Connect(t.Context(), client.Options{Home: dir, Logger: slog.New(slog.DiscardHandler), Say: t.Logf})
+	if err == nil || !strings.Contains(err.Error(), `context "staging"`) || !strings.Contains(err.Error(), missing) {
+		t.Errorf("got %v", err)
+	}
+}

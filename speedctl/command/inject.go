@@ -1,0 +1,266 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/speedscale/speedscale/cluster/annotation"
+	"github.com/speedscale/speedscale/cluster/workload"
+	"github.com/speedscale/speedscale/speedctl/term"
+)
+
+// targetFlags say which workloads are changed, and how that is watched.
+type targetFlags struct {
+	file    string
+	dryRun  bool
+	wait    bool
+	timeout time.Duration
+}
+
+func (f *targetFlags) add(c *cobra.Command) {
+	c.Flags().StringVarP(&f.file, "filename", "f", "", "file of manifests, - for standard input: they are written to standard output with their annotations changed, and no cluster is asked")
+	c.Flags().BoolVar(&f.dryRun, "dry-run", false, "print the change of each workload, and make none")
+	c.Flags().BoolVar(&f.wait, "wait", true, "wait until the workloads' new pods are ready")
+	c.Flags().DurationVar(&f.timeout, "timeout", 5*time.Minute, "limit of the wait for each workload")
+}
+
+// check wants workloads or a file.
+func (f *targetFlags) check(names []string) error {
+	if (f.file == "") == (len(names) == 0) {
+		return term.WithCode(term.WithHint(errors.New("want workloads or -f"), "name them as KIND/NAME, such as deployment/checkout, or their manifests with -f FILE"), term.ExitUsage)
+	}
+	return nil
+}
+
+// manifests copies the file to standard output, changed.
+func (f *targetFlags) manifests(g *global, change func(*workload.Workload) (map[string]*string, error)) error {
+	in := g.In
+	if f.file != "-" {
+		file, err := os.Open(f.file)
+		if err != nil {
+			return term.WithCode(fmt.Errorf("-f: %w", err), term.ExitUsage)
+		}
+		defer file.Close()
+		in = file
+	}
+	var out strings.Builder // all or nothing
+	n, err := workload.Manifests(in, &out, change)
+	if err == nil && n == 0 {
+		err = errors.New("no workload is in it")
+	}
+	if err != nil {
+		return term.WithCode(fmt.Errorf("-f %q: %w", f.file, err), term.ExitUsage)
+	}
+	_, err = io.WriteString(g.Out, out.String())
+	return err
+}
+
+// refs reads the names of workloads, in the namespace that is meant.
+func (g *global) refs(names []string) (refs []workload.Ref, err error) {
+	namespace, err := g.kube.namespace()
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, name := range names {
+		r, err := workload.ParseRef(name, namespace)
+		refs, errs = append(refs, r), append(errs, err)
+	}
+	return refs, term.WithCode(errors.Join(errs...), term.ExitUsage)
+}
+
+// make prints the changes or makes them and, one after the other, waits for each.
+func (f *targetFlags) make(ctx context.Context, g *global, c kubernetes.Interface, changes []workload.Change, wait waiter) error {
+	for _, change := range changes {
+		for _, w := range change.Warnings {
+			g.Warnf("%s", w)
+		}
+		if f.dryRun {
+			text, err := change.Patch()
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(g.Out, "---\n%s", text)
+			continue
+		}
+		if err := workload.Annotate(ctx, c, change.Ref, change.Annotations); err != nil {
+			return err
+		}
+	}
+	if f.dryRun {
+		return nil
+	}
+	var errs []error
+	for _, change := range changes {
+		if !f.wait {
+			g.Sayf("%s: annotated", change.Ref)
+			continue
+		}
+		errs = append(errs, f.watch(ctx, g, c, change.Ref, wait))
+	}
+	return errors.Join(errs...)
+}
+
+// waiter is one of the waits of package workload.
+type waiter func(context.Context, kubernetes.Interface, workload.Ref, time.Duration, func(workload.State)) (workload.State, error)
+
+func (f *targetFlags) watch(ctx context.Context, g *global, c kubernetes.Interface, r workload.Ref, wait waiter) error {
+	progress := g.StartProgress(r.String())
+	s, err := wait(ctx, c, r, f.timeout, func(s workload.State) {
+		progress.Update("%s: %s", r, strings.Join(append([]string{s.Text}, s.Problems...), "; "))
+	})
+	progress.Stop()
+	if errors.Is(err, workload.ErrNoStamp) {
+		return term.WithHint(err, "speedctl check says what is wrong with the operator")
+	}
+	if err != nil {
+		return err
+	}
+	g.Sayf("%s: %s", r, s.Text)
+	return nil
+}
+
+// sidecarFlags are the annotations that are needed most.
+type sidecarFlags struct {
+	tlsOut, nodeTraffic bool
+	values              map[string]*string
+	set                 map[string]string
+}
+
+func (f *sidecarFlags) add(c *cobra.Command) {
+	f.values = map[string]*string{}
+	c.Flags().BoolVar(&f.tlsOut, "tls-out", false, "open outbound TLS, so that requests to HTTPS hosts are captured")
+	c.Flags().BoolVar(&f.nodeTraffic, "capture-node-traffic", false, "capture what comes from the node too, such as probes")
+	for _, v := range []struct{ name, key, usage string }{
+		{"tls-out-ca", annotation.TLSOutCA, "roots of hosts with a private CA: configmap/NAME or secret/NAME, with /KEY"},
+		{"tls-in-secret", annotation.TLSInSecret, "Secret with the app's own certificate, to open inbound TLS"},
+		{"proxy-type", annotation.ProxyType, "transparent, reverse, forward or dual (default transparent)"},
+		{"proxy-protocol", annotation.ProxyProtocol, "what the proxy speaks where it is not transparent: tcp, http, socks, tcp:http or tcp:socks"},
+		{"proxy-port", annotation.ProxyPort, "port of the app in reverse and dual mode"},
+	} {
+		f.values[v.key] = c.Flags().String(v.name, "", v.usage)
+	}
+	c.Flags().StringToStringVar(&f.set, "set-annotation", nil, "another annotation, without sidecar.speedscale.com/ if you like: ignore-outbound-ports=5432; repeatable")
+}
+
+// annotations are those that the flags ask for.
+func (f *sidecarFlags) annotations() map[string]string {
+	set := map[string]string{}
+	for key, value := range f.values {
+		if *value != "" {
+			set[key] = *value
+		}
+	}
+	if f.tlsOut {
+		set[annotation.TLSOut] = "true"
+	}
+	if f.nodeTraffic {
+		set[annotation.CaptureNodeTraffic] = "true"
+	}
+	long := maps.Collect(func(yield func(string, string) bool) {
+		for key, value := range f.set {
+			if !strings.Contains(key, "/") {
+				key = annotation.Prefix + key
+			}
+			if !yield(key, value) {
+				return
+			}
+		}
+	})
+	maps.Copy(set, long)
+	return set
+}
+
+func newInject(g *global) *cobra.Command {
+	var f targetFlags
+	var sidecar sidecarFlags
+	c := &cobra.Command{
+		Use:   "inject [KIND/NAME...] [-f FILE]",
+		Short: "Have workloads' traffic captured, by a sidecar in their pods",
+		Long: `Inject annotates workloads. The operator then adds the sidecar to their pods, which are replaced as in any rollout;
+their templates stay as their owner wrote them, but for one annotation. What would break pods is refused before
+anything is changed, and what the sidecar would not see is said.
+
+With -f, manifests are written to standard output with the annotations, for kubectl apply.
+
+Exit codes: 2 when an annotation is wrong or the pods cannot have a sidecar, 4 when a workload does not exist, 1 when
+the pods do not become ready in time, or start without the sidecar.`,
+		Example: `  speedctl inject deployment/checkout statefulset/cart -n shop --tls-out
+  speedctl inject deployment/checkout --set-annotation ignore-outbound-ports=5432,9092
+  speedctl inject -f checkout.yaml
+  speedctl inject deployment/checkout --dry-run`,
+		RunE: func(c *cobra.Command, a []string) error {
+			if err := f.check(a); err != nil {
+				return err
+			}
+			set := sidecar.annotations()
+			if f.file != "" {
+				return f.manifests(g, func(w *workload.Workload) (map[string]*string, error) {
+					p, err := workload.Plan(w, set)
+					return p.Changes, err
+				})
+			}
+			refs, err := g.refs(a)
+			if err != nil {
+				return err
+			}
+			kube, err := g.kube.client()
+			if err != nil {
+				return err
+			}
+			changes, err := workload.PlanAll(c.Context(), kube, refs, set)
+			if err != nil {
+				return workloadCode(err)
+			}
+			return f.make(c.Context(), g, kube, changes, workload.WaitInjected)
+		},
+	}
+	f.add(c)
+	sidecar.add(c)
+	g.kube.add(c)
+	return c
+}
+
+func newUninject(g *global) *cobra.Command {
+	var f targetFlags
+	c := &cobra.Command{
+		Use:   "uninject [KIND/NAME...] [-f FILE]",
+		Short: "Take the sidecar out of workloads' pods",
+		Long:  "Uninject takes all annotations about the sidecar off workloads, whose pods are then replaced by some without it.",
+		Example: `  speedctl uninject deployment/checkout
+  speedctl uninject -f checkout.yaml`,
+		RunE: func(c *cobra.Command, a []string) error {
+			if err := f.check(a); err != nil {
+				return err
+			}
+			if f.file != "" {
+				return f.manifests(g, func(w *workload.Workload) (map[string]*string, error) { return workload.Removal(w), nil })
+			}
+			refs, err := g.refs(a)
+			if err != nil {
+				return err
+			}
+			kube, err := g.kube.client()
+			if err != nil {
+				return err
+			}
+			changes, err := workload.RemoveAll(c.Context(), kube, refs)
+			if err != nil {
+				return workloadCode(err)
+			}
+			return f.make(c.Context(), g, kube, changes, workload.WaitRemoved)
+		},
+	}
+	f.add(c)
+	g.kube.add(c)
+	return c
+}
