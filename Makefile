@@ -3,7 +3,7 @@
 GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  := -s -w -X github.com/speedscale/speedscale/speedctl/command.version=$(VERSION)
-AGENTS   := goproxy initproxy forwarder generator responder collector
+AGENTS   := goproxy initproxy forwarder generator responder collector inspector
 FUZZTIME ?= 60s
 
 .DEFAULT_GOAL := help

@@ -4,10 +4,8 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"net"
-	"net/url"
 	"os"
 	"strings"
 
@@ -65,7 +63,8 @@ func ReadSettings(v *agent.Vars) (Settings, error) {
 		s.Authenticate = readToken(v)
 	}
 	s.TLS = readCertificate(v)
-	s.Cloud = readCloud(v)
+	s.Cloud = bus.ReadCloud(v, "the cloud takes pairs from known keys only")
+	s.Cloud.Name = "forwarder " + s.Cluster
 	s.HealthListen = port(v.String("HEALTH_HTTP_PORT", "4144"))
 	if v.Bool("METRICS_HTTP_ENABLE", true) {
 		s.MetricsListen = port(v.String("METRICS_HTTP_PORT", "4145"))
@@ -74,48 +73,6 @@ func ReadSettings(v *agent.Vars) (Settings, error) {
 }
 
 func port(p string) string { return net.JoinHostPort("", p) }
-
-func readCloud(v *agent.Vars) bus.ConnectOptions {
-	o := bus.ConnectOptions{Name: "forwarder " + v.String("CLUSTER_NAME", ""), Token: v.String("SPEEDSCALE_API_KEY", "")}
-	if o.Token == "" {
-		v.Missing("SPEEDSCALE_API_KEY", "the cloud takes pairs from known keys only")
-	}
-	raw := v.String("SPEEDSCALE_APP_URL", "")
-	if raw == "" {
-		v.Missing("SPEEDSCALE_APP_URL", "it says where the cloud is, https://HOST")
-		return o
-	}
-	if u, err := url.Parse(raw); err != nil || u.Host == "" {
-		v.Fail("SPEEDSCALE_APP_URL", redacted(raw), "want https://HOST, or a wss, tls, ws or nats URL")
-	} else {
-		switch u.Scheme {
-		case "https":
-			u.Scheme = "wss"
-		case "http":
-			u.Scheme = "ws"
-		case "wss", "ws", "tls", "nats":
-		default:
-			v.Fail("SPEEDSCALE_APP_URL", redacted(raw), "want https://HOST, or a wss, tls, ws or nats URL")
-		}
-		o.URLs = []string{u.String()}
-	}
-	if file := v.String("SPEEDSCALE_APP_CA", ""); file != "" {
-		o.RootCAs = x509.NewCertPool()
-		if pem, err := os.ReadFile(file); err != nil {
-			v.Fail("SPEEDSCALE_APP_CA", file, err.Error())
-		} else if !o.RootCAs.AppendCertsFromPEM(pem) {
-			v.Fail("SPEEDSCALE_APP_CA", file, "the file holds no certificate")
-		}
-	}
-	return o
-}
-
-func redacted(raw string) string {
-	if u, err := url.Parse(raw); err == nil {
-		return u.Redacted()
-	}
-	return "…"
-}
 
 func readFilter(v *agent.Vars) *filter.Filter {
 	switch s := v.String("SPEEDSCALE_FILTER_RULE", ""); s {

@@ -1,0 +1,119 @@
+package inspector
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+
+	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
+	"github.com/speedscale/speedscale/cluster/annotation"
+	speedscalev1 "github.com/speedscale/speedscale/cluster/api/v1"
+	"github.com/speedscale/speedscale/cluster/workload"
+)
+
+// fieldManager owns the replays that are written here.
+const fieldManager = "speedscale-inspector"
+
+// Changed is what SetInjection returns: the annotations of the workload afterwards,
+// of those that it may set.
+type Changed struct {
+	Annotations map[string]string `json:"annotations"`
+}
+
+// setInjection changes annotations about the sidecar, and nothing else of a workload.
+// What the annotations then ask for must be right.
+func (i *Inspector) setInjection(ctx context.Context, c *cloudv1.SetInjection) ([]byte, error) {
+	if err := i.named("workload", c.GetNamespace(), c.GetName()); err != nil {
+		return nil, err
+	}
+	if len(c.GetAnnotations()) == 0 {
+		return nil, fmt.Errorf("workload %q: there are no annotations to set", c.GetName())
+	}
+	for _, key := range slices.Sorted(maps.Keys(c.GetAnnotations())) {
+		if !strings.HasPrefix(key, annotation.Prefix) {
+			return nil, fmt.Errorf("annotation %q: only those that begin with %s can be set", key, annotation.Prefix)
+		}
+	}
+	ref := workload.Ref{Kind: c.GetKind(), Namespace: c.GetNamespace(), Name: c.GetName()}
+	w, err := workload.Get(ctx, i.o.Kube, ref)
+	if err != nil {
+		return nil, err
+	}
+	after := maps.Clone(w.Annotations)
+	if after == nil {
+		after = map[string]string{}
+	}
+	changes := map[string]*string{}
+	for key, value := range c.GetAnnotations() {
+		if value == "" {
+			changes[key] = nil
+			delete(after, key)
+		} else {
+			changes[key] = &value
+			after[key] = value
+		}
+	}
+	if _, err := annotation.Parse(after); err != nil {
+		return nil, fmt.Errorf("%s: %w", ref, err)
+	}
+	if err := workload.Annotate(ctx, i.o.Kube, ref, changes); err != nil {
+		return nil, err
+	}
+	maps.DeleteFunc(after, func(key, _ string) bool { return !strings.HasPrefix(key, annotation.Prefix) })
+	return json.Marshal(Changed{Annotations: after})
+}
+
+// Started is what StartReplay returns. The report has the UID as its id.
+type Started struct {
+	Namespace string    `json:"namespace"`
+	Name      string    `json:"name"`
+	UID       types.UID `json:"uid"`
+}
+
+// startReplay makes a TrafficReplay, whose rules the API server knows. Fields that it
+// does not know are refused, not dropped.
+func (i *Inspector) startReplay(ctx context.Context, c *cloudv1.StartReplay) ([]byte, error) {
+	if err := i.named("TrafficReplay", c.GetNamespace(), c.GetName()); err != nil {
+		return nil, err
+	}
+	var spec map[string]any
+	if err := json.Unmarshal(c.GetSpec(), &spec); err != nil {
+		return nil, fmt.Errorf("TrafficReplay %q: spec: want a JSON object: %w", c.GetName(), err)
+	}
+	object := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": speedscalev1.Group + "/" + speedscalev1.Version, "kind": "TrafficReplay",
+		"metadata": map[string]any{"namespace": c.GetNamespace(), "name": c.GetName()},
+		"spec":     spec,
+	}}
+	made, err := i.replays(c.GetNamespace()).Create(ctx, object, metav1.CreateOptions{
+		FieldManager: fieldManager, FieldValidation: metav1.FieldValidationStrict,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("TrafficReplay %s/%s: %w", c.GetNamespace(), c.GetName(), err)
+	}
+	return json.Marshal(Started{made.GetNamespace(), made.GetName(), made.GetUID()})
+}
+
+func (i *Inspector) cancelReplay(ctx context.Context, c *cloudv1.CancelReplay) ([]byte, error) {
+	if err := i.named("TrafficReplay", c.GetNamespace(), c.GetName()); err != nil {
+		return nil, err
+	}
+	if err := i.replays(c.GetNamespace()).Delete(ctx, c.GetName(), metav1.DeleteOptions{}); err != nil {
+		return nil, fmt.Errorf("TrafficReplay %s/%s: %w", c.GetNamespace(), c.GetName(), err)
+	}
+	return []byte("{}"), nil
+}
+
+func (i *Inspector) replays(namespace string) dynamic.ResourceInterface {
+	resource := schema.GroupVersionResource{Group: speedscalev1.Group, Version: speedscalev1.Version, Resource: "trafficreplays"}
+	return i.o.Dynamic.Resource(resource).Namespace(namespace)
+}
