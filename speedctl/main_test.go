@@ -70,9 +70,9 @@ func listens(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Fatalf("nothing listens on port %s", args[0])
 }
 
-// serveHTTPBin is go-httpbin on the port that its argument names, for a minute.
+// serveHTTPBin is go-httpbin on the port that its argument names, for ten minutes.
 func serveHTTPBin() {
-	time.AfterFunc(time.Minute, func() { os.Exit(3) })
+	time.AfterFunc(10*time.Minute, func() { os.Exit(3) })
 	fmt.Fprintln(os.Stderr, http.ListenAndServe("127.0.0.1:"+os.Args[1], httpbin.New().Handler()))
 	os.Exit(1)
 }

@@ -364,3 +364,24 @@ func TestRecoverDeletesOnlyWhatWasNeverCommitted(t *testing.T) {
 		t.Errorf("%d pairs, want 9", n)
 	}
 }
+
+// A cloud that is stopped between merging and sweeping leaves no pair twice in its folder.
+func TestStopBetweenMergeAndSweep(t *testing.T) {
+	s := open(t, archive.Options{})
+	for range 100 {
+		s.put(t, pair(1, "shop", 20))
+	}
+	if merged, err := s.Merge(t.Context()); err != nil || merged == 0 {
+		t.Fatalf("merged %d, %v", merged, err)
+	}
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	s.Maintain(stopped, archive.Retention{})
+	tot, err := s.cat.Totals(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := s.objects(t); n != int(tot.Segments) {
+		t.Errorf("%d objects of %d segments", n, tot.Segments)
+	}
+}

@@ -33,16 +33,24 @@ const (
 	// may still come again, from the spool of a forwarder that was cut off.
 	producersFor     = 30 * 24 * time.Hour
 	maintainInterval = 10 * time.Second
+	// endLimit bounds what is still done after the end was asked for.
+	endLimit = 5 * time.Second
 )
 
-// Maintain merges, retires and removes until ctx ends. What fails is logged, and
-// tried again.
+// Maintain merges, retires and removes until ctx ends, and then removes once more: what
+// was merged shortly before must not stand twice in a folder that others read while no
+// cloud runs. What fails is logged, and tried again.
 func (a *Archive) Maintain(ctx context.Context, r Retention) {
 	tick := time.NewTicker(maintainInterval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), endLimit)
+			defer cancel()
+			if err := a.Sweep(last); err != nil {
+				a.log.Error("removing objects failed", "error", err)
+			}
 			return
 		case <-tick.C:
 		}

@@ -99,6 +99,9 @@ func (a *Archive) mergeRun(ctx context.Context, run []catalog.Segment) (err erro
 		return fmt.Errorf("archive: merge into %q: %d rows of %d", seg.Object, seg.Rows, rows)
 	}
 	seg.Created = created // retention goes by when the pairs came
+	// The object is there: it takes the others' place even if the end was asked for.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endLimit)
+	defer cancel()
 	if err := a.replace(ctx, names, seg); err != nil {
 		return err
 	}
