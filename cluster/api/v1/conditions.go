@@ -25,6 +25,21 @@ const (
 	ReasonCanceled      = "Canceled"
 )
 
+// The reasons of ConditionReady before: the phase that the replay is in.
+const (
+	ReasonWaiting    = "Waiting"           // for another replay of a workload
+	ReasonPreparing  = "Preparing"         // the cloud gives snapshot, test config and token
+	ReasonResponder  = "StartingResponder" // the mocks' server starts
+	ReasonWorkload   = "StartingWorkload"  // the workloads get their routing
+	ReasonGenerating = "Generating"        // requests are sent
+	ReasonMocking    = "Mocking"           // mocks are answered until the replay is deleted
+	ReasonReporting  = "Reporting"         // the parts become a report
+	ReasonCleaningUp = "CleaningUp"        // the workloads get back what they were
+)
+
+// Finalizer keeps a TrafficReplay until its workloads have nothing of it any more.
+const Finalizer = "speedscale.com/trafficreplay"
+
 // SetCondition puts a condition into the status, and returns whether that
 // changed anything. LastTransitionTime becomes now when the condition's status
 // is another one, and the condition then stands last, where the printer column
@@ -45,4 +60,14 @@ func (s *TrafficReplayStatus) SetCondition(c metav1.Condition, now time.Time) bo
 	c.LastTransitionTime = metav1.NewTime(now)
 	s.Conditions = append(s.Conditions, c)
 	return true
+}
+
+// Condition returns a copy of the condition of a type, nil where there is none.
+func (s *TrafficReplayStatus) Condition(kind string) *metav1.Condition {
+	for _, c := range s.Conditions {
+		if c.Type == kind {
+			return &c
+		}
+	}
+	return nil
 }

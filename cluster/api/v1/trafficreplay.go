@@ -229,8 +229,58 @@ type TrafficReplayStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=2048
 	ReportURL string `json:"reportURL,omitempty"`
+	// name is an adjective and a noun, in the names of the replay's own objects.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	Name string `json:"name,omitempty"`
+	// snapshotID is the id of the snapshot, where the spec has its name or latest.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	SnapshotID string `json:"snapshotID,omitempty"`
+	// testConfig is the test config in JSON, as it was when the replay started.
+	// +optional
+	// +kubebuilder:validation:MaxLength=131072
+	TestConfig string `json:"testConfig,omitempty"`
+	// targets are the spec's workloads with the keys that their patterns mean, in
+	// the same order; one more stands for customURL.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=17
+	Targets []Target `json:"targets,omitempty"`
 	// observedGeneration is the generation of the spec that the status is about.
 	// +optional
 	// +kubebuilder:default=-1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 }
+
+// Target is what one of the workloads does in a replay.
+type Target struct {
+	// tests are the keys of the snapshot's inbound traffic that it is sent.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=1024
+	// +kubebuilder:validation:items:MaxLength=512
+	Tests []string `json:"tests,omitempty"`
+	// mocks are the keys of the snapshot's outbound traffic that are answered by
+	// the responder.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=1024
+	Mocks []Mock `json:"mocks,omitempty"`
+}
+
+// Mock is a dependency that the responder answers for.
+type Mock struct {
+	// key is service:host:port.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	Key string `json:"key"`
+	// alpn is the protocol that was recorded, where the snapshot says it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	ALPN string `json:"alpn,omitempty"`
+}
+
+// MaxKeys is how many keys a target can have of each kind.
+const MaxKeys = 1024

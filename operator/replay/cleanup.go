@@ -1,0 +1,216 @@
+package replay
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/speedscale/speedscale/cluster/annotation"
+	v1 "github.com/speedscale/speedscale/cluster/api/v1"
+	"github.com/speedscale/speedscale/cluster/stamp"
+	"github.com/speedscale/speedscale/cluster/workload"
+	"github.com/speedscale/speedscale/operator/resource"
+)
+
+const (
+	// restoreLimit is how long a workload that cannot be restored keeps back the verdict;
+	// it is tried on after that.
+	restoreLimit = time.Minute
+	// rollLimit is how long the responder stays for pods that still have its routing.
+	rollLimit = 2 * time.Minute
+)
+
+// finish gives the workloads back and states that the replay has ended. The responder
+// stays for the moment: pods that are being replaced still send to it.
+func (p *pass) finish(ctx context.Context) (time.Duration, error) {
+	outcome := p.replay.Status.Condition(v1.ConditionPassed)
+	if err := p.restore(ctx); err != nil {
+		if p.Now().Before(outcome.LastTransitionTime.Add(restoreLimit)) {
+			p.say(v1.ReasonCleaningUp, err.Error())
+			return 0, err
+		}
+		p.Events.Eventf(p.replay, nil, corev1.EventTypeWarning, "NotRestored", "Replay", "%v", err)
+	}
+	p.replay.Status.FinishedTime = new(metav1.NewTime(p.Now()))
+	if p.replay.Spec.Cleanup != v1.CleanupNone && len(p.mocked()) > 0 {
+		p.condition(v1.ConditionMocksReady, metav1.ConditionFalse, "Ended", "the replay has ended")
+	}
+	p.condition(v1.ConditionReady, metav1.ConditionTrue, outcome.Reason, outcome.Message)
+	return poll, nil
+}
+
+// afterwards takes away what is left of a replay that has ended, and the replay itself
+// when its time is over.
+func (p *pass) afterwards(ctx context.Context) (time.Duration, error) {
+	if p.replay.Status.Active && p.replay.Spec.Cleanup != v1.CleanupNone {
+		if err := p.restore(ctx); err != nil {
+			return 0, err
+		}
+		left, err := p.routedPods(ctx)
+		if err != nil {
+			return 0, err
+		}
+		if left && p.Now().Before(p.replay.Status.FinishedTime.Add(rollLimit)) {
+			return poll, nil
+		}
+		if err := p.discardAll(ctx); err != nil {
+			return 0, err
+		}
+		p.replay.Status.Active = false
+	}
+	ttl := p.replay.Spec.TTLAfterReady
+	if ttl == nil {
+		return 0, nil
+	}
+	left := p.replay.Status.FinishedTime.Add(ttl.Duration).Sub(p.Now())
+	if left > 0 {
+		return left, nil
+	}
+	return 0, client.IgnoreNotFound(p.Client.Delete(ctx, p.replay, client.Preconditions{UID: new(p.replay.UID)}))
+}
+
+// remove lets a replay go that is deleted: what still runs is canceled first. Its
+// finalizer needs no cloud, and does not mind workloads that are gone.
+func (p *pass) remove(ctx context.Context) (time.Duration, error) {
+	if !controllerutil.ContainsFinalizer(p.replay, v1.Finalizer) {
+		return 0, nil
+	}
+	status := &p.replay.Status
+	since := p.Now().Sub(p.replay.DeletionTimestamp.Time)
+	if err := p.stopGenerator(ctx); err != nil {
+		return 0, err
+	}
+	if err := p.restore(ctx); err != nil {
+		return 0, err
+	}
+	if outcome := status.Condition(v1.ConditionPassed); status.StartedTime != nil && (outcome == nil || outcome.Status == unknown) {
+		reason, text := v1.ReasonCanceled, "the TrafficReplay was deleted"
+		if outcome != nil {
+			reason, text = outcome.Reason, outcome.Message
+		}
+		if p.end(ctx, reason, text, since >= removeLimit) {
+			return poll, nil
+		}
+		if err := p.save(ctx); err != nil {
+			return 0, err
+		}
+	}
+	left, err := p.routedPods(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if left && since < rollLimit {
+		return poll, nil
+	}
+	if err := p.discardAll(ctx); err != nil {
+		return 0, err
+	}
+	before := p.replay.DeepCopy()
+	controllerutil.RemoveFinalizer(p.replay, v1.Finalizer)
+	p.before = status.DeepCopy() // it is gone now
+	err = p.Client.Patch(ctx, p.replay, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+	return 0, client.IgnoreNotFound(err)
+}
+
+// restore takes the annotation from the workloads or, where the policy says so, deletes
+// them. It goes on after an error, so that one workload does not keep back the others.
+func (p *pass) restore(ctx context.Context) error {
+	policy := p.replay.Spec.Cleanup
+	if policy == v1.CleanupNone && p.replay.DeletionTimestamp.IsZero() {
+		return nil
+	}
+	var errs []error
+	for _, w := range p.replay.Spec.Workloads {
+		if w.Ref == nil || p.replay.Status.StartedTime == nil {
+			continue
+		}
+		o, err := p.read(ctx, *w.Ref)
+		switch {
+		case err == nil && o == nil:
+			continue // it is gone
+		case err == nil && policy == v1.CleanupAll && p.replay.Status.Active:
+			err = p.discard(ctx, o)
+		case err == nil:
+			err = p.unroute(ctx, o)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", ref(p.replay, *w.Ref), err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// unroute takes our annotation away, whoever owns the field by now, and leaves one of
+// another replay.
+func (p *pass) unroute(ctx context.Context, o client.Object) error {
+	w, ok := workload.Of(o)
+	if !ok {
+		return nil
+	}
+	text, ok := w.Template.Annotations[annotation.Replay]
+	if s, err := stamp.ParseReplay(text); !ok || err == nil && s.ID != p.id() {
+		return nil
+	}
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"resourceVersion": o.GetResourceVersion()},
+		"spec": map[string]any{"template": map[string]any{"metadata": map[string]any{
+			"annotations": map[string]any{annotation.Replay: nil},
+		}}},
+	})
+	if err != nil {
+		return err
+	}
+	return client.IgnoreNotFound(p.Client.Patch(ctx, o, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(fieldManager)))
+}
+
+// routedPods says whether pods are left that send to the responder.
+func (p *pass) routedPods(ctx context.Context) (bool, error) {
+	if len(p.mocked()) == 0 {
+		return false, nil
+	}
+	pods := &corev1.PodList{}
+	err := p.Client.List(ctx, pods, client.InNamespace(p.replay.Namespace),
+		client.MatchingLabels{annotation.ReplayID: p.id()}, client.HasLabels{annotation.ReplayTarget})
+	return len(pods.Items) > 0, err
+}
+
+// discardAll deletes the objects of the replay.
+func (p *pass) discardAll(ctx context.Context) error {
+	if p.replay.Status.Name == "" {
+		return nil // there are none
+	}
+	objects := p.objects()
+	named := func(name string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Namespace: p.replay.Namespace, Name: name}
+	}
+	list := []client.Object{
+		&batchv1.Job{ObjectMeta: named(objects.NameOf(resource.Generator))},
+		&appsv1.Deployment{ObjectMeta: named(objects.NameOf(resource.Responder))},
+		&corev1.Service{ObjectMeta: named(objects.NameOf(resource.Responder))},
+		&appsv1.Deployment{ObjectMeta: named(objects.NameOf(resource.Collector))},
+		&rbacv1.RoleBinding{ObjectMeta: named(objects.NameOf(resource.Collector))},
+		&corev1.ServiceAccount{ObjectMeta: named(objects.NameOf(resource.Collector))},
+		&corev1.Secret{ObjectMeta: named(objects.SecretName())},
+	}
+	for i := range p.replay.Status.Targets {
+		list = append(list, &corev1.Service{ObjectMeta: named(objects.TargetName(fmt.Sprint(i)))})
+	}
+	var errs []error
+	for _, o := range list {
+		if err := p.discard(ctx, o); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}

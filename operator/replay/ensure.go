@@ -1,0 +1,70 @@
+package replay
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/speedscale/speedscale/cluster/workload"
+)
+
+// ensure returns an object of the replay, which it makes where it is not there, after
+// those that it needs.
+func ensure[T client.Object](ctx context.Context, p *pass, want T, needs ...client.Object) (T, error) {
+	there := want.DeepCopyObject().(T)
+	err := p.Client.Get(ctx, client.ObjectKeyFromObject(want), there)
+	switch {
+	case err == nil && !metav1.IsControlledBy(there, p.replay):
+		return there, failf("%s is there already and belongs to somebody else: delete it", kindName(want))
+	case !apierrors.IsNotFound(err):
+		return there, err
+	}
+	for _, o := range append(needs, want) {
+		if err := p.put(ctx, o); err != nil {
+			return want, err
+		}
+	}
+	return want, nil
+}
+
+// put makes an object, unless it is there.
+func (p *pass) put(ctx context.Context, o client.Object) error {
+	err := p.Client.Create(ctx, o)
+	switch {
+	case apierrors.IsAlreadyExists(err):
+		return nil
+	case apierrors.IsForbidden(err) || apierrors.IsInvalid(err): // a quota, a policy, a right that was taken
+		return failf("%s: %v", kindName(o), err)
+	}
+	return err
+}
+
+// kindName names an object for a person.
+func kindName(o client.Object) string {
+	return fmt.Sprintf("%T %q", o, o.GetName())
+}
+
+// discard deletes an object of the replay, and does not mind that it is gone.
+func (p *pass) discard(ctx context.Context, o client.Object) error {
+	err := p.Client.Delete(ctx, o, client.PropagationPolicy(metav1.DeletePropagationBackground))
+	return client.IgnoreNotFound(err)
+}
+
+// unready says why pods of the replay's own are not ready: of the first of them.
+func (p *pass) unready(ctx context.Context, selector map[string]string) (string, error) {
+	pods := &corev1.PodList{}
+	if err := p.Client.List(ctx, pods, client.InNamespace(p.replay.Namespace), client.MatchingLabels(selector)); err != nil {
+		return "", err
+	}
+	for i := range pods.Items {
+		if why := workload.Unready(&pods.Items[i]); why != "" {
+			p.waits = append(p.waits, pods.Items[i].Name)
+			return fmt.Sprintf("pod %q: %s", pods.Items[i].Name, why), nil
+		}
+	}
+	return "its pod is not there yet", nil
+}

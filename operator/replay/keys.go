@@ -1,0 +1,102 @@
+package replay
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+
+	v1 "github.com/speedscale/speedscale/cluster/api/v1"
+	"github.com/speedscale/speedscale/traffic"
+	"github.com/speedscale/speedscale/traffic/snapshot"
+)
+
+// Targets returns the keys of a snapshot that the patterns of each workload mean. With
+// a customURL there is one more target, which gets all requests. Its errors name the
+// field.
+func Targets(spec *v1.TrafficReplaySpec, meta *snapshot.Meta) ([]v1.Target, error) {
+	in, out := slices.Collect(maps.Keys(meta.InTraffic)), slices.Collect(maps.Keys(meta.OutTraffic))
+	targets := make([]v1.Target, len(spec.Workloads))
+	taken := map[string]int{}
+	for i, w := range spec.Workloads {
+		t := &targets[i]
+		for j, pattern := range w.Mocks {
+			keys, err := snapshot.Match(out, pattern)
+			if err != nil {
+				return nil, fmt.Errorf("spec.workloads[%d].mocks[%d]: %w", i, j, err)
+			}
+			t.Mocks = append(t.Mocks, mocksOf(keys, meta.OutTraffic)...)
+		}
+		slices.SortFunc(t.Mocks, byKey)
+		t.Mocks = slices.Compact(t.Mocks)
+		if !Sends(spec) || spec.CustomURL != "" {
+			continue
+		}
+		for j, pattern := range w.Tests {
+			keys, err := snapshot.Match(in, pattern)
+			if err != nil {
+				return nil, fmt.Errorf("spec.workloads[%d].tests[%d]: %w", i, j, err)
+			}
+			for _, key := range keys {
+				if other, ok := taken[key]; ok && other != i {
+					return nil, fmt.Errorf("spec.workloads[%d].tests[%d]: %q is sent to workload %d already", i, j, key, other)
+				} else if !ok {
+					t.Tests = append(t.Tests, key)
+				}
+				taken[key] = i
+			}
+		}
+	}
+	if Sends(spec) && spec.CustomURL != "" {
+		targets = append(targets, v1.Target{Tests: slices.Sorted(slices.Values(in))})
+	}
+	return targets, tooMany(targets)
+}
+
+func tooMany(targets []v1.Target) error {
+	for i, t := range targets {
+		if n := max(len(t.Tests), len(t.Mocks)); n > v1.MaxKeys {
+			return fmt.Errorf("spec.workloads[%d]: %d keys of the snapshot, at most %d can be replayed: name fewer, or make a smaller snapshot", i, n, v1.MaxKeys)
+		}
+	}
+	return nil
+}
+
+// mocksOf says for each key which protocol was recorded, where the snapshot tells: what
+// it calls http may have been version 1 or 2.
+func mocksOf(keys []string, slices map[string]*snapshot.Slice) (mocks []v1.Mock) {
+	for _, key := range keys {
+		m := v1.Mock{Key: key}
+		if s := slices[key]; s != nil && s.Protocol == traffic.GRPCProtocol {
+			m.ALPN = "h2"
+		}
+		mocks = append(mocks, m)
+	}
+	return mocks
+}
+
+func byKey(a, b v1.Mock) int {
+	switch {
+	case a.Key < b.Key:
+		return -1
+	case a.Key > b.Key:
+		return 1
+	}
+	return 0
+}
+
+// Sends says that requests are sent.
+func Sends(spec *v1.TrafficReplaySpec) bool { return spec.Mode != v1.ModeResponderOnly }
+
+// Base returns the URL as the generator takes it: without a path, which stays as
+// recorded.
+func Base(text string) (string, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "", fmt.Errorf("%q is no URL", text)
+	}
+	if u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return "", fmt.Errorf("%q: only scheme, host and port can be given; paths stay as recorded", text)
+	}
+	return u.Scheme + "://" + u.Host, nil
+}
