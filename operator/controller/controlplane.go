@@ -89,6 +89,9 @@ func (c *ControlPlane) Reconcile(ctx context.Context, req reconcile.Request) (re
 	objects := append(resource.ForwarderObjects(c.Config, certificate, owner),
 		// The lease of the leader has no owner by itself.
 		accoordinationv1.Lease(resource.Operator, c.Config.Namespace).WithOwnerReferences(owner))
+	if c.Config.WithInspector {
+		objects = append(objects, resource.InspectorObjects(c.Config, owner)...)
+	}
 	demo := c.Config.Demo == resource.DemoJava
 	if demo {
 		certificate := c.DemoCertificate()
@@ -99,6 +102,11 @@ func (c *ControlPlane) Reconcile(ctx context.Context, req reconcile.Request) (re
 	}
 	if err := c.apply(ctx, objects); err != nil {
 		return reconcile.Result{}, err
+	}
+	if !c.Config.WithInspector {
+		if err := c.removeInspector(ctx, config); err != nil {
+			return reconcile.Result{}, err
+		}
 	}
 	if !demo {
 		return reconcile.Result{RequeueAfter: lateness}, c.removeDemo(ctx, config)

@@ -33,30 +33,36 @@ func (c *ControlPlane) removeDemo(ctx context.Context, owner *corev1.ConfigMap) 
 	for _, name := range deployments {
 		objects = append(objects, &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	}
-	found := false
+	found, err := c.remove(ctx, owner, objects)
+	if err != nil || !found {
+		return err
+	}
+	return c.delete(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: c.Config.Namespace, Name: configMap}})
+}
+
+// remove deletes those of the objects that are there and the owner's, and says whether
+// there were any.
+func (c *ControlPlane) remove(ctx context.Context, owner *corev1.ConfigMap, objects []client.Object) (found bool, err error) {
 	for _, o := range objects {
 		err := c.Client.Get(ctx, client.ObjectKey{Namespace: c.Config.Namespace, Name: o.GetName()}, o)
 		if err != nil && !apierrors.IsNotFound(err) {
-			return err
+			return found, err
 		}
 		if err != nil || !metav1.IsControlledBy(o, owner) {
 			continue
 		}
 		found = true
 		if err := c.delete(ctx, o); err != nil {
-			return err
+			return found, err
 		}
 	}
-	if !found {
-		return nil
-	}
-	return c.delete(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: c.Config.Namespace, Name: configMap}})
+	return found, nil
 }
 
 func (c *ControlPlane) delete(ctx context.Context, o client.Object) error {
 	err := c.Client.Delete(ctx, o, client.PropagationPolicy(metav1.DeletePropagationBackground))
 	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("delete %q of the demo: %w", o.GetName(), err)
+		return fmt.Errorf("delete %q: %w", o.GetName(), err)
 	}
 	return nil
 }

@@ -48,6 +48,7 @@ const defaultSpool = "1Gi"
 //	SPEEDSCALE_APP_URL     the cloud
 //	SPEEDSCALE_FILTER_RULE, SPEEDSCALE_DLP_CONFIG  as the forwarder reads them
 //	HTTPS_PROXY, NO_PROXY  the way to the cloud
+//	WITH_INSPECTOR         true has an inspector, whose settings are INSPECTOR_CONFIG, JSON of resource.InspectorConfig
 //	DEPLOY_DEMO            java, or empty for no demo
 //	SIDECAR_CONFIG         JSON of Sidecar; FORWARDER_CONFIG JSON of resource.ForwarderConfig
 func ReadSettings(v *agent.Vars) (Settings, error) {
@@ -59,16 +60,17 @@ func ReadSettings(v *agent.Vars) (Settings, error) {
 		return s
 	}
 	s := Settings{Control: operatorresource.Config{
-		Namespace:    needed("POD_NAMESPACE", "it is where the operator keeps its objects"),
-		Cluster:      needed("CLUSTER_NAME", "it is the cluster's name in what is captured"),
-		LogLevel:     v.String("LOG_LEVEL", "info"),
-		APIKeySecret: needed("API_KEY_SECRET_NAME", "the Secret has the key that opens the cloud"),
-		AppURL:       v.String("SPEEDSCALE_APP_URL", ""),
-		FilterRule:   v.String("SPEEDSCALE_FILTER_RULE", ""),
-		DLPConfig:    v.String("SPEEDSCALE_DLP_CONFIG", ""),
-		HTTPSProxy:   v.String("HTTPS_PROXY", ""),
-		NoProxy:      v.String("NO_PROXY", ""),
-		Demo:         v.String("DEPLOY_DEMO", ""),
+		Namespace:     needed("POD_NAMESPACE", "it is where the operator keeps its objects"),
+		Cluster:       needed("CLUSTER_NAME", "it is the cluster's name in what is captured"),
+		LogLevel:      v.String("LOG_LEVEL", "info"),
+		APIKeySecret:  needed("API_KEY_SECRET_NAME", "the Secret has the key that opens the cloud"),
+		AppURL:        v.String("SPEEDSCALE_APP_URL", ""),
+		FilterRule:    v.String("SPEEDSCALE_FILTER_RULE", ""),
+		DLPConfig:     v.String("SPEEDSCALE_DLP_CONFIG", ""),
+		HTTPSProxy:    v.String("HTTPS_PROXY", ""),
+		NoProxy:       v.String("NO_PROXY", ""),
+		Demo:          v.String("DEPLOY_DEMO", ""),
+		WithInspector: v.Bool("WITH_INSPECTOR", false),
 		Images: operatorresource.Images{
 			Registry:    needed("IMAGE_REGISTRY", "images are IMAGE_REGISTRY/component:IMAGE_TAG"),
 			Tag:         needed("IMAGE_TAG", "images are IMAGE_REGISTRY/component:IMAGE_TAG"),
@@ -89,6 +91,7 @@ func ReadSettings(v *agent.Vars) (Settings, error) {
 	if pem := s.Sidecar.UpstreamCAs; pem != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(pem)) {
 		v.Fail("SIDECAR_CONFIG", "upstreamCAs", "want certificates in PEM form")
 	}
+	readJSON(v, "INSPECTOR_CONFIG", &s.Control.Inspector)
 	readJSON(v, "FORWARDER_CONFIG", &s.Control.Forwarder)
 	spool := &s.Control.Forwarder.Spool
 	if spool.Size.IsZero() {

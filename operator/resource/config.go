@@ -32,6 +32,9 @@ type Config struct {
 	Demo string
 	// Forwarder has the settings of that component.
 	Forwarder ForwarderConfig
+	// WithInspector has an inspector, and Inspector its settings.
+	WithInspector bool
+	Inspector     InspectorConfig
 	// Replay has those of the pods of replays.
 	Replay ReplayConfig
 }

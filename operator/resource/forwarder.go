@@ -129,8 +129,8 @@ func forwarderContainer(c Config) *accorev1.ContainerApplyConfiguration {
 	return container
 }
 
-// forwarderEnv is what agents/forwarder reads.
-func forwarderEnv(c Config) (env []*accorev1.EnvVarApplyConfiguration) {
+// cloudEnv is the way to the cloud, for those that have a key of their own.
+func cloudEnv(c Config) (env []*accorev1.EnvVarApplyConfiguration) {
 	set := func(name, value string) {
 		if value != "" {
 			env = append(env, accorev1.EnvVar().WithName(name).WithValue(value))
@@ -148,6 +148,19 @@ func forwarderEnv(c Config) (env []*accorev1.EnvVarApplyConfiguration) {
 	} else {
 		secret("SPEEDSCALE_APP_URL")
 	}
+	set("HTTPS_PROXY", c.HTTPSProxy)
+	set("NO_PROXY", c.NoProxy)
+	return env
+}
+
+// forwarderEnv is what agents/forwarder reads.
+func forwarderEnv(c Config) []*accorev1.EnvVarApplyConfiguration {
+	env := cloudEnv(c)
+	set := func(name, value string) {
+		if value != "" {
+			env = append(env, accorev1.EnvVar().WithName(name).WithValue(value))
+		}
+	}
 	set("SPEEDSCALE_FILTER_RULE", c.FilterRule)
 	set("SPEEDSCALE_DLP_CONFIG", c.DLPConfig)
 	set("FORWARDER_LISTEN", ":"+strconv.Itoa(forwarderListen))
@@ -158,7 +171,5 @@ func forwarderEnv(c Config) (env []*accorev1.EnvVarApplyConfiguration) {
 	set("FORWARDER_SPOOL_SIZE", strconv.FormatInt(c.Forwarder.Spool.Size.Value(), 10))
 	set("HEALTH_HTTP_PORT", strconv.Itoa(forwarderHealth))
 	set("METRICS_HTTP_PORT", strconv.Itoa(forwarderMetrics))
-	set("HTTPS_PROXY", c.HTTPSProxy)
-	set("NO_PROXY", c.NoProxy)
 	return env
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/speedscale/speedscale/agents/agent"
 	"github.com/speedscale/speedscale/agents/forwarder"
+	"github.com/speedscale/speedscale/agents/inspector"
 	"github.com/speedscale/speedscale/operator/resource"
 )
 
@@ -41,6 +42,10 @@ func everything() resource.Config {
 	c.AppURL, c.DLPConfig = "https://cloud.example", "standard"
 	c.HTTPSProxy, c.NoProxy = "http://proxy.example:3128", ".svc"
 	c.Images.PullPolicy, c.Images.PullSecrets = corev1.PullAlways, []string{"registry"}
+	c.Inspector = resource.InspectorConfig{
+		Namespaces: []string{"shop", "other"},
+		Resources:  corev1.ResourceRequirements{Requests: corev1.ResourceList{"cpu": kresource.MustParse("50m")}},
+	}
 	c.Forwarder.Spool = resource.Spool{Size: kresource.MustParse("8Gi"), Persistent: true, StorageClass: "fast"}
 	return c
 }
@@ -85,6 +90,8 @@ func TestObjects(t *testing.T) {
 	for name, objects := range map[string][]runtime.ApplyConfiguration{
 		"forwarder":            resource.ForwarderObjects(config(), "a certificate", owner()),
 		"forwarder-everything": resource.ForwarderObjects(everything(), "a certificate", owner()),
+		"inspector":            resource.InspectorObjects(config(), owner()),
+		"inspector-everything": resource.InspectorObjects(everything(), owner()),
 		"demo":                 resource.DemoObjects(everything(), "a certificate", owner()),
 	} {
 		t.Run(name, func(t *testing.T) { golden(t, name, manifests(t, objects)) })
@@ -94,26 +101,7 @@ func TestObjects(t *testing.T) {
 // The forwarder starts with the environment that it is given: each variable is one
 // that it reads, and those that it cannot do without are there.
 func TestForwarderReadsItsEnvironment(t *testing.T) {
-	var deployment struct {
-		Spec struct{ Template struct{ Spec corev1.PodSpec } }
-	}
-	for doc := range bytes.SplitSeq(manifests(t, resource.ForwarderObjects(everything(), "a certificate", owner())), []byte("---\n")) {
-		if strings.Contains(string(doc), "kind: Deployment") {
-			if err := yaml.Unmarshal(doc, &deployment); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	values, read := map[string]string{}, map[string]bool{}
-	for _, v := range deployment.Spec.Template.Spec.Containers[0].Env {
-		values[v.Name] = v.Value
-		if v.ValueFrom != nil {
-			values[v.Name] = "a-key-from-the-secret"
-		}
-	}
-	if len(values) == 0 {
-		t.Fatal("no environment")
-	}
+	values, read := environment(t, resource.ForwarderObjects(everything(), "a certificate", owner())), map[string]bool{}
 	// What stands on the node of a cluster is not here.
 	values["KUBERNETES_SERVICE_HOST"], values["KUBERNETES_SERVICE_PORT"] = "198.18.0.1", "443"
 	_, err := forwarder.ReadSettings(agent.NewVars(func(name string) string {
@@ -133,6 +121,55 @@ func TestForwarderReadsItsEnvironment(t *testing.T) {
 		default:
 			if !read[name] {
 				t.Errorf("%s is not read by the forwarder", name)
+			}
+		}
+	}
+}
+
+// environment returns the variables of the Deployment among objects.
+func environment(t *testing.T, objects []runtime.ApplyConfiguration) map[string]string {
+	t.Helper()
+	var deployment struct {
+		Spec struct{ Template struct{ Spec corev1.PodSpec } }
+	}
+	for doc := range bytes.SplitSeq(manifests(t, objects), []byte("---\n")) {
+		if strings.Contains(string(doc), "kind: Deployment") {
+			if err := yaml.Unmarshal(doc, &deployment); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	values := map[string]string{}
+	for _, v := range deployment.Spec.Template.Spec.Containers[0].Env {
+		values[v.Name] = v.Value
+		if v.ValueFrom != nil {
+			values[v.Name] = "sp_0a1b_from-the-secret"
+		}
+	}
+	if len(values) == 0 {
+		t.Fatal("no environment")
+	}
+	return values
+}
+
+func TestInspectorReadsItsEnvironment(t *testing.T) {
+	values, read := environment(t, resource.InspectorObjects(everything(), owner())), map[string]bool{}
+	s, err := inspector.ReadSettings(agent.NewVars(func(name string) string {
+		read[name] = true
+		return values[name]
+	}))
+	if err != nil {
+		t.Error(err)
+	}
+	if s.Cluster != "prod" || s.Version != "v1" || len(s.Namespaces) != 2 || s.KeyID != "0a1b" {
+		t.Errorf("settings are %+v", s)
+	}
+	for name := range values {
+		switch name {
+		case "LOG_LEVEL", "HTTPS_PROXY", "NO_PROXY": // read by the start-up and the dialer
+		default:
+			if !read[name] {
+				t.Errorf("%s is not read by the inspector", name)
 			}
 		}
 	}
