@@ -22,6 +22,10 @@ const (
 	ProxyUID         = 2102
 )
 
+// ReplayAddresses are what names of mocked hosts that do not resolve are given as their
+// addresses: reserved ones (RFC 1112, section 4), which no host has.
+const ReplayAddresses = "240.0.0.0/4"
+
 // Commands of the proxy's binary, for the pod around it.
 const (
 	ProxyCommandCA   = "ca"   // make the CA, and what apps need to trust it
@@ -112,6 +116,9 @@ type Route struct {
 	// Default is what happens to hosts that are not mocked: RoutePassthrough
 	// or RouteRefuse.
 	Default string
+	// Search are the domains under which the app's resolver looks up short names
+	// (resolv.conf(5)): a mock stands for its host in all forms of its name.
+	Search []string
 }
 
 // Mock is a host that the responder stands for.

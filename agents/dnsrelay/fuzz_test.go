@@ -27,7 +27,7 @@ func FuzzMessage(f *testing.F) {
 			t.Errorf("%d names of one answer", r.names.Len())
 		}
 		for _, own := range [][]byte{
-			r.synth.replace(message, r.unresolved), r.synth.unanswered(message, r.unresolved), r.synth.known(message, r.unresolved),
+			r.synth.replace(message, r.unresolved, func([]string) bool { return false }), r.synth.unanswered(message, r.unresolved), r.synth.known(message, r.unresolved),
 		} {
 			if own == nil {
 				continue

@@ -27,11 +27,8 @@ type nameserver struct {
 type zone map[string][]dnsmessage.ResourceBody
 
 func startNameserver(t *testing.T, z zone) *nameserver {
-	u, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	must(t, err)
+	u, l := listenBoth(t)
 	s := &nameserver{addr: u.LocalAddr().(*net.UDPAddr).AddrPort()}
-	l, err := net.Listen("tcp", s.addr.String())
-	must(t, err)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		buf := make([]byte, 65535)
@@ -67,6 +64,24 @@ func startNameserver(t *testing.T, z zone) *nameserver {
 	})
 	t.Cleanup(func() { u.Close(); l.Close(); wg.Wait() })
 	return s
+}
+
+// listenBoth listens on one port for UDP and TCP. One that is free for the first may be
+// taken for the second.
+func listenBoth(t *testing.T) (*net.UDPConn, net.Listener) {
+	t.Helper()
+	for attempt := 0; ; attempt++ {
+		u, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		must(t, err)
+		l, err := net.Listen("tcp", u.LocalAddr().String())
+		if err == nil {
+			return u, l
+		}
+		u.Close()
+		if attempt == 20 {
+			t.Fatal(err)
+		}
+	}
 }
 
 func readTCP(c net.Conn) ([]byte, error) {

@@ -21,18 +21,17 @@ const (
 	defaultTimeout = 2 * time.Second
 	// A resolver waits 5 s for an answer by default (resolv.conf(5)), so all
 	// nameservers together get less.
-	totalTimeout      = 4 * time.Second
-	tcpIdle           = 30 * time.Second
-	defaultInFlight   = 1024
-	maxConnections    = 128
-	maxMessage        = 65535
-	maxNames          = 16384
-	nameLifetime      = time.Hour
-	maxUnresolved     = 4096
-	unresolvedFor     = time.Minute
-	maxAnswersNoted   = 256
-	synthesizedTTL    = 60 // seconds
-	synthesizedPrefix = "240.0.0.0/4"
+	totalTimeout    = 4 * time.Second
+	tcpIdle         = 30 * time.Second
+	defaultInFlight = 1024
+	maxConnections  = 128
+	maxMessage      = 65535
+	maxNames        = 16384
+	nameLifetime    = time.Hour
+	maxUnresolved   = 4096
+	unresolvedFor   = time.Minute
+	maxAnswersNoted = 256
+	synthesizedTTL  = 60 // seconds
 )
 
 // Options are what a Relay is made with.
@@ -42,9 +41,12 @@ type Options struct {
 	Listen []string
 	// Nameservers answer the queries; the first that answers is kept to.
 	Nameservers []netip.AddrPort
-	// Synthesize are names that get an address each from 240.0.0.0/4, in this
-	// order, where the nameservers know none or do not answer.
+	// Synthesize are names that get an address each from config.ReplayAddresses,
+	// where the nameservers know none or do not answer. A name has the same address
+	// in all forms (see Forms), and mostly in every relay.
 	Synthesize []string
+	// Search are the domains under which the clients look up short names.
+	Search []string
 	// MaxInFlight bounds the UDP queries that wait for an answer; 1024 when 0.
 	// Queries beyond it are dropped and counted, and the client asks again.
 	MaxInFlight int
@@ -77,6 +79,7 @@ type Relay struct {
 
 	names      *lru.Cache[netip.Addr, string]
 	unresolved *lru.Cache[string, struct{}]
+	shared     *lru.Cache[netip.Addr, struct{}] // addresses of a name in Synthesize and another one
 	synth      *synthesizer
 
 	queries, answers, synthesized, timedOut, dropped atomic.Int64
@@ -87,7 +90,7 @@ func New(o Options) (*Relay, error) {
 	if len(o.Nameservers) == 0 && len(o.Synthesize) == 0 {
 		return nil, errors.New("dns relay: no nameservers given")
 	}
-	synth, err := newSynthesizer(o.Synthesize)
+	synth, err := newSynthesizer(o.Synthesize, o.Search)
 	if err != nil {
 		return nil, err
 	}
@@ -104,6 +107,7 @@ func New(o Options) (*Relay, error) {
 		buffers:    sync.Pool{New: func() any { return new([maxMessage]byte) }},
 		names:      lru.New[netip.Addr, string](maxNames),
 		unresolved: lru.New[string, struct{}](maxUnresolved),
+		shared:     lru.New[netip.Addr, struct{}](maxNames),
 		synth:      synth,
 	}
 	if r.timeout == 0 {
@@ -196,12 +200,26 @@ func (r *Relay) Run(ctx context.Context) error {
 // Name returns the name that an address was last given in an answer: the name
 // that was asked for, in lower case, without a final dot. Names are kept for an
 // hour, the last 16384 of them, since apps cache answers beyond their TTL.
+//
+// An address that a name in Options.Synthesize shares with another name has none:
+// which of them a connection is for, it has to say itself.
 func (r *Relay) Name(addr netip.Addr) (string, bool) {
 	addr = addr.Unmap().WithZone("")
 	if name, ok := r.synth.name(addr); ok {
 		return name, true
 	}
+	if _, ok := r.shared.Get(addr); ok {
+		return "", false
+	}
 	return r.names.Get(addr)
+}
+
+// keep remembers that an answer gave an address to a name.
+func (r *Relay) keep(addr netip.Addr, name string, expires time.Time) {
+	if before, ok := r.names.Get(addr); ok && !r.synth.alike(before, name) {
+		r.shared.Put(addr, struct{}{}, expires)
+	}
+	r.names.Put(addr, name, expires)
 }
 
 // Stats returns the counts.

@@ -40,3 +40,31 @@ func Nameservers(file string) ([]netip.AddrPort, error) {
 	}
 	return servers, nil
 }
+
+// Search reads the search list of a resolv.conf(5), in lower case; of several lines the
+// last counts.
+func Search(file string) ([]string, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var domains []string
+	scanner := bufio.NewScanner(f)
+	for scanner.Scan() {
+		fields := strings.Fields(scanner.Text())
+		if len(fields) < 2 || fields[0] != "search" && fields[0] != "domain" {
+			continue
+		}
+		domains = nil
+		for _, domain := range fields[1:] {
+			if domain = plain(domain); domain != "" {
+				domains = append(domains, domain)
+			}
+		}
+	}
+	if err := scanner.Err(); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return domains, nil
+}

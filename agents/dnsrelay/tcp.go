@@ -55,7 +55,7 @@ func (r *Relay) relayTCP(ctx context.Context, client *net.TCPConn) {
 	var sending sync.Mutex // our own answers go between the nameserver's
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		r.messages(server, client, &sending, r.answer)
+		r.messages(server, client, &sending, func(m []byte) []byte { return r.answer(ctx, m) })
 		client.Close()
 	})
 	own := func(query []byte) []byte {

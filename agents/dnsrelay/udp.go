@@ -61,7 +61,7 @@ func (r *Relay) answerUDP(ctx context.Context, u *net.UDPConn, client netip.Addr
 		if index != start {
 			r.current.Store(int64(index))
 		}
-		u.WriteToUDPAddrPort(r.answer(buf[:n]), client)
+		u.WriteToUDPAddrPort(r.answer(ctx, buf[:n]), client)
 		return
 	}
 	r.timedOut.Add(1)
@@ -73,8 +73,9 @@ func (r *Relay) answerUDP(ctx context.Context, u *net.UDPConn, client netip.Addr
 
 // answer notes what a nameserver answered, and returns it, or our own answer in
 // its place where a name to synthesize did not resolve.
-func (r *Relay) answer(message []byte) []byte {
-	if own := r.synth.replace(message, r.unresolved); own != nil {
+func (r *Relay) answer(ctx context.Context, message []byte) []byte {
+	elsewhere := func(names []string) bool { return r.resolves(ctx, names) }
+	if own := r.synth.replace(message, r.unresolved, elsewhere); own != nil {
 		r.synthesized.Add(1)
 		return own
 	}

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
-	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -26,6 +25,9 @@ func newDNS(s Settings, log *slog.Logger, r prometheus.Registerer) (*dnsrelay.Re
 		return nil, fmt.Errorf("nameservers: %w", err)
 	}
 	o := dnsrelay.Options{Nameservers: servers, Log: log}
+	if s.Route != nil {
+		o.Search = s.Route.Search
+	}
 	for _, ip := range []string{"127.0.0.1", "::1"} {
 		// Not every pod has IPv6. A probe tells it from a port that is taken.
 		probe, err := net.ListenPacket("udp", net.JoinHostPort(ip, "0"))
@@ -37,9 +39,8 @@ func newDNS(s Settings, log *slog.Logger, r prometheus.Registerer) (*dnsrelay.Re
 	}
 	if s.Route != nil {
 		for _, m := range s.Route.Mocks {
-			_, place, _ := strings.Cut(m.Key, ":")
-			host, _, _ := cutLast(place, ":")
-			if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err != nil {
+			host := mockHost(m)
+			if _, err := netip.ParseAddr(host); err != nil {
 				o.Synthesize = append(o.Synthesize, host)
 			}
 		}
@@ -54,6 +55,7 @@ func newDNS(s Settings, log *slog.Logger, r prometheus.Registerer) (*dnsrelay.Re
 		}, func() float64 { return float64(n(relay.Stats())) }))
 	}
 	counter("queries", "DNS queries of the app.", func(s dnsrelay.Stats) int64 { return s.Queries })
+	counter("synthesized", "Answers for mocked hosts that do not resolve.", func(s dnsrelay.Stats) int64 { return s.Synthesized })
 	counter("unanswered", "DNS queries that no nameserver answered.", func(s dnsrelay.Stats) int64 { return s.TimedOut })
 	counter("dropped", "DNS queries over the bound.", func(s dnsrelay.Stats) int64 { return s.Dropped })
 	return relay, nil

@@ -123,8 +123,9 @@ func (h *httpProxy) reach(ctx context.Context, to target, start time.Time) error
 func (p *Proxy) reachHTTP(ctx context.Context, d *dependency) (net.Conn, tap.Info, error) {
 	if p.route != nil {
 		if m, ok := p.route.mock(d.to); ok {
-			conn, err := p.dialResponder(ctx, d, d.to.host, "", m.Key)
-			return conn, p.mockInfo(d, d.to.host), err
+			host := mockHost(m)
+			conn, err := p.dialResponder(ctx, d, host, "", m.Key)
+			return conn, p.mockInfo(d, host), err
 		}
 		if !p.route.pass {
 			return nil, tap.Info{}, errRefusedByRoute

@@ -3,6 +3,7 @@ package goproxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"runtime/debug"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/speedscale/speedscale/agents/agent"
 	"github.com/speedscale/speedscale/agents/bus"
+	"github.com/speedscale/speedscale/agents/dnsrelay"
 	"github.com/speedscale/speedscale/agents/goproxy/supervise"
 	"github.com/speedscale/speedscale/agents/goproxy/tap"
 	"github.com/speedscale/speedscale/agents/rules"
@@ -112,6 +114,11 @@ func serve(ctx context.Context, env *agent.Env, s Settings, child *supervise.Chi
 	}
 	defer conn.Close()
 	registry.MustRegister(publisher.Collectors("speedscale_goproxy_")...)
+	if s.Route != nil {
+		if s.Route.Search, err = dnsrelay.Search(resolvConf); err != nil {
+			return fmt.Errorf("search list: %w", err)
+		}
+	}
 	names, err := newNaming(s, env.Log, registry)
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/speedscale/speedscale/agents/config"
+	"github.com/speedscale/speedscale/agents/dnsrelay"
 	"github.com/speedscale/speedscale/agents/goproxy/relay"
 	"github.com/speedscale/speedscale/agents/goproxy/tap"
 	"github.com/speedscale/speedscale/agents/proxyproto"
@@ -18,6 +19,7 @@ import (
 
 var (
 	errRefusedByRoute = errors.New("the replay's routing refuses this host")
+	errNoHost         = errors.New("no such host: only some of its ports are mocked, and it does not resolve")
 	errNoName         = errors.New("the client did not name a host, and another one on this port is mocked")
 )
 
@@ -41,6 +43,7 @@ func newRouting(r *config.Route) (*routing, error) {
 	default:
 		return nil, fmt.Errorf("route default %q is not %q or %q", r.Default, config.RoutePassthrough, config.RouteRefuse)
 	}
+	var forms []form
 	for _, m := range r.Mocks {
 		_, place, ok := strings.Cut(m.Key, ":")
 		if !ok {
@@ -54,6 +57,17 @@ func newRouting(r *config.Route) (*routing, error) {
 		host = strings.Trim(host, "[]")
 		out.mocks[mockKey(host, uint16(n))] = m
 		out.ports[uint16(n)] = true
+		if _, err := netip.ParseAddr(host); err != nil {
+			for _, name := range dnsrelay.Forms(host, r.Search) {
+				forms = append(forms, form{mockKey(name, uint16(n)), m})
+			}
+		}
+	}
+	// A name that was recorded itself comes before another form of one.
+	for _, f := range forms {
+		if _, taken := out.mocks[f.key]; !taken {
+			out.mocks[f.key] = f.mock
+		}
 	}
 	if len(out.mocks) > 0 {
 		if _, err := parseTarget(r.Responder); err != nil {
@@ -61,6 +75,19 @@ func newRouting(r *config.Route) (*routing, error) {
 		}
 	}
 	return out, nil
+}
+
+// form is one of the names of a mocked host.
+type form struct {
+	key  string
+	mock config.Mock
+}
+
+// mockHost is the host in a mock's key, as it was recorded.
+func mockHost(m config.Mock) string {
+	_, place, _ := strings.Cut(m.Key, ":")
+	host, _, _ := cutLast(place, ":")
+	return strings.Trim(host, "[]")
 }
 
 func cutLast(s, sep string) (before, after string, found bool) {
@@ -117,6 +144,10 @@ func (p *Proxy) routed(ctx context.Context, d *dependency) {
 	case mocked:
 		p.mock(ctx, d, m)
 	case p.route.pass:
+		if ip, ok := d.to.ip(); ok && dnsrelay.Synthesized(ip) {
+			p.decline(d, refusedRoute, errNoHost)
+			return
+		}
 		p.through(ctx, d)
 	default:
 		p.decline(d, refusedRoute, errRefusedByRoute)
@@ -134,9 +165,7 @@ func (p *Proxy) mock(ctx context.Context, d *dependency, m config.Mock) {
 		d.client.Close()
 		return
 	}
-	_, place, _ := strings.Cut(m.Key, ":")
-	host, _, _ := cutLast(place, ":")
-	host = strings.Trim(host, "[]")
+	host := mockHost(m)
 	var client net.Conn = d.client
 	alpn, scheme := "", "http"
 	if isTLS(head) {

@@ -106,6 +106,46 @@ func TestMockedHostGoesToTheResponder(t *testing.T) {
 	}
 }
 
+// TestMockHasAllFormsOfItsName: whichever the client uses, the responder is told the
+// recorded one. One that was recorded itself comes first.
+func TestMockHasAllFormsOfItsName(t *testing.T) {
+	addr, headers := responder(t)
+	ours := ca(t)
+	cfg := forward()
+	cfg.Route = &config.Route{
+		Responder: addr, Default: config.RouteRefuse, Search: []string{"shop.svc.cluster.local", "svc.cluster.local", "cluster.local"},
+		Mocks: mocks("cart:db.shop.svc.cluster.local:80", "cart:ledger:443", "cart:ledger.shop:80"),
+	}
+	p := start(t, cfg, goproxy.Options{CA: ours})
+	c := proxied(t, p, false, ours.CertPEM())
+	for u, want := range map[string]string{
+		"http://db/":                                "db.shop.svc.cluster.local",
+		"http://DB.shop/":                           "db.shop.svc.cluster.local",
+		"http://db.shop.svc/":                       "db.shop.svc.cluster.local",
+		"http://db.shop.svc.cluster.local/":         "db.shop.svc.cluster.local",
+		"https://ledger.shop.svc.cluster.local/":    "ledger",
+		"https://ledger.shop/":                      "ledger",
+		"http://ledger.shop.svc.cluster.local:80/x": "ledger.shop",
+		"http://ledger/":                            "ledger.shop",
+	} {
+		if got := get(t, c, u); !strings.HasPrefix(got, "mocked HTTP/1.1 ") {
+			t.Errorf("%s: %q", u, got)
+		}
+		if h := <-headers; h.Authority != want {
+			t.Errorf("%s came to the responder as %q, want %q", u, h.Authority, want)
+		}
+		c.CloseIdleConnections()
+	}
+	res, err := c.Get("http://db.other/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusForbidden {
+		t.Errorf("a host of another namespace: status %d", res.StatusCode)
+	}
+}
+
 // TestMockSpeaksTheRecordedProtocol: a client that would rather speak HTTP/2 gets
 // HTTP/1.1 where that was recorded, and the other way round.
 func TestMockSpeaksTheRecordedProtocol(t *testing.T) {

@@ -43,7 +43,15 @@ func (n *network) sub(t *testing.T) *network {
 	return &s
 }
 
+// setUp makes the network with a proxy of this test in it, and servers on both sides.
 func setUp(t *testing.T) *network {
+	n := lay(t)
+	n.startServers()
+	return n
+}
+
+// lay makes the namespaces and the cable, or skips the test.
+func lay(t *testing.T) *network {
 	if os.Getuid() != 0 {
 		t.Skip("SKIPPED: needs root to make network namespaces")
 	}
@@ -78,8 +86,16 @@ func setUp(t *testing.T) *network {
 	must(t, os.MkdirAll(etc, 0o755))
 	t.Cleanup(func() { os.RemoveAll(etc); os.Remove("/etc/netns") })
 	must(t, os.WriteFile(filepath.Join(etc, "resolv.conf"), []byte("nameserver "+worldV4+"\n"), 0o644))
-	n.startServers()
 	return n
+}
+
+// public is a new directory that other users may look into.
+func (n *network) public() string {
+	dir, err := os.MkdirTemp("", "initproxy")
+	must(n.t, err)
+	n.t.Cleanup(func() { os.RemoveAll(dir) })
+	must(n.t, os.Chmod(dir, 0o755))
+	return dir
 }
 
 func (n *network) startServers() {
@@ -96,11 +112,7 @@ func (n *network) startServers() {
 
 // self is a copy of this test that other users may run.
 func (n *network) self() string {
-	dir, err := os.MkdirTemp("", "initproxy")
-	must(n.t, err)
-	n.t.Cleanup(func() { os.RemoveAll(dir) })
-	must(n.t, os.Chmod(dir, 0o755))
-	name := filepath.Join(dir, "role")
+	name := filepath.Join(n.public(), "role")
 	b, err := os.ReadFile("/proc/self/exe")
 	must(n.t, err)
 	must(n.t, os.WriteFile(name, b, 0o755))

@@ -36,6 +36,8 @@ func TestMain(m *testing.M) {
 		err = playProxy()
 	case "world":
 		err = playWorld()
+	case "responder":
+		err = playResponder()
 	default:
 		os.Exit(m.Run())
 	}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/speedscale/speedscale/agents/config"
 )
 
 // Chains, each named after what it redirects.
@@ -68,6 +70,8 @@ func outboundRules(s Settings) (list []rule) {
 	for _, uid := range append([]uint32{s.ProxyUID}, s.IgnoreUIDs...) {
 		add(rule{uid: &uid})
 	}
+	// No exclusion is about hosts that do not exist: only goproxy knows them.
+	add(rule{to: netip.MustParsePrefix(config.ReplayAddresses), proto: tcp, opening: true, redirect: s.OutPort})
 	for _, port := range s.ownPorts() {
 		add(rule{proto: tcp, port: port, local: true})
 	}
