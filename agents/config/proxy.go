@@ -22,6 +22,10 @@ const (
 	ProxyUID         = 2102
 )
 
+// ProxyFlushTime is what the proxy is left of a pod's grace period once it has drained,
+// to send what it captured: DRAIN_TIMEOUT is the rest.
+const ProxyFlushTime = 2 * time.Second
+
 // ReplayAddresses are what names of mocked hosts that do not resolve are given as their
 // addresses: reserved ones (RFC 1112, section 4), which no host has.
 const ReplayAddresses = "240.0.0.0/4"

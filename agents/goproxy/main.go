@@ -15,6 +15,7 @@ import (
 
 	"github.com/speedscale/speedscale/agents/agent"
 	"github.com/speedscale/speedscale/agents/bus"
+	"github.com/speedscale/speedscale/agents/config"
 	"github.com/speedscale/speedscale/agents/dnsrelay"
 	"github.com/speedscale/speedscale/agents/goproxy/supervise"
 	"github.com/speedscale/speedscale/agents/goproxy/tap"
@@ -32,8 +33,10 @@ const (
 	gcPercent = 200
 	// drainQuiet: an app that is shutting down may connect once more.
 	drainQuiet = time.Second
-	// goodbyeLimit is how long the last batches may take to be acknowledged.
+	// goodbyeLimit is how long the last batches may take to be acknowledged, where the
+	// process is not killed before, and exitTime is left for its end after that.
 	goodbyeLimit = 5 * time.Second
+	exitTime     = 250 * time.Millisecond
 )
 
 // Main is the binary. Started by hand or as pid 1 it binds all listeners and
@@ -64,7 +67,7 @@ func Main(ctx context.Context, env *agent.Env) error {
 	}
 	return supervise.Run(ctx, supervise.Options{
 		Command: append([]string{self}, env.Args...), Env: os.Environ(), Listeners: listeners,
-		StopTimeout: s.DrainTimeout + goodbyeLimit, Logger: env.Log,
+		StopTimeout: s.DrainTimeout + config.ProxyFlushTime, Logger: env.Log,
 	})
 }
 
@@ -132,6 +135,7 @@ func serve(ctx context.Context, env *agent.Env, s Settings, child *supervise.Chi
 	p, err := New(s.Proxy, Options{
 		HostOf: names.hostOf(), Recorder: recorder, Logger: env.Log, Registry: registry, Budget: budget,
 		Listeners: child.Listeners, CaptureDisabled: child.Degraded, DrainQuiet: drainQuiet,
+		Grace: s.DrainTimeout + config.ProxyFlushTime - exitTime,
 	})
 	if err != nil {
 		return err
@@ -153,7 +157,7 @@ func serve(ctx context.Context, env *agent.Env, s Settings, child *supervise.Chi
 	g.Go(func() error { return names.run(side, env.Log) })
 	child.Ready()
 	err = p.Run(ctx)
-	goodbye, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyeLimit)
+	goodbye, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(goodbyeLimit, p.left()))
 	defer cancel()
 	if cerr := publisher.Close(goodbye); cerr != nil {
 		env.Log.Warn("not all pairs were acknowledged", "error", cerr)

@@ -251,4 +251,9 @@ func TestBinaryWithoutForwarderRelays(t *testing.T) {
 			t.Fatalf("%q, %v", got, err)
 		}
 	}
+	// What nobody takes does not keep it beyond the time that it has: it ends by itself.
+	b.Process.Signal(syscall.SIGTERM)
+	if err := <-b.exited; err != nil {
+		t.Errorf("it ended with %v", err)
+	}
 }

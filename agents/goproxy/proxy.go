@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -58,7 +59,13 @@ type Options struct {
 	// DrainQuiet is how long no connection must be open before a drain ends
 	// early; 0 ends it as soon as none is.
 	DrainQuiet time.Duration
+	// Grace is how long after the end of Run's context the process is killed, so that
+	// what was captured has to be handed over by then; 0 is never.
+	Grace time.Duration
 }
+
+// flushLimit is how long parsers may take with what they have at the end.
+const flushLimit = 5 * time.Second
 
 // Proxy relays and captures. Make one with New and start it with Run.
 type Proxy struct {
@@ -81,6 +88,7 @@ type Proxy struct {
 	open    map[net.Conn]int // how many hold it
 	serving sync.WaitGroup
 	started time.Time
+	killed  time.Time    // when the process will be, by Options.Grace; set by Run
 	lastEnd atomic.Int64 // when a connection last ended, in Unix nanoseconds
 	drains  atomic.Bool
 	refused [3]refusals // by traffic.Direction
@@ -181,6 +189,9 @@ func (p *Proxy) Run(ctx context.Context) error {
 	var err error
 	select {
 	case <-ctx.Done():
+		if p.opts.Grace > 0 {
+			p.killed = time.Now().Add(p.opts.Grace)
+		}
 		p.drain()
 	case err = <-failed:
 	}
@@ -191,9 +202,18 @@ func (p *Proxy) Run(ctx context.Context) error {
 	p.serving.Wait()
 	stopWatching()
 	watching.Wait()
-	flush, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	// Half of what is left is for who sends it on.
+	flush, cancel := context.WithTimeout(context.Background(), min(flushLimit, p.left()/2))
 	defer cancel()
 	return errors.Join(err, p.tap.Close(flush))
+}
+
+// left is how long it is until the process is killed.
+func (p *Proxy) left() time.Duration {
+	if p.killed.IsZero() {
+		return math.MaxInt64
+	}
+	return time.Until(p.killed)
 }
 
 // accept hands out a listener's connections until it is closed.

@@ -14,13 +14,8 @@ import (
 	"github.com/speedscale/speedscale/cluster/annotation"
 )
 
-const (
-	// startLimit is how long the app's containers wait for goproxy at most.
-	startLimit = 30 * time.Second
-	// flushTime of the pod's grace period is left to goproxy alone, to send what
-	// it captured.
-	flushTime = 2 * time.Second
-)
+// startLimit is how long the app's containers wait for goproxy at most.
+const startLimit = 30 * time.Second
 
 // goproxy is the container that relays. The kubelet starts containers in their order
 // and, until a container's postStart hook has returned, not the next one; so the hook
@@ -202,7 +197,7 @@ func (p *patch) drainTimeout() time.Duration {
 	if own := p.pod.Spec.TerminationGracePeriodSeconds; own != nil {
 		grace = *own
 	}
-	return max(time.Duration(grace)*time.Second-flushTime, time.Second)
+	return max(time.Duration(grace)*time.Second-config.ProxyFlushTime, time.Second)
 }
 
 // initCA makes the CA, before anything of the pod needs it.
