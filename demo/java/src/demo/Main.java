@@ -5,6 +5,8 @@ final class Main {
     private Main() {}
 
     public static void main(String[] args) throws Exception {
+        // Without it a body waits for the acknowledgement of its head, up to 40 ms.
+        System.setProperty("sun.net.httpserver.nodelay", "true");
         String part = args.length == 1 ? args[0] : "";
         switch (part) {
             case "java-server" -> JavaServer.start();

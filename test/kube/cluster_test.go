@@ -1,0 +1,140 @@
+// Package kube has the tests on a real Kubernetes cluster. They run where
+// SPEEDSCALE_E2E_VERSION names the version of images that the cluster of KUBECONFIG
+// has, such as make cluster-e2e puts on the test node.
+package kube
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// cluster is the cluster under test, as a user has it: kubectl and speedctl.
+type cluster struct {
+	*testing.T
+	version string
+	env     []string
+}
+
+func newCluster(t *testing.T) *cluster {
+	t.Helper()
+	version := os.Getenv("SPEEDSCALE_E2E_VERSION")
+	if version == "" {
+		t.Skip("SKIPPED: SPEEDSCALE_E2E_VERSION is not set: make cluster-e2e runs this on the test node")
+	}
+	return &cluster{T: t, version: version, env: append(os.Environ(), "SPEEDSCALE_HOME="+t.TempDir())}
+}
+
+// run is a part of the story, which later parts need.
+func (c *cluster) run(name string, part func(c *cluster)) {
+	c.Helper()
+	if !c.Run(name, func(t *testing.T) { part(&cluster{T: t, version: c.version, env: c.env}) }) && name == "install" {
+		c.FailNow()
+	}
+}
+
+func (c *cluster) try(name string, args ...string) (string, error) {
+	cmd := exec.CommandContext(c.Context(), name, args...)
+	cmd.Env = c.env
+	out, err := cmd.CombinedOutput()
+	return strings.TrimSpace(string(out)), err
+}
+
+func (c *cluster) must(name string, args ...string) string {
+	c.Helper()
+	out, err := c.try(name, args...)
+	if err != nil {
+		c.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+func (c *cluster) kubectl(args ...string) string { c.Helper(); return c.must("kubectl", args...) }
+
+const speedctl = "../../bin/speedctl"
+
+func (c *cluster) speedctl(args ...string) string { c.Helper(); return c.must(speedctl, args...) }
+
+// eventually repeats a check for a minute and a half.
+func (c *cluster) eventually(what string, done func() bool) {
+	c.Helper()
+	for deadline := time.Now().Add(90 * time.Second); !done(); time.Sleep(500 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			c.Fatalf("%s\n%s", what, c.kubectl("get", "pods,events", "-A"))
+		}
+	}
+}
+
+// install installs the cloud, the operator and the demo, or upgrades them.
+func (c *cluster) install() {
+	c.Helper()
+	images := "image.registry=docker.io/speedscale,image.pullPolicy=Never,image.tag=" + c.version
+	c.speedctl("install", "--set", images, "--set", "clusterName=e2e", "--cloud-set", images, "--cloud-set", "persistence.size=1Gi", "--timeout", "2m")
+}
+
+// apply applies a file of testdata, in a namespace of its own that ends with the test.
+func (c *cluster) apply(namespace, file string) {
+	c.Helper()
+	text, err := os.ReadFile("testdata/" + file)
+	if err != nil {
+		c.Fatal(err)
+	}
+	c.namespace(namespace)
+	path := c.TempDir() + "/" + file
+	if err := os.WriteFile(path, []byte(strings.ReplaceAll(string(text), "VERSION", c.version)), 0o600); err != nil {
+		c.Fatal(err)
+	}
+	c.kubectl("-n", namespace, "apply", "-f", path)
+}
+
+func (c *cluster) namespace(name string) {
+	c.Helper()
+	c.kubectl("create", "namespace", name)
+	c.Cleanup(func() { exec.Command("kubectl", "delete", "namespace", name, "--timeout=2m").Run() })
+}
+
+func (c *cluster) rollout(namespace, workload string) {
+	c.Helper()
+	c.kubectl("-n", namespace, "rollout", "status", workload, "--timeout=90s")
+}
+
+func (c *cluster) clusterIP(namespace, service string) string {
+	c.Helper()
+	return c.kubectl("-n", namespace, "get", "service", service, "-o", "jsonpath={.spec.clusterIP}")
+}
+
+// containers of the running pods of an app.
+func (c *cluster) containers(namespace, app string) string {
+	c.Helper()
+	return c.kubectl("-n", namespace, "get", "pods", "-l", "app="+app, "--field-selector=status.phase=Running", "-o", "jsonpath={.items[*].spec.containers[*].name}")
+}
+
+// pods lists a namespace's pods as kubectl does, without their suffixes: name, ready and status.
+func (c *cluster) pods(namespace string) []string {
+	c.Helper()
+	var list []string
+	for line := range strings.Lines(c.kubectl("-n", namespace, "get", "pods", "--no-headers")) {
+		f := strings.Fields(line)
+		name := strings.Split(f[0], "-")
+		list = append(list, fmt.Sprintf("%s %s %s", strings.Join(name[:len(name)-2], "-"), f[1], f[2]))
+	}
+	slices.Sort(list)
+	return list
+}
+
+// objects lists what the API server has, but for what changes by itself.
+func (c *cluster) objects() []string {
+	c.Helper()
+	kinds := strings.Fields(c.kubectl("api-resources", "--verbs=list", "-o", "name"))
+	kinds = slices.DeleteFunc(kinds, func(k string) bool {
+		return k == "events" || k == "events.events.k8s.io" || strings.HasPrefix(k, "leases.")
+	})
+	out := c.kubectl("get", strings.Join(kinds, ","), "-A", "-o", "go-template={{range .items}}{{.kind}} {{.metadata.namespace}}/{{.metadata.name}}\n{{end}}")
+	list := strings.Split(out, "\n")
+	slices.Sort(list)
+	return slices.Compact(list)
+}

@@ -1,0 +1,153 @@
+package kube
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestCluster is the story of one cluster, from the installation to the end.
+func TestCluster(t *testing.T) {
+	c := newCluster(t)
+	before := c.objects()
+	c.run("install", install)
+	c.run("demo", demo)
+	c.run("capture", capture)
+	c.run("uninstall", func(c *cluster) { uninstall(c, before) })
+}
+
+// install has the pods that the documentation shows, and no others, within a minute; a
+// second time it changes none of them.
+func install(c *cluster) {
+	began := time.Now()
+	c.install()
+	want := []string{
+		"java-client 1/1 Running", "java-server 2/2 Running",
+		"speedscale-forwarder 1/1 Running", "speedscale-inspector 1/1 Running", "speedscale-operator 1/1 Running",
+	}
+	c.eventually("the pods are not those that are documented", func() bool { return slices.Equal(want, c.pods("speedscale")) })
+	c.Logf("all pods are ready after %v", time.Since(began).Round(time.Second))
+	server := c.kubectl("-n", "speedscale", "get", "pods", "-l", "app=java-server", "-o", "jsonpath={.items[0].metadata.name}")
+	if got := c.kubectl("-n", "speedscale", "get", "pods", server, "-o", "jsonpath={.spec.containers[*].name}"); got != "speedscale-goproxy java-server" {
+		c.Errorf("containers are %q", got)
+	}
+	names := func() string { return c.kubectl("get", "pods", "-A", "-o", "name") }
+	first := names()
+	c.install()
+	if diff := cmp.Diff(first, names()); diff != "" {
+		c.Errorf("a second installation changes pods (-first +second):\n%s", diff)
+	}
+}
+
+// record is what is looked at of a pair.
+type record struct {
+	Cluster, Namespace, Service, Direction, Command, Location, Status string
+	NetworkAddress                                                    string `json:"network_address"`
+}
+
+// traffic returns what the cloud has of a service.
+func (c *cluster) traffic(service string) (list []record, text string) {
+	c.Helper()
+	text = c.speedctl("get", "traffic", "--service", service, "-o", "json", "-q")
+	for line := range strings.Lines(text) {
+		var r record
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			c.Fatalf("%v\n%s", err, line)
+		}
+		list = append(list, r)
+	}
+	return list, text
+}
+
+// demo proves that the JVM trusts the sidecar: java-server's calls to its HTTPS
+// dependency are in the cloud, in clear text but masked.
+func demo(c *cluster) {
+	var in, out int
+	c.eventually("java-server is not captured on both sides", func() bool {
+		in, out = 0, 0
+		list, text := c.traffic("java-server")
+		if strings.Contains(text, "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.") {
+			c.Fatalf("a token is not masked:\n%s", text)
+		}
+		for _, r := range list {
+			switch {
+			case r.Direction == "IN" && r.Status == "200":
+				in++
+			case r.Direction == "OUT" && r.NetworkAddress == "catalog.speedscale-demo.svc:443" && r.Status == "200" && strings.HasPrefix(r.Location, "/launches"):
+				out++
+			}
+		}
+		return in > 3 && out > 3
+	})
+	c.Logf("java-server: %d pairs in, %d out", in, out)
+}
+
+// capture injects an app by an annotation, sees its traffic masked in the cloud, and
+// takes the sidecar away again.
+func capture(c *cluster) {
+	c.apply("app", "app.yaml")
+	c.rollout("app", "deployment/app")
+	address := c.clusterIP("app", "app")
+	if got := c.containers("app", "app"); got != "speedscale-goproxy app" {
+		c.Errorf("containers are %q", got)
+	}
+	const requests, secret = 20, "s3cr3t-of-the-test"
+	for i := range requests {
+		r, err := http.NewRequestWithContext(c.Context(), http.MethodGet, fmt.Sprintf("http://%s/orders/%d", address, i), nil)
+		if err != nil {
+			c.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+secret)
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			c.Fatal(err)
+		}
+		res.Body.Close()
+	}
+	var list []record
+	c.eventually("not all requests are in the cloud", func() bool {
+		var text string
+		if list, text = c.traffic("app"); strings.Contains(text, secret) {
+			c.Fatalf("the secret is not masked:\n%s", text)
+		}
+		return len(list) >= requests
+	})
+	seven := func(r record) bool { return r.Location == "/orders/7" }
+	if len(list) != requests || !slices.ContainsFunc(list, seven) {
+		c.Errorf("%d pairs of %d: %v", len(list), requests, list)
+	}
+	for _, r := range list {
+		if r.Cluster != "e2e" || r.Namespace != "app" || r.Direction != "IN" {
+			c.Fatalf("a pair is %+v", r)
+		}
+	}
+
+	if out, err := c.try("kubectl", "-n", "app", "annotate", "deployment", "app", "sidecar.speedscale.com/proxy-typ=dual"); err == nil || !strings.Contains(out, "nearest is sidecar.speedscale.com/proxy-type") {
+		c.Errorf("a wrong annotation: %v\n%s", err, out)
+	}
+	c.kubectl("-n", "app", "annotate", "deployment", "app", "sidecar.speedscale.com/inject-", "sidecar.speedscale.com/capture-node-traffic-")
+	c.eventually("the sidecar stays", func() bool { return c.containers("app", "app") == "app" })
+	if got := c.kubectl("-n", "app", "get", "deployment", "app", "-o", "jsonpath={.spec.template.metadata}"); got != `{"labels":{"app":"app"}}` {
+		c.Errorf("the template keeps %s", got)
+	}
+}
+
+// uninstall leaves nothing but what the user keeps.
+func uninstall(c *cluster, before []string) {
+	c.speedctl("uninstall", "--delete-data")
+	c.kubectl("delete", "namespace", "speedscale", "speedscale-cloud", "--timeout=2m")
+	c.kubectl("delete", "crd", "trafficreplays.speedscale.com")
+	var diff string
+	defer func() {
+		if c.Failed() {
+			c.Logf("(-before +after):\n%s", diff)
+		}
+	}()
+	c.eventually("objects are left", func() bool { diff = cmp.Diff(before, c.objects()); return diff == "" })
+}
