@@ -85,8 +85,14 @@ cluster-down: ## end it, without a trace
 cluster-test: ## test the node itself
 	cd test/kubenode && $(GO) vet ./... && $(GO) test -count 1 -timeout 30m -v ./...
 
+# Third-party servers in images, made from Debian's packages, npm and Go modules, and kept beside the node's programs.
+.PHONY: test-images
+test-images:
+	@test/deps.sh debootstrap npm=npm
+	test/kube/servers.sh dist/images
+
 .PHONY: cluster-e2e
-cluster-e2e: bin/speedctl images ## the end-to-end test in Kubernetes, on a node of its own (Linux, root)
+cluster-e2e: bin/speedctl images test-images ## the end-to-end test in Kubernetes, on a node of its own (Linux, root)
 	eval "$$(test/kubenode/kubenode up)" && export PATH="$${KUBENODE_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/kubenode}/bin:$$PATH" && \
 	test/kubenode/kubenode load dist/images/*.tar && SPEEDSCALE_E2E_VERSION=$(VERSION) $(GO) test -count 1 -timeout 20m -v ./test/kube; \
 	status=$$?; test/kubenode/kubenode down; exit $$status
