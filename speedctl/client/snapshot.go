@@ -60,70 +60,8 @@ func OpenSnapshot(ctx context.Context, h home.Dir, ref string, connect func(cont
 // PullSnapshot downloads a snapshot into the home folder, all or nothing, and
 // returns its folder. One that is there already is left as it is.
 func (c *Client) PullSnapshot(ctx context.Context, h home.Dir, ref string) (dir string, err error) {
-	res, err := c.Snapshots.Get(ctx, &cloudv1.GetSnapshotRequest{Id: ref})
-	if err != nil {
-		return "", Explain(err)
-	}
-	var meta snapshot.Meta
-	if err := json.Unmarshal(res.GetSnapshot(), &meta); err != nil {
-		return "", fmt.Errorf("the cloud's answer: %w", err)
-	}
-	dir = h.Snapshot(meta.ID)
-	if _, err := snapshot.Open(dir); err == nil {
-		return dir, nil
-	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
-		return "", err
-	}
-	tmp, err := os.MkdirTemp(filepath.Dir(dir), ".pull-")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(tmp) // is gone already when all went well
-	if err := c.download(ctx, meta.ID, tmp); err != nil {
-		return "", err
-	}
-	if err := os.RemoveAll(dir); err != nil {
-		return "", err
-	}
-	return dir, os.Rename(tmp, dir)
-}
-
-func (c *Client) download(ctx context.Context, id, dir string) (err error) {
-	stream, err := c.Snapshots.Download(ctx, &cloudv1.DownloadSnapshotRequest{Id: id})
-	if err != nil {
-		return Explain(err)
-	}
-	defer stream.Close()
-	// The cloud chooses the names, so a root keeps them inside the folder.
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	var file *os.File
-	defer func() {
-		if file != nil {
-			err = errors.Join(err, file.Close())
-		}
-	}()
-	for stream.Receive() {
-		chunk := stream.Msg()
-		if file == nil || filepath.Base(file.Name()) != chunk.GetName() {
-			if file != nil {
-				if err := file.Close(); err != nil {
-					return err
-				}
-			}
-			if file, err = root.Create(chunk.GetName()); err != nil {
-				return err
-			}
-		}
-		if _, err := file.Write(chunk.GetData()); err != nil {
-			return err
-		}
-	}
-	return Explain(stream.Err())
+	dir, err = c.Client.PullSnapshot(ctx, ref, h.Snapshot)
+	return dir, Explain(err)
 }
 
 // ImportSnapshot makes a snapshot of a documented raw.jsonl, and returns its id and
