@@ -82,6 +82,7 @@ const maxTicks = 240
 func (t *Timeline) check() error {
 	const longest = 1 << 32 // seconds
 	switch {
+	case t.Interval == 0 && len(t.Ticks) == 0: // nothing was counted
 	case t.Interval < 1 || t.Interval > longest || t.Interval&(t.Interval-1) != 0:
 		return fmt.Errorf("interval %d: want seconds, a power of two", t.Interval)
 	case len(t.Ticks) > maxTicks:

@@ -220,12 +220,12 @@ func TestPartThatCannotBeRead(t *testing.T) {
 		return string(text)
 	}
 	for text, want := range map[string]string{
-		"{":                                                    "unexpected end",
-		with("version", "9"):                                   "version 9",
-		with("status", `"Passed"`):                             `status "Passed"`,
-		with("sent", `"eNoB"`):                                 "histogram",
-		with("requests", `{"sent":3}`):                         "do not add up",
-		with("timeline", `{"interval":0}`):                     "interval 0",
+		"{":                            "unexpected end",
+		with("version", "9"):           "version 9",
+		with("status", `"Passed"`):     `status "Passed"`,
+		with("sent", `"eNoB"`):         "histogram",
+		with("requests", `{"sent":3}`): "do not add up",
+		with("timeline", `{"ticks":[{"requests":1}]}`):         "interval 0",
 		with("timeline", `{"interval":3}`):                     "interval 3",
 		with("timeline", `{"interval":1,"first":-5}`):          "first tick -5",
 		with("endpoints", "[null]"):                            "null",
