@@ -45,11 +45,16 @@ type Options struct {
 	Keys []string
 	// Target is where requests go (ParseTarget); nil means as recorded.
 	Target *url.URL
+	// Targets are targets by slice, as in Keys. Where there are any, each slice that
+	// is chosen needs one.
+	Targets map[string]*url.URL
 	// RewriteHost names the target in Host and :authority, in place of the
 	// recorded host.
 	RewriteHost bool
 	// Plan says when.
 	Plan Plan
+	// Share is what this generator sends, where several do.
+	Share Share
 	// Unordered sends each request at its planned time, without waiting for the
 	// response before it in its session.
 	Unordered bool
@@ -92,6 +97,11 @@ type Progress struct {
 	// Sent have ended: Sent = Passed + Failed + Errors.
 	Sent, Passed, Failed, Errors int64
 	Elapsed                      time.Duration
+	// Rate is responses a second since the progress before, and the percentiles are
+	// their latencies from the planned time, those of requests without a response
+	// included.
+	Rate          float64
+	P50, P95, P99 time.Duration
 }
 
 // Run sends the requests. It returns when the plan has ended and every response
@@ -114,7 +124,7 @@ func Run(ctx context.Context, opts Options) (*Summary, error) {
 
 	r.http2 = newTransport(&r.opts)
 	defer r.http2.close()
-	r.stats.begin(plan.total())
+	r.stats.begin(r.total())
 	stop := r.progress()
 	defer context.AfterFunc(ctx, r.live.interrupt)()
 	if opts.Plan.VUs > 0 {
@@ -137,8 +147,11 @@ func (o *Options) validate() error {
 	if o.Timeout < 0 || o.MaxBody < 0 {
 		return errors.New("generator: timeout and body limit must not be negative")
 	}
-	if err := o.Plan.validate(); err != nil {
+	if err := errors.Join(o.Plan.validate(), o.Share.validate()); err != nil {
 		return fmt.Errorf("generator: %w", err)
+	}
+	if o.Target != nil && len(o.Targets) > 0 {
+		return errors.New("generator: a target for all and targets by slice are given")
 	}
 	if o.Concurrency == 0 {
 		o.Concurrency = DefaultConcurrency
@@ -176,25 +189,37 @@ type run struct {
 // load prepares the requests that the keys choose.
 func (r *run) load() error {
 	pairs, err := replay.Choose(r.opts.Actions, r.opts.Keys, func(err error) {
-		r.stats.s.Unreadable++
+		if r.opts.Share.has(0, 0) { // is counted once in a replay
+			r.stats.s.Unreadable++
+		}
 		r.opts.Logger.Warn("recorded request skipped", "error", err)
 	})
 	if err != nil {
 		return fmt.Errorf("generator: %w", err)
 	}
+	targets, err := newTargets(&r.opts, pairs)
+	if err != nil {
+		return fmt.Errorf("generator: %w", err)
+	}
 	sessions := map[string]int{}
 	fields := newUncompared(r.opts.Comparer)
-	for _, p := range pairs {
-		req, skip := prepare(p, r.opts.Target, r.opts.RewriteHost)
+	skipped := 0
+	for i, p := range pairs {
+		req, skip := prepare(p, targets.of(p), r.opts.RewriteHost)
 		if skip != "" {
-			r.skip(skip)
+			skipped++
+			if r.opts.Share.has(r.opts.Share.owner(i), 0) {
+				r.skip(skip)
+			}
 			continue
 		}
+		req.owner = r.opts.Share.owner(len(r.requests))
 		if name := snapshot.SessionOf(p); name != "" {
 			if _, ok := sessions[name]; !ok {
 				sessions[name] = len(sessions) + 1
 			}
 			req.session = sessions[name]
+			req.owner = r.opts.Share.owner(req.session)
 		}
 		req.uncompared = fields.of(p.GetHttp().GetRes().GetHeaders())
 		if len(r.requests) > 0 {
@@ -204,9 +229,25 @@ func (r *run) load() error {
 	}
 	if len(r.requests) == 0 {
 		return fmt.Errorf("generator: nothing to send: %d recorded requests are unreadable, %d cannot be sent, and no other is in the chosen slices",
-			r.stats.s.Unreadable, r.stats.skipped())
+			r.stats.s.Unreadable, skipped)
 	}
 	return nil
+}
+
+// total is how many requests there will be, -1 where it depends on time.
+func (r *run) total() int64 {
+	passes := r.opts.Plan.passes()
+	if passes < 0 {
+		return -1
+	}
+	if users := r.opts.Plan.VUs; users > 0 {
+		return int64(users) * passes * int64(len(r.requests))
+	}
+	owners := make([]int, len(r.requests))
+	for i, req := range r.requests {
+		owners[i] = req.owner
+	}
+	return r.opts.Share.size(owners, passes)
 }
 
 func (r *run) skip(reason string) {

@@ -2,147 +2,126 @@ package generator
 
 import (
 	"context"
-	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/speedscale/speedscale/agents/agent"
 	"github.com/speedscale/speedscale/agents/replay"
+	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
 	"github.com/speedscale/speedscale/traffic/compare"
 	"github.com/speedscale/speedscale/traffic/report"
 )
 
-// Settings are what the binary reads from its environment.
-type Settings struct {
-	replay.Settings
-	Options
-	// ReportFile is where the report goes, as JSON.
-	ReportFile string
-	// BuildTag is kept in the report.
-	BuildTag string
-}
-
-// ReadSettings reads everything that the binary is told beside what
-// replay.ReadSettings reads, and nothing else reads the environment. An error
-// names each variable that is wrong.
-//
-//	REPLAY_TARGET        where requests go, as ParseTarget reads it; as recorded without it
-//	REPLAY_REWRITE_HOST  true names the target in Host
-//	REPLAY_SPEED, REPLAY_RATE, REPLAY_STAGES, REPLAY_VUS  one of the models of Plan; stages are RATE:DURATION between commas
-//	REPLAY_TIMES, REPLAY_FOR      how often, or for how long
-//	REPLAY_UNORDERED     true sends each request at its time, whatever its session waits for
-//	REPLAY_CONCURRENCY   256; REPLAY_TIMEOUT 10s
-//	REPORT_FILE          report.json
-//	BUILD_TAG            kept in the report
-func ReadSettings(v *agent.Vars) (*Settings, error) {
-	s := &Settings{
-		Settings:   replay.ReadSettings(v),
-		ReportFile: v.String("REPORT_FILE", "report.json"),
-		BuildTag:   v.String("BUILD_TAG", ""),
-		Options: Options{
-			RewriteHost: v.Bool("REPLAY_REWRITE_HOST", false),
-			Unordered:   v.Bool("REPLAY_UNORDERED", false),
-			Concurrency: int(v.Int("REPLAY_CONCURRENCY", DefaultConcurrency, 1, MaxConcurrency)),
-			Timeout:     v.Duration("REPLAY_TIMEOUT", DefaultTimeout),
-			Plan: Plan{
-				Speed:  number(v, "REPLAY_SPEED"),
-				Rate:   number(v, "REPLAY_RATE"),
-				Stages: stages(v, "REPLAY_STAGES"),
-				VUs:    int(v.Int("REPLAY_VUS", 0, 1, MaxConcurrency)),
-				Times:  int(v.Int("REPLAY_TIMES", 0, 1, 1<<40)),
-				For:    v.Duration("REPLAY_FOR", 0),
-			},
-		},
-	}
-	s.Options.Keys = s.Settings.Keys
-	s.Options.Masker = s.Settings.Masker
-	s.Comparer = compare.New(compare.Config{MaskedMatchAny: s.KeyMissing})
-	s.TLS = &tls.Config{RootCAs: s.Roots}
-	if text := v.String("REPLAY_TARGET", ""); text != "" {
-		var err error
-		if s.Target, err = ParseTarget(text); err != nil {
-			v.Fail("REPLAY_TARGET", "…", err.Error())
-		}
-	}
-	plan := s.Plan
-	if err := plan.validate(); err != nil {
-		v.Fail("REPLAY_SPEED, REPLAY_RATE, REPLAY_STAGES, REPLAY_VUS", "…", err.Error())
-	}
-	return s, v.Err()
-}
-
-func number(v *agent.Vars, name string) float64 {
-	text := v.String(name, "")
-	if text == "" {
-		return 0
-	}
-	f, err := strconv.ParseFloat(text, 64)
-	if err != nil || !positive(f) {
-		v.Fail(name, text, "want a number above 0")
-	}
-	return f
-}
-
-func stages(v *agent.Vars, name string) []Stage {
-	var list []Stage
-	for _, text := range v.List(name) {
-		rate, length, _ := strings.Cut(text, ":")
-		f, err := strconv.ParseFloat(rate, 64)
-		d, lengthErr := time.ParseDuration(length)
-		if err != nil || lengthErr != nil {
-			v.Fail(name, text, "want RATE:DURATION, such as 100:30s")
-			continue
-		}
-		list = append(list, Stage{Rate: f, For: d})
-	}
-	return list
-}
-
-// Main is the binary: one replay and its report.
+// Main is the binary: one replay, and its report or a part of that. The error says
+// that the replay was not run; a verdict, or an end that was asked for, is none.
 func Main(ctx context.Context, env *agent.Env) error {
 	s, err := ReadSettings(env.Vars)
 	if err != nil {
 		return err
 	}
+	s.Logger = env.Log
+	registry := replay.NewRegistry()
+	var g errgroup.Group
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	if err := s.Serve(serving, &g, registry, agent.Checks{}); err != nil {
+		return err
+	}
+	if s.Cloud == nil {
+		err = s.alone(ctx)
+	} else {
+		var m *replay.Member
+		if m, err = s.Cloud.Join(registry, env.Log); err == nil {
+			err = s.member(ctx, m)
+			m.Close()
+		}
+	}
+	stop()
+	return errors.Join(err, g.Wait())
+}
+
+// alone runs a replay that no cloud follows.
+func (s *Settings) alone(ctx context.Context) error {
 	target := "as recorded"
 	if s.Target != nil {
 		target = s.Target.String()
 	}
-	s.Logger = env.Log
 	s.Report = report.NewBuilder(s.Snapshot.Meta(), report.Options{BuildTag: s.BuildTag, Target: target})
+	err := s.replay(ctx)
+	return errors.Join(err, writeReport(s.ReportFile, s.Report.Finish()))
+}
+
+// member runs a replay, or a share of it, that the cloud follows.
+func (s *Settings) member(ctx context.Context, m *replay.Member) error {
+	err := m.Load(ctx, &s.Settings)
+	s.Report = report.NewBuilder(nil, report.Options{OnFailure: func(f report.Failure) { failed(m.Events, &f) }})
+	s.Progress = func(p Progress) { progressed(m.Events, &p) }
+	if err == nil {
+		err = s.replay(ctx)
+	} else if err = s.ended(ctx, err); err != nil {
+		s.Logger.Error("the replay was not run", "error", err)
+	}
+	return errors.Join(err, m.PutPart(ctx, s.Report.Part()))
+}
+
+// replay sends the requests. Why it could not is in the report too.
+func (s *Settings) replay(ctx context.Context) error {
+	if s.Options.Masker = s.Settings.Masker; s.Options.Masker == nil {
+		s.Options.Masker = s.Blind
+	}
+	s.Comparing.MaskedMatchAny = s.KeyMissing
+	s.Comparer = compare.New(s.Comparing)
 	s.Actions = s.Snapshot.Actions()
 	if s.KeyMissing {
 		s.Report.Warn("the snapshot is masked and its key is not at hand: masked values match any value")
 	}
-	serving, stop := context.WithCancel(ctx)
-	defer stop()
-	var g errgroup.Group
-	if err := s.Serve(serving, &g, replay.NewRegistry()); err != nil {
-		return err
-	}
 	summary, err := Run(ctx, s.Options)
-	switch {
-	case ctx.Err() != nil:
-		s.Report.Cancel(context.Cause(ctx).Error())
-	case err != nil:
-		s.Report.Fail(err)
-	}
 	if summary != nil {
-		env.Log.Info("replay ended", "sent", summary.Sent, "passed", summary.Passed, "failed", summary.Failed,
+		s.Logger.Info("replay ended", "sent", summary.Sent, "passed", summary.Passed, "failed", summary.Failed,
 			"errors", summary.Errors, "lateStarts", summary.LateStarts, "maxStartLag", summary.MaxStartLag.String())
 		if summary.LateStarts > 0 {
 			s.Report.Warn(fmt.Sprintf("the generator itself sent %d requests late, by up to %v: latency from the planned time includes that",
 				summary.LateStarts, summary.MaxStartLag.Round(time.Millisecond)))
 		}
 	}
-	stop()
-	return errors.Join(err, writeReport(s.ReportFile, s.Report.Finish()), g.Wait())
+	return s.ended(ctx, err)
+}
+
+// ended states in the report why a replay ended early, and returns nil where it was
+// told to.
+func (s *Settings) ended(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		s.Report.Cancel("the generator was told to end: " + context.Cause(ctx).Error())
+		return nil
+	default:
+		s.Report.Fail(err)
+	}
+	return err
+}
+
+func progressed(events *replay.Events, p *Progress) {
+	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+	events.Publish(&cloudv1.ReplayEvent{Event: &cloudv1.ReplayEvent_Progress{Progress: &cloudv1.ReplayProgress{
+		Total: p.Total, Sent: p.Sent, Passed: p.Passed, Failed: p.Failed, Errors: p.Errors,
+		Rate: p.Rate, P50: ms(p.P50), P95: ms(p.P95), P99: ms(p.P99),
+	}}})
+}
+
+func failed(events *replay.Events, f *report.Failure) {
+	text, err := json.Marshal(f)
+	if err != nil {
+		return // texts, numbers and times can always be written
+	}
+	events.Publish(&cloudv1.ReplayEvent{Event: &cloudv1.ReplayEvent_Failed{Failed: &cloudv1.FailedPair{
+		Method: f.Method, Path: f.Path, Failure: text,
+	}}})
 }
 
 // writeReport puts the report in place as a whole or not at all.

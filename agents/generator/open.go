@@ -27,6 +27,10 @@ func (r *run) open(ctx context.Context, plan *schedule) {
 	})()
 	start := time.Now()
 	for n := int64(0); ; n++ {
+		i, pass := n%int64(len(r.requests)), n/int64(len(r.requests))
+		if !r.opts.Share.has(r.requests[i].owner, pass) {
+			continue // Another generator sends it; in one of Count passes this one does.
+		}
 		at, ok := plan.at(n)
 		if !ok {
 			break
@@ -35,8 +39,7 @@ func (r *run) open(ctx context.Context, plan *schedule) {
 		if time.Until(planned) > 0 && wait(ctx, planned) != nil || ctx.Err() != nil {
 			break
 		}
-		i := n % int64(len(r.requests))
-		key := sessionKey{pass: n / int64(len(r.requests)), number: r.requests[i].session}
+		key := sessionKey{pass: pass, number: r.requests[i].session}
 		if !d.dispatch(key, &exchange{req: r.requests[i], planned: planned, ready: planned}) {
 			break
 		}

@@ -17,8 +17,8 @@ type Plan struct {
 	Rate float64
 	// Stages change the rate over time; the last one ends the replay.
 	Stages []Stage
-	// VUs is how many virtual users there are. Each sends all recorded requests
-	// in order, on a connection of its own.
+	// VUs is how many virtual users there are, in each generator of a replay. Each
+	// sends all recorded requests in order, on a connection of its own.
 	VUs int
 	// Times is how often the recorded requests are sent; 0 means once, or as
 	// often as For allows.
@@ -70,6 +70,45 @@ func (p *Plan) validate() error {
 
 func positive(f float64) bool { return f > 0 && !math.IsInf(f, 1) }
 
+// Share is which of the requests of an open plan a generator sends, where several
+// do. Each request is sent by one of them, at the time that it has in the whole
+// plan, and so are all requests of a session in one pass over the recorded ones.
+// The generators' shares of a pass change by turns. The zero value is all.
+type Share struct {
+	// Index is this generator's, from 0, of Count.
+	Index, Count int
+}
+
+func (s Share) validate() error {
+	if s.Count < 0 || s.Index < 0 || s.Index > max(s.Count-1, 0) {
+		return fmt.Errorf("share %d of %d: want an index from 0, below the count", s.Index, s.Count)
+	}
+	return nil
+}
+
+// has says whether a request of such an owner, which is below Count, is in the
+// share in a pass.
+func (s Share) has(owner int, pass int64) bool {
+	return s.Count <= 1 || (int64(owner)+pass)%int64(s.Count) == int64(s.Index)
+}
+
+// owner spreads sessions, or requests that have none, by their number.
+func (s Share) owner(number int) int { return number % max(s.Count, 1) }
+
+// size is how many requests there are in the share, of so many passes.
+func (s Share) size(owners []int, passes int64) int64 {
+	count := int64(max(s.Count, 1))
+	n := passes / count * int64(len(owners)) // in Count passes, each is sent once
+	for pass := range passes % count {
+		for _, o := range owners {
+			if s.has(o, pass) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // schedule gives the n-th request, from 0, its time after the start; ok is false
 // where the plan has ended. offsets are the recorded times of one pass.
 type schedule struct {
@@ -89,10 +128,10 @@ func newSchedule(p Plan, offsets []time.Duration) *schedule {
 	return s
 }
 
-// total is how many requests there will be, -1 where it depends on time.
-func (s *schedule) total() int64 {
-	if s.plan.Times > 0 && s.plan.For == 0 && len(s.plan.Stages) == 0 {
-		return int64(s.plan.Times) * int64(len(s.offsets))
+// passes is how often the recorded requests are sent, -1 where it depends on time.
+func (p *Plan) passes() int64 {
+	if p.Times > 0 && p.For == 0 && len(p.Stages) == 0 {
+		return int64(p.Times)
 	}
 	return -1
 }

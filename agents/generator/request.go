@@ -30,6 +30,8 @@ type request struct {
 	// session numbers the sessions of the replay from 1; 0 is none, which waits
 	// for no other request.
 	session int
+	// owner says which share the request is in.
+	owner int
 	// offset is the recorded time after that of the first request.
 	offset time.Duration
 

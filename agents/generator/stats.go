@@ -76,6 +76,12 @@ type stats struct {
 	mu    sync.Mutex
 	s     Summary
 	total int64
+	// told is what the last progress had, for the one goroutine that asks.
+	told struct {
+		counts    *hdrhistogram.Snapshot
+		elapsed   time.Duration
+		responses int64
+	}
 }
 
 func newStats() *stats {
@@ -91,13 +97,6 @@ func (t *stats) begin(total int64) {
 }
 
 func (t *stats) skip(reason string) { t.s.SkippedBy[reason]++ }
-
-func (t *stats) skipped() (n int64) {
-	for _, k := range t.s.SkippedBy {
-		n += k
-	}
-	return n
-}
 
 // exchange is one request and what came of it.
 type exchange struct {
@@ -147,14 +146,36 @@ func (t *stats) connected() {
 	t.mu.Unlock()
 }
 
+// progress says how far the replay is, and how it went since the progress before.
 func (t *stats) progress() Progress {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	return Progress{
+	now := time.Now()
+	p := Progress{
 		Total: t.total, Sent: t.s.Sent, Passed: t.s.Passed, Failed: t.s.Failed, Errors: t.s.Errors,
-		Elapsed: time.Since(t.s.Started),
+		Elapsed: now.Sub(t.s.Started),
 	}
+	counts := t.s.Latency.Export()
+	t.mu.Unlock()
+
+	interval := *counts
+	if before := t.told.counts; before != nil {
+		for i, n := range counts.Counts {
+			before.Counts[i] = n - before.Counts[i]
+		}
+		interval.Counts = before.Counts
+	}
+	if h := hdrhistogram.Import(&interval); h.TotalCount() > 0 {
+		at := h.ValueAtPercentiles([]float64{50, 95, 99})
+		p.P50, p.P95, p.P99 = microseconds(at[50]), microseconds(at[95]), microseconds(at[99])
+	}
+	if seconds := (p.Elapsed - t.told.elapsed).Seconds(); seconds > 0 {
+		p.Rate = float64(p.Passed+p.Failed-t.told.responses) / seconds
+	}
+	t.told.counts, t.told.elapsed, t.told.responses = counts, p.Elapsed, p.Passed+p.Failed
+	return p
 }
+
+func microseconds(n int64) time.Duration { return time.Duration(n) * time.Microsecond }
 
 func (t *stats) finish() *Summary {
 	t.mu.Lock()

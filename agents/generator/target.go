@@ -3,9 +3,14 @@ package generator
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
+
+	"github.com/speedscale/speedscale/traffic"
+	"github.com/speedscale/speedscale/traffic/snapshot"
 )
 
 // ParseTarget reads where requests are sent. Each of scheme, host and port may be
@@ -36,6 +41,52 @@ func ParseTarget(s string) (*url.URL, error) {
 	}
 	u.Path = ""
 	return u, nil
+}
+
+// targets finds the target of a recorded request.
+type targets struct {
+	all     *url.URL
+	bySlice map[string]*url.URL
+}
+
+// newTargets finds out which slices the targets are for. Without a target, a
+// request would go to where it went when it was recorded: a slice that has none
+// among others that do is an error.
+func newTargets(o *Options, pairs []*traffic.RRPair) (*targets, error) {
+	t := &targets{all: o.Target, bySlice: map[string]*url.URL{}}
+	if len(o.Targets) == 0 {
+		return t, nil
+	}
+	found := map[string]bool{}
+	for _, p := range pairs {
+		found[snapshot.SliceKey(p)] = true
+	}
+	keys := slices.Sorted(maps.Keys(found))
+	for _, pattern := range slices.Sorted(maps.Keys(o.Targets)) {
+		matched, err := snapshot.Match(keys, pattern)
+		if err != nil {
+			return nil, fmt.Errorf("target of slice %q: %w", pattern, err)
+		}
+		for _, key := range matched {
+			if t.bySlice[key] != nil {
+				return nil, fmt.Errorf("target of slice %q: slice %q has another one already", pattern, key)
+			}
+			t.bySlice[key] = o.Targets[pattern]
+		}
+	}
+	for _, key := range keys {
+		if t.bySlice[key] == nil {
+			return nil, fmt.Errorf("slice %q has no target, and is not sent to where it was recorded; give it one, or choose other slices", key)
+		}
+	}
+	return t, nil
+}
+
+func (t *targets) of(p *traffic.RRPair) *url.URL {
+	if t.all != nil || len(t.bySlice) == 0 {
+		return t.all
+	}
+	return t.bySlice[snapshot.SliceKey(p)]
 }
 
 // endpoint is where a request is sent.

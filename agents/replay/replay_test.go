@@ -54,9 +54,8 @@ func pair(direction traffic.Direction, i int, body string) *traffic.RRPair {
 }
 
 // newSnapshot has the same requests as actions and as reactions, masked.
-func newSnapshot(t *testing.T, n int) (dir, keyFile string) {
+func newSnapshot(t *testing.T, n int, key mask.Key) (dir, keyFile string) {
 	t.Helper()
-	key := mask.NewKey()
 	masker, err := mask.New(mask.Standard(), key)
 	if err != nil {
 		t.Fatal(err)
@@ -111,7 +110,7 @@ func env(vars map[string]string) *agent.Env {
 func TestBinaries(t *testing.T) {
 	for name, withKey := range map[string]bool{"with the key": true, "without it": false} {
 		t.Run(name, func(t *testing.T) {
-			dir, key := newSnapshot(t, 20)
+			dir, key := newSnapshot(t, 20, mask.NewKey())
 			if !withKey {
 				key = ""
 			}
@@ -160,20 +159,22 @@ func TestBinaries(t *testing.T) {
 func waitReady(t *testing.T, url string) {
 	t.Helper()
 	defer http.DefaultClient.CloseIdleConnections()
-	for range 200 {
+	for range 1500 {
 		if res, err := http.Get(url); err == nil {
 			io.Copy(io.Discard, res.Body)
 			res.Body.Close()
-			return
+			if res.StatusCode == http.StatusOK {
+				return
+			}
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	t.Fatalf("%s does not answer", url)
+	t.Fatalf("%s is not ready", url)
 }
 
 // TestSettings: all that is wrong is said at once, by name.
 func TestSettings(t *testing.T) {
-	dir, key := newSnapshot(t, 1)
+	dir, key := newSnapshot(t, 1, mask.NewKey())
 	bad := filepath.Join(t.TempDir(), "bad")
 	if err := os.WriteFile(bad, []byte("not-hexadecimal-"+secret), 0o600); err != nil {
 		t.Fatal(err)

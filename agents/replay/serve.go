@@ -20,9 +20,9 @@ func NewRegistry() *prometheus.Registry {
 }
 
 // Serve answers for health and metrics, in goroutines of g, until ctx ends.
-func (s Settings) Serve(ctx context.Context, g *errgroup.Group, metrics prometheus.Gatherer) error {
+func (s Settings) Serve(ctx context.Context, g *errgroup.Group, metrics prometheus.Gatherer, checks agent.Checks) error {
 	for address, handler := range map[string]http.Handler{
-		s.HealthListen:  agent.Health(agent.Checks{}),
+		s.HealthListen:  agent.Health(checks),
 		s.MetricsListen: agent.Metrics(metrics),
 	} {
 		if address == "" {

@@ -12,18 +12,27 @@ import (
 	"github.com/speedscale/speedscale/agents/agent"
 	"github.com/speedscale/speedscale/traffic/mask"
 	"github.com/speedscale/speedscale/traffic/snapshot"
+	"github.com/speedscale/speedscale/traffic/testconfig"
 )
 
 // Settings are what both binaries read from their environment.
 type Settings struct {
+	// Cloud has the snapshot; nil where it is in a folder already. Member.Load sets
+	// Snapshot, Masker and KeyMissing then.
+	Cloud    *Cloud
 	Snapshot *snapshot.Snapshot
 	// Masker masks as the snapshot was masked; nil where it was not, or where
 	// its key is not at hand.
 	Masker *mask.Masker
 	// KeyMissing says that the snapshot is masked and its key is not at hand.
 	KeyMissing bool
+	// Blind masks by a key of its own, so that values are equal to no recorded ones,
+	// what goes to the cloud while KeyMissing.
+	Blind *mask.Masker
 	// Keys choose slices.
 	Keys []string
+	// Config is the test config; nil without one.
+	Config *testconfig.Config
 	// Roots verify TLS; nil means the system's.
 	Roots *x509.CertPool
 	// HealthListen and MetricsListen are host:port; empty leaves one out.
@@ -32,9 +41,14 @@ type Settings struct {
 
 // ReadSettings reads them; what is wrong is noted in v.
 //
-//	SNAPSHOT_DIR           the snapshot's folder
+//	SNAPSHOT_ID            the snapshot, which comes from the cloud; without it, it is in SNAPSHOT_DIR
+//	SNAPSHOT_DIR           the snapshot's folder; with SNAPSHOT_ID, the folder that it is put into
 //	SNAPSHOT_KEYS          slices (service:host:port) between commas; all without it
 //	MASKING_KEY_FILE       the secret of the snapshot's masking key, in hexadecimal
+//	TEST_CONFIG            a test config, as JSON
+//	SPEEDSCALE_APP_URL     with SNAPSHOT_ID: the cloud, https://HOST; SPEEDSCALE_APP_CA a PEM file that verifies it
+//	SPEEDSCALE_API_KEY     with SNAPSHOT_ID: the replay's token
+//	REPLAY_ID, COMPONENT   with SNAPSHOT_ID: the report's id, and the name of the pod's part of it
 //	UPSTREAM_CA_FILE       PEM roots beside the system's
 //	HEALTH_HTTP_PORT       4144; METRICS_HTTP_ENABLE true; METRICS_HTTP_PORT 4145
 func ReadSettings(v *agent.Vars) Settings {
@@ -43,6 +57,11 @@ func ReadSettings(v *agent.Vars) Settings {
 		s.MetricsListen = port(v, "METRICS_HTTP_PORT", 4145)
 	}
 	s.readRoots(v)
+	s.readConfig(v)
+	if id := v.String("SNAPSHOT_ID", ""); id != "" {
+		s.Cloud = readCloud(v, id)
+		return s
+	}
 	dir := v.String("SNAPSHOT_DIR", "")
 	if dir == "" {
 		v.Missing("SNAPSHOT_DIR", "it says which snapshot is replayed")
@@ -72,12 +91,12 @@ func (s *Settings) readMasking(v *agent.Vars) {
 		return
 	}
 	var err error
-	if s.Masker, err = masker(masking, file); err != nil {
+	if s.Masker, err = maskerOf(masking, file); err != nil {
 		v.Fail("MASKING_KEY_FILE", file, err.Error())
 	}
 }
 
-func masker(masking *snapshot.Masking, keyFile string) (*mask.Masker, error) {
+func maskerOf(masking *snapshot.Masking, keyFile string) (*mask.Masker, error) {
 	text, err := os.ReadFile(keyFile)
 	if err != nil {
 		return nil, err
@@ -86,11 +105,29 @@ func masker(masking *snapshot.Masking, keyFile string) (*mask.Masker, error) {
 	if err != nil {
 		return nil, errors.New("want the key's secret in hexadecimal") // the error would quote the secret
 	}
+	return newMasker(masking, mask.Key{ID: masking.KeyID, Secret: secret})
+}
+
+// newMasker masks as a snapshot was masked.
+func newMasker(masking *snapshot.Masking, key mask.Key) (*mask.Masker, error) {
 	cfg, err := mask.ParseConfig(masking.Config)
 	if err != nil {
 		return nil, fmt.Errorf("the snapshot's %w", err)
 	}
-	return mask.New(cfg, mask.Key{ID: masking.KeyID, Secret: secret})
+	return mask.New(cfg, key)
+}
+
+func (s *Settings) readConfig(v *agent.Vars) {
+	text := v.String("TEST_CONFIG", "")
+	if text == "" {
+		return
+	}
+	c, err := testconfig.Parse([]byte(text))
+	if err != nil {
+		v.Fail("TEST_CONFIG", "…", err.Error())
+		return
+	}
+	s.Config = &c
 }
 
 func (s *Settings) readRoots(v *agent.Vars) {
