@@ -1,0 +1,49 @@
+package workload_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/speedscale/speedscale/cluster/annotation"
+	"github.com/speedscale/speedscale/cluster/inject"
+	"github.com/speedscale/speedscale/cluster/stamp"
+	"github.com/speedscale/speedscale/cluster/workload"
+)
+
+func TestCaptures(t *testing.T) {
+	d := shop()
+	d.Annotations[annotation.Inject] = "true"
+	d.Spec.Template.Annotations = map[string]string{annotation.Replay: stamp.Replay{ID: "1", Name: "shop/cart-1", Target: "0", Kind: "Deployment", Workload: "cart"}.String()}
+	pod := func(namespace, name string, change func(*corev1.Pod)) *corev1.Pod {
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{"app": "cart"}, Annotations: map[string]string{}}}
+		change(p)
+		return p
+	}
+	with := func(p *corev1.Pod) {
+		p.Labels[annotation.Injected] = "true"
+		p.Spec.Containers = []corev1.Container{{Name: inject.Goproxy}}
+	}
+	refused := func(p *corev1.Pod) { p.Annotations[annotation.Refused] = "exceeded quota" }
+	ended := func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }
+	plain := shop()
+	plain.Name, plain.Spec.Selector, plain.Annotations = "other", &metav1.LabelSelector{MatchLabels: map[string]string{"app": "other"}}, nil
+	c := fake.NewClientset(d, plain, pod("shop", "a", with), pod("shop", "b", refused), pod("shop", "c", ended), pod("elsewhere", "d", with))
+	got, err := workload.Captures(t.Context(), c, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []workload.Capture{
+		{
+			Ref: workload.Ref{Kind: "Deployment", Namespace: "shop", Name: "cart"}, State: workload.Partly, Pods: 2, Sidecars: 1,
+			Reasons: []string{"exceeded quota"}, Replay: "shop/cart-1", Asked: map[string]string{annotation.Inject: "true"},
+		},
+		{Ref: workload.Ref{Kind: "Deployment", Namespace: "shop", Name: "other"}, Asked: map[string]string{}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
