@@ -7,11 +7,12 @@ import (
 func newGet(g *global) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "get",
-		Short: "Show snapshots, reports and captured traffic",
+		Short: "Show snapshots, reports, captured traffic, and what is in a cluster",
 		Example: `  speedctl get snapshots
   speedctl get traffic '(command IS "POST")' --start 15m
-  speedctl get report latest`,
+  speedctl get report latest
+  speedctl get workloads -n shop`,
 	}
-	c.AddCommand(newGetSnapshot(g), newGetTraffic(g), newGetReport(g), newGetKeys(g))
+	c.AddCommand(newGetSnapshot(g), newGetTraffic(g), newGetReport(g), newGetKeys(g), newGetReplays(g), newGetWorkloads(g))
 	return group(c)
 }

@@ -127,15 +127,24 @@ func listReports(ctx context.Context, g *global, out *printer.Flag) error {
 }
 
 func fetchReport(ctx context.Context, g *global, id string) (*report.Report, error) {
-	r := &report.Report{}
+	var r *report.Report
 	err := g.withCloud(ctx, func(c *client.Client) error {
 		res, err := c.Reports.Get(ctx, &cloudv1.GetReportRequest{Id: id})
 		if err != nil {
 			return client.Explain(err)
 		}
-		return json.Unmarshal(res.GetReport(), r)
+		r, err = decodeReport(res.GetReport())
+		return err
 	})
 	return r, err
+}
+
+func decodeReport(text []byte) (*report.Report, error) {
+	r := &report.Report{}
+	if err := json.Unmarshal(text, r); err != nil {
+		return nil, fmt.Errorf("the cloud's answer: %w", err)
+	}
+	return r, nil
 }
 
 // verdict is the error that a replay ends with, nil when it passed.

@@ -2,6 +2,7 @@ package command
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"time"
 
@@ -32,13 +33,14 @@ func (f *loadFlags) add(c *cobra.Command) {
 	c.Flags().IntVar(&f.vus, "vus", 0, "virtual users, each waiting for its answers (closed model)")
 	c.Flags().IntVar(&f.times, "times", 1, "go through the snapshot so many times")
 	c.Flags().DurationVar(&f.duration, "for", 0, "go on for so long, through the snapshot again and again")
-	c.Flags().DurationVar(&f.timeout, "timeout", 30*time.Second, "limit of one request")
+	c.Flags().DurationVar(&f.timeout, "timeout", 30*time.Second, "limit of one request; in a cluster, of the whole replay")
 }
 
 type replayFlags struct {
 	mockFlags
 	loadFlags
 	reportFlags
+	cluster  clusterFlags
 	target   string
 	tests    []string
 	ignore   []string
@@ -51,23 +53,39 @@ func newReplay(g *global) *cobra.Command {
 	var f replayFlags
 	out := printer.NewFlag(printer.Table, printer.JSON, printer.YAML, printer.Name)
 	c := &cobra.Command{
-		Use:   "replay SNAPSHOT --test-against URL [-- COMMAND [ARG...]]",
-		Short: "Send a snapshot's requests to a service, and say what changed",
+		Use:   "replay SNAPSHOT --test-against URL [-- COMMAND [ARG...]] | KIND/NAME... --snapshot SNAPSHOT",
+		Short: "Send a snapshot's requests to a service or to workloads of a cluster, and say what changed",
 		Long: `Replay sends the inbound requests of a snapshot to the service at --test-against, at the recorded pace or as
 a load, and compares every response with the recorded one. Given a command, replay starts the service with its
 dependencies mocked from the same snapshot (as mock does), waits until it listens, and ends it afterwards.
 
 Latency is measured from the time a request was planned for, so a slow service cannot hide by slowing the
-generator down. The report is printed, kept in the cloud, and decides the exit code: 0 passed, 3 goals missed.`,
+generator down. The report is printed, kept in the cloud, and decides the exit code: 0 passed, 3 goals missed.
+
+With --snapshot, replay does so in a cluster: the workloads are restarted with their dependencies mocked, are sent what
+was recorded from workloads of their names, and are then as before. What will be restarted and mocked is named and asked
+about; an interrupt cancels the replay. The load and what is compared are in the test config, and --timeout is the limit
+of the whole replay.`,
 		Example: `  speedctl replay checkout --test-against http://localhost:8080 -- ./shop-new
   speedctl replay latest --test-against http://localhost:8080 --rate 200 --for 1m --fail-if 'latency.p95 > 100'
   speedctl replay checkout --test-against http://staging:8080 --ignore createdAt --junit report.xml
-  speedctl replay checkout --test-against http://localhost:8080 --noise-from checkout-again`,
+  speedctl replay checkout --test-against http://localhost:8080 --noise-from checkout-again
+  speedctl replay deployment/checkout -n shop --snapshot latest
+  speedctl replay deployment/checkout --snapshot checkout --yes --timeout 20m --build-tag pr-42 --junit report.xml`,
 		Args: args(func(c *cobra.Command, a []string) error {
 			before, _ := splitCommand(c, a)
+			if f.cluster.snapshot != "" {
+				return cobra.MinimumNArgs(1)(c, a)
+			}
 			return cobra.ExactArgs(1)(c, before)
 		}),
 		RunE: func(c *cobra.Command, a []string) error {
+			if err := f.cluster.check(c); err != nil {
+				return err
+			}
+			if f.cluster.snapshot != "" {
+				return f.inCluster(c, g, out, a)
+			}
 			before, argv := splitCommand(c, a)
 			o, err := f.options(argv)
 			if err != nil {
@@ -102,6 +120,7 @@ generator down. The report is printed, kept in the cloud, and decides the exit c
 	c.Flags().StringArrayVar(&f.failIf, "fail-if", nil, `condition that fails the replay, such as 'latency.p95 > 100' (default: any difference); repeatable`)
 	c.Flags().StringVar(&f.buildTag, "build-tag", "", "kept with the report, such as a commit")
 	c.Flags().VarP(out, "output", "o", "form of the output")
+	f.cluster.add(c, g.kube)
 	return c
 }
 
@@ -111,7 +130,7 @@ func (f *replayFlags) options(argv []string) (o local.ReplayOptions, err error) 
 	}
 	o.Mock.Command = argv
 	if f.target == "" {
-		return o, term.WithCode(term.WithHint(fmt.Errorf("--test-against is missing"), "name the service's address, such as --test-against http://localhost:8080"), term.ExitUsage)
+		return o, term.WithCode(term.WithHint(errors.New("--test-against is missing"), "name the service's address, such as --test-against http://localhost:8080, or replay against a workload of a cluster: KIND/NAME --snapshot SNAPSHOT"), term.ExitUsage)
 	}
 	if o.Target, err = generator.ParseTarget(f.target); err != nil {
 		return o, term.WithCode(fmt.Errorf("--test-against: %w", err), term.ExitUsage)

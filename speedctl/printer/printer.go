@@ -18,6 +18,7 @@ type Format string
 // The formats. A command offers those that make sense for it.
 const (
 	Table Format = "table"
+	Wide  Format = "wide"
 	JSON  Format = "json"
 	YAML  Format = "yaml"
 	Name  Format = "name"

@@ -59,11 +59,9 @@ func (p *Progress) Update(format string, args ...any) {
 func (p *Progress) Stop() {
 	close(p.done)
 	p.wg.Wait()
-	if p.world.ErrTTY && !p.world.Quiet {
-		p.world.mu.Lock()
-		defer p.world.mu.Unlock()
-		fmt.Fprint(p.world.Err, "\r\x1b[K")
-	}
+	p.world.mu.Lock()
+	defer p.world.mu.Unlock()
+	p.world.clear()
 }
 
 func (p *Progress) show() {
@@ -74,6 +72,7 @@ func (p *Progress) show() {
 	defer p.world.mu.Unlock()
 	if p.world.ErrTTY {
 		fmt.Fprintf(p.world.Err, "\r\x1b[K%s", text)
+		p.world.drawn = true
 		return
 	}
 	fmt.Fprintln(p.world.Err, text)

@@ -25,12 +25,13 @@ type World struct {
 	Environ []string
 	// Self is how this program can be started again (path, then argv[0]).
 	Self, Name string
-	// OutTTY and ErrTTY say whether the streams are terminals.
-	OutTTY, ErrTTY bool
+	// InTTY, OutTTY and ErrTTY say whether the streams are terminals.
+	InTTY, OutTTY, ErrTTY bool
 	// Quiet silences talk, never errors.
 	Quiet bool
 
-	mu sync.Mutex
+	mu    sync.Mutex
+	drawn bool // a line of progress is on the terminal
 }
 
 // System returns the World of the running process.
@@ -42,7 +43,7 @@ func System() *World {
 	return &World{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
 		Getenv: os.Getenv, Environ: os.Environ(), Self: self, Name: os.Args[0],
-		OutTTY: term.IsTerminal(int(os.Stdout.Fd())), ErrTTY: term.IsTerminal(int(os.Stderr.Fd())),
+		InTTY: term.IsTerminal(int(os.Stdin.Fd())), OutTTY: term.IsTerminal(int(os.Stdout.Fd())), ErrTTY: term.IsTerminal(int(os.Stderr.Fd())),
 	}
 }
 
@@ -53,13 +54,23 @@ func (w *World) Sayf(format string, args ...any) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.clear()
 	fmt.Fprintf(w.Err, format+"\n", args...)
+}
+
+// clear takes progress off the terminal, so that something else can be written.
+func (w *World) clear() {
+	if w.drawn {
+		fmt.Fprint(w.Err, "\r\x1b[K")
+		w.drawn = false
+	}
 }
 
 // Warnf tells the user of something that may not be what they want.
 func (w *World) Warnf(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.clear()
 	fmt.Fprintln(w.Err, w.style(w.ErrTTY).Foreground(lipgloss.Color("3")).Render("warning:")+" "+fmt.Sprintf(format, args...))
 }
 
