@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/go-cmp/cmp"
@@ -57,10 +58,12 @@ func TestOperatorReadsItsConfigMap(t *testing.T) {
 	for set, check := range map[string]func(manager.Settings) bool{
 		"": func(s manager.Settings) bool {
 			return s.Control.Cluster == "my-cluster" && s.Control.APIKeySecret == "speedscale-api-key" && s.Control.FilterRule == "standard" &&
-				s.Control.DLPConfig == "" && s.Control.WithInspector && len(s.Control.Inspector.Namespaces) == 0 && s.Control.Forwarder.Spool.Size.String() == "1Gi" && s.Sidecar.Resources.Requests.Memory().String() == "64Mi"
+				s.Control.DLPConfig == "" && s.Replays.APIKey == "an-entry-of-speedscale-api-key" && s.Replays.Timeout == 20*time.Minute &&
+				s.Control.AppURL == "https://of-the-secret.example.com" && len(s.Replays.Namespaces) == 0 && s.Control.WithInspector && len(s.Control.Inspector.Namespaces) == 0 && s.Control.Forwarder.Spool.Size.String() == "1Gi" && s.Sidecar.Resources.Requests.Memory().String() == "64Mi"
 		},
 		all(t): func(s manager.Settings) bool {
-			return s.Instance == "prod-somewhere" && s.Control.AppURL == "https://cloud.example.com" && s.Control.Images.Of("goproxy") == "registry.example.com/x/goproxy:1.2" &&
+			return s.Instance == "prod-somewhere" && s.Replays.Timeout == 90*time.Minute && slices.Equal(s.Replays.Namespaces, []string{"shop", "payments"}) &&
+				s.Control.Replay.Generator.Resources.Limits.Cpu().String() == "16" && s.Control.Replay.Collector.Resources.Limits.Memory().String() == "1Gi" && s.Control.AppURL == "https://cloud.example.com" && s.Control.Images.Of("goproxy") == "registry.example.com/x/goproxy:1.2" &&
 				slices.Equal(s.Control.Images.PullSecrets, []string{"one", "two"}) && s.Control.DLPConfig == "standard" && s.Control.LogLevel == "debug" &&
 				s.Control.HTTPSProxy != "" && s.Control.NoProxy != "" && s.Control.Forwarder.Spool.StorageClass == "fast" && s.Sidecar.MaskIn == "sidecar" &&
 				slices.Equal(s.Control.Inspector.Namespaces, []string{"shop", "payments"}) && s.Control.Inspector.Resources.Requests.Cpu().String() == "20m"
@@ -70,11 +73,12 @@ func TestOperatorReadsItsConfigMap(t *testing.T) {
 		},
 	} {
 		config := of[*corev1.ConfigMap](operatorObjects(t, set))[0]
-		read := map[string]bool{"POD_NAMESPACE": true}
+		read := map[string]bool{}
+		others := variables(t, set, config.Namespace)
 		s, err := manager.ReadSettings(agent.NewVars(func(name string) string {
 			read[name] = true
-			if name == "POD_NAMESPACE" {
-				return config.Namespace
+			if value, ok := others[name]; ok {
+				return value
 			}
 			return config.Data[name]
 		}))
@@ -92,6 +96,24 @@ func TestOperatorReadsItsConfigMap(t *testing.T) {
 	}
 }
 
+// variables are those of the operator's container that do not come from its ConfigMap.
+func variables(t *testing.T, set, namespace string) map[string]string {
+	found := map[string]string{}
+	deployments := of[*appsv1.Deployment](operatorObjects(t, set))
+	i := slices.IndexFunc(deployments, func(d *appsv1.Deployment) bool { return d.Name == "speedscale-operator" })
+	for _, v := range deployments[i].Spec.Template.Spec.Containers[0].Env {
+		switch {
+		case v.ValueFrom.FieldRef != nil:
+			found[v.Name] = namespace
+		case v.Name == "SPEEDSCALE_APP_URL":
+			found[v.Name] = "https://of-the-secret.example.com"
+		default:
+			found[v.Name] = "an-entry-of-" + v.ValueFrom.SecretKeyRef.Name
+		}
+	}
+	return found
+}
+
 func TestOperatorRefusesWrongValues(t *testing.T) {
 	for values, want := range map[string]string{
 		"apiKeySecret: ''":                       "apiKeySecret",
@@ -106,6 +128,8 @@ func TestOperatorRefusesWrongValues(t *testing.T) {
 		"image: {pullSecrets: [name]}":           "pullSecrets",
 		"sidecar: {resources: {limits: {x: y}}}": "limits",
 		"apiKeySecrets: x":                       "apiKeySecrets",
+		"replayComponents: {timeout: soon}":      "timeout",
+		"collector: {resource: {}}":              "resource",
 	} {
 		if _, err := render(load(t, "speedscale-operator"), values); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want an error that names %s", values, err, want)
@@ -115,11 +139,13 @@ func TestOperatorRefusesWrongValues(t *testing.T) {
 
 func webhooks(t *testing.T, set string) []admissionv1.MutatingWebhook {
 	t.Helper()
-	c := of[*admissionv1.MutatingWebhookConfiguration](operatorObjects(t, set))
-	if len(c) != 1 || c[0].Name != "speedscale-operator" {
-		t.Fatalf("webhook configurations %v", c)
+	for _, c := range of[*admissionv1.MutatingWebhookConfiguration](operatorObjects(t, set)) {
+		if c.Name == "speedscale-operator" {
+			return c.Webhooks
+		}
 	}
-	return c[0].Webhooks
+	t.Fatal("there is no webhook configuration speedscale-operator")
+	return nil
 }
 
 // Nothing waits for the operator when it is away, and what the cluster and we
@@ -127,7 +153,11 @@ func webhooks(t *testing.T, set string) []admissionv1.MutatingWebhook {
 func TestWebhooksStandInNobodysWay(t *testing.T) {
 	paths := map[string]bool{}
 	for _, w := range webhooks(t, "namespaceSelector: [shop]") {
-		if *w.FailurePolicy != admissionv1.Ignore || *w.SideEffects != admissionv1.SideEffectClassNone || len(w.ClientConfig.CABundle) > 0 {
+		policy := admissionv1.Ignore
+		if w.Name == "replayed.sidecar.speedscale.com" {
+			policy = admissionv1.Fail // its pods would call the real dependencies
+		}
+		if *w.FailurePolicy != policy || *w.SideEffects != admissionv1.SideEffectClassNone || len(w.ClientConfig.CABundle) > 0 {
 			t.Errorf("%s: failure policy %s, side effects %s, %d bytes of caBundle", w.Name, *w.FailurePolicy, *w.SideEffects, len(w.ClientConfig.CABundle))
 		}
 		paths[*w.ClientConfig.Service.Path] = true
@@ -195,27 +225,32 @@ func TestWebhooksAreAskedForWhatConcernsThem(t *testing.T) {
 		cron      = "{metadata: {}, spec: {jobTemplate: {spec: {template: {spec: {}}}}}}"
 		stampCron = "{metadata: {}, spec: {jobTemplate: {spec: {template: {metadata: {annotations: {operator.speedscale.com/stamp: x}}}}}}}"
 	)
+	const replayed = "{metadata: {annotations: {operator.speedscale.com/stamp: x, operator.speedscale.com/replay: y}}}"
 	hooks := map[string]admissionv1.MutatingWebhook{}
 	for _, w := range webhooks(t, "") {
-		hooks[*w.ClientConfig.Service.Path] = w
+		hooks[w.Name] = w
 	}
+	const workloads, pods, replayPods = "sidecar.speedscale.com", "pods.sidecar.speedscale.com", "replayed.sidecar.speedscale.com"
 	for _, c := range []struct {
-		name, path, object, old string
+		name, hook, object, old string
 		want                    bool
 	}{
-		{"plain", webhook.WorkloadsPath, plain, "", false},
-		{"others' annotations", webhook.WorkloadsPath, other, other, false},
-		{"annotated", webhook.WorkloadsPath, annotated, "", true},
-		{"annotation removed", webhook.WorkloadsPath, plain, annotated, true},
-		{"stamp left behind", webhook.WorkloadsPath, stamped, stamped, true},
-		{"cron job", webhook.WorkloadsPath, cron, "", false},
-		{"cron job with a stamp", webhook.WorkloadsPath, stampCron, "", true},
-		{"pod", webhook.PodsPath, "{metadata: {}}", "", false},
-		{"pod with others' annotations", webhook.PodsPath, "{metadata: {annotations: {a: b}}}", "", false},
-		{"pod of a stamped template", webhook.PodsPath, "{metadata: {annotations: {operator.speedscale.com/stamp: x}}}", "", true},
-		{"bare pod", webhook.PodsPath, "{metadata: {annotations: {sidecar.speedscale.com/inject: 'true'}}}", "", true},
+		{"plain", workloads, plain, "", false},
+		{"others' annotations", workloads, other, other, false},
+		{"annotated", workloads, annotated, "", true},
+		{"annotation removed", workloads, plain, annotated, true},
+		{"stamp left behind", workloads, stamped, stamped, true},
+		{"cron job", workloads, cron, "", false},
+		{"cron job with a stamp", workloads, stampCron, "", true},
+		{"pod", pods, "{metadata: {}}", "", false},
+		{"pod with others' annotations", pods, "{metadata: {annotations: {a: b}}}", "", false},
+		{"pod of a stamped template", pods, "{metadata: {annotations: {operator.speedscale.com/stamp: x}}}", "", true},
+		{"pod of a replay, which fails closed", replayPods, replayed, "", true},
+		{"pod of a replay, which is asked for once", pods, replayed, "", false},
+		{"pod of no replay", replayPods, "{metadata: {annotations: {operator.speedscale.com/stamp: x}}}", "", false},
+		{"bare pod", pods, "{metadata: {annotations: {sidecar.speedscale.com/inject: 'true'}}}", "", true},
 	} {
-		if got := matches(t, hooks[c.path], c.object, c.old); got != c.want {
+		if got := matches(t, hooks[c.hook], c.object, c.old); got != c.want {
 			t.Errorf("%s: asked %v, want %v", c.name, got, c.want)
 		}
 	}
@@ -239,7 +274,7 @@ func TestOperatorHasFewRights(t *testing.T) {
 		if slices.Contains(slices.Concat(rule.APIGroups, rule.Resources, rule.Verbs), "*") {
 			t.Errorf("a rule for everything: %v", rule)
 		}
-		if slices.Contains(rule.Resources, "secrets") && len(rule.ResourceNames) == 0 && !slices.Equal(rule.Verbs, []string{"create"}) {
+		if slices.Contains(rule.Resources, "secrets") && len(rule.ResourceNames) == 0 && (slices.Contains(rule.Verbs, "get") || slices.Contains(rule.Verbs, "list") || slices.Contains(rule.Verbs, "watch")) {
 			t.Errorf("Secrets can be read: %v", rule)
 		}
 	}

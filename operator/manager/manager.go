@@ -14,7 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -27,6 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/speedscale/speedscale/agents/agent"
+	v1 "github.com/speedscale/speedscale/cluster/api/v1"
 	"github.com/speedscale/speedscale/cluster/inject"
 	"github.com/speedscale/speedscale/operator/certs"
 	"github.com/speedscale/speedscale/operator/controller"
@@ -38,6 +39,8 @@ const (
 	webhookPort   = 9443
 	healthAddress = ":8081"
 	webhookCerts  = "speedscale-webhook-certs"
+	// replayWebhooks is the name of the configurations about TrafficReplays.
+	replayWebhooks = "speedscale-operator-replay"
 	// startLimit bounds the first question to the API server.
 	startLimit = 30 * time.Second
 )
@@ -65,7 +68,11 @@ func Main(ctx context.Context, env *agent.Env) error {
 
 // New returns the operator, ready to be started.
 func New(ctx context.Context, config *rest.Config, s Settings, env *agent.Env) (ctrl.Manager, error) {
-	direct, err := client.New(config, client.Options{Scheme: clientgoscheme.Scheme})
+	types, err := scheme()
+	if err != nil {
+		return nil, err
+	}
+	direct, err := client.New(config, client.Options{Scheme: types})
 	if err != nil {
 		return nil, err
 	}
@@ -77,12 +84,13 @@ func New(ctx context.Context, config *rest.Config, s Settings, env *agent.Env) (
 		return certs.Secret{Client: direct, Namespace: s.Control.Namespace, Name: name, Owner: owner}
 	}
 	serving := certs.New(certs.Options{
-		Secret: secret(webhookCerts), Service: resource.Operator, Mutating: []string{resource.Operator}, Logger: env.Log,
+		Secret: secret(webhookCerts), Service: resource.Operator, Logger: env.Log,
+		Mutating: []string{resource.Operator, replayWebhooks}, Validating: []string{replayWebhooks},
 	})
 	pinned := certs.NewPinned(secret(resource.ForwarderCerts), resource.Forwarder, env.Log)
 	// The catalogue's certificate is in the demo's namespace, which the chart makes and deletes.
 	catalog := certs.NewPinned(certs.Secret{Client: direct, Namespace: resource.DemoNamespace, Name: resource.DemoCerts}, resource.DemoCatalog, env.Log)
-	mgr, err := ctrl.NewManager(config, options(s, serving.GetCertificate))
+	mgr, err := ctrl.NewManager(config, options(s, types, serving.GetCertificate))
 	if err != nil {
 		return nil, err
 	}
@@ -104,6 +112,9 @@ func New(ctx context.Context, config *rest.Config, s Settings, env *agent.Env) (
 	if err := control.Setup(mgr); err != nil {
 		return nil, err
 	}
+	if err := setupReplays(mgr, direct, s, env); err != nil {
+		return nil, err
+	}
 	for name, check := range map[string]healthz.Checker{"certificate": serving.Ready, "webhooks": hooks.StartedChecker()} {
 		if err := mgr.AddReadyzCheck(name, check); err != nil {
 			return nil, err
@@ -114,14 +125,16 @@ func New(ctx context.Context, config *rest.Config, s Settings, env *agent.Env) (
 
 // options keep the caches to the operator's namespace, and to its own ConfigMap
 // there, since it has no right to read more.
-func options(s Settings, certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) ctrl.Options {
+func options(s Settings, types *runtime.Scheme, certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) ctrl.Options {
 	namespace := map[string]cache.Config{s.Control.Namespace: {}}
 	own := fields.OneTermEqualSelector("metadata.name", resource.Operator)
 	return ctrl.Options{
-		Scheme: clientgoscheme.Scheme,
+		Scheme: types,
 		Cache: cache.Options{
 			DefaultNamespaces: namespace,
-			ByObject:          map[client.Object]cache.ByObject{&corev1.ConfigMap{}: {Field: own, Namespaces: namespace}},
+			ByObject: map[client.Object]cache.ByObject{
+				&corev1.ConfigMap{}: {Field: own, Namespaces: namespace}, &v1.TrafficReplay{}: replayCache(s),
+			},
 		},
 		LeaderElection:                true,
 		LeaderElectionID:              resource.Operator,

@@ -20,6 +20,8 @@ type Settings struct {
 	Instance string
 	// Sidecar has the settings of what is injected.
 	Sidecar Sidecar
+	// Replays has the settings of TrafficReplays.
+	Replays Replays
 }
 
 // Sidecar is the chart's value sidecar.
@@ -45,12 +47,15 @@ const defaultSpool = "1Gi"
 //	IMAGE_PULL_POLICY      Always, IfNotPresent or Never; IMAGE_PULL_SECRETS names between commas
 //	LOG_LEVEL              info, for the operator and all that it makes
 //	API_KEY_SECRET_NAME    a Secret with SPEEDSCALE_API_KEY and, without the next, SPEEDSCALE_APP_URL
-//	SPEEDSCALE_APP_URL     the cloud
+//	SPEEDSCALE_APP_URL     the cloud, and SPEEDSCALE_API_KEY, which opens it with the scope control
 //	SPEEDSCALE_FILTER_RULE, SPEEDSCALE_DLP_CONFIG  as the forwarder reads them
 //	HTTPS_PROXY, NO_PROXY  the way to the cloud
 //	WITH_INSPECTOR         true has an inspector, whose settings are INSPECTOR_CONFIG, JSON of resource.InspectorConfig
 //	DEPLOY_DEMO            java, or empty for no demo
 //	SIDECAR_CONFIG         JSON of Sidecar; FORWARDER_CONFIG JSON of resource.ForwarderConfig
+//	NAMESPACE_SELECTOR     where replays can run; everywhere without it
+//	REPLAY_TIMEOUT         20m, of replays that do not say one
+//	GENERATOR_CONFIG, RESPONDER_CONFIG, COLLECTOR_CONFIG  JSON of resource.ComponentConfig
 func ReadSettings(v *agent.Vars) (Settings, error) {
 	needed := func(name, why string) string {
 		s := v.String(name, "")
@@ -100,6 +105,7 @@ func ReadSettings(v *agent.Vars) (Settings, error) {
 	if spool.Size.Value() < 1<<20 {
 		v.Fail("FORWARDER_CONFIG", spool.Size.String(), "want at least 1Mi for spool.size")
 	}
+	readReplays(v, &s)
 	return s, v.Err()
 }
 

@@ -12,6 +12,7 @@ func read(vars map[string]string) (manager.Settings, error) {
 	all := map[string]string{
 		"POD_NAMESPACE": "speedscale", "CLUSTER_NAME": "prod", "API_KEY_SECRET_NAME": "key",
 		"IMAGE_REGISTRY": "registry.example/speedscale", "IMAGE_TAG": "v1",
+		"SPEEDSCALE_API_KEY": "k", "SPEEDSCALE_APP_URL": "https://cloud.example",
 	}
 	for name, value := range vars {
 		all[name] = value
@@ -44,6 +45,10 @@ func TestSettings(t *testing.T) {
 func TestWrongSettingsAreNamed(t *testing.T) {
 	for want, vars := range map[string]map[string]string{
 		"POD_NAMESPACE":       {"POD_NAMESPACE": ""},
+		"SPEEDSCALE_API_KEY":  {"SPEEDSCALE_API_KEY": ""},
+		"SPEEDSCALE_APP_URL":  {"SPEEDSCALE_APP_URL": "cloud"},
+		"REPLAY_TIMEOUT":      {"REPLAY_TIMEOUT": "soon"},
+		"RESPONDER_CONFIG":    {"RESPONDER_CONFIG": `{"resource":{}}`},
 		"CLUSTER_NAME":        {"CLUSTER_NAME": " "},
 		"API_KEY_SECRET_NAME": {"API_KEY_SECRET_NAME": ""},
 		"IMAGE_TAG":           {"IMAGE_TAG": ""},

@@ -6,15 +6,18 @@ import (
 	"net/url"
 	"slices"
 
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
 	v1 "github.com/speedscale/speedscale/cluster/api/v1"
 	"github.com/speedscale/speedscale/traffic"
 	"github.com/speedscale/speedscale/traffic/snapshot"
 )
 
 // Targets returns the keys of a snapshot that the patterns of each workload mean. With
-// a customURL there is one more target, which gets all requests. Its errors name the
-// field.
+// a customURL there is one more target, which gets all requests. Its error is a
+// *field.Error.
 func Targets(spec *v1.TrafficReplaySpec, meta *snapshot.Meta) ([]v1.Target, error) {
+	path := field.NewPath("spec", "workloads")
 	in, out := slices.Collect(maps.Keys(meta.InTraffic)), slices.Collect(maps.Keys(meta.OutTraffic))
 	targets := make([]v1.Target, len(spec.Workloads))
 	taken := map[string]int{}
@@ -23,7 +26,7 @@ func Targets(spec *v1.TrafficReplaySpec, meta *snapshot.Meta) ([]v1.Target, erro
 		for j, pattern := range w.Mocks {
 			keys, err := snapshot.Match(out, pattern)
 			if err != nil {
-				return nil, fmt.Errorf("spec.workloads[%d].mocks[%d]: %w", i, j, err)
+				return nil, field.Invalid(path.Index(i).Child("mocks").Index(j), pattern, err.Error())
 			}
 			t.Mocks = append(t.Mocks, mocksOf(keys, meta.OutTraffic)...)
 		}
@@ -35,11 +38,11 @@ func Targets(spec *v1.TrafficReplaySpec, meta *snapshot.Meta) ([]v1.Target, erro
 		for j, pattern := range w.Tests {
 			keys, err := snapshot.Match(in, pattern)
 			if err != nil {
-				return nil, fmt.Errorf("spec.workloads[%d].tests[%d]: %w", i, j, err)
+				return nil, field.Invalid(path.Index(i).Child("tests").Index(j), pattern, err.Error())
 			}
 			for _, key := range keys {
 				if other, ok := taken[key]; ok && other != i {
-					return nil, fmt.Errorf("spec.workloads[%d].tests[%d]: %q is sent to workload %d already", i, j, key, other)
+					return nil, field.Invalid(path.Index(i).Child("tests").Index(j), pattern, fmt.Sprintf("%q is sent to workload %d already", key, other))
 				} else if !ok {
 					t.Tests = append(t.Tests, key)
 				}
@@ -50,16 +53,12 @@ func Targets(spec *v1.TrafficReplaySpec, meta *snapshot.Meta) ([]v1.Target, erro
 	if Sends(spec) && spec.CustomURL != "" {
 		targets = append(targets, v1.Target{Tests: slices.Sorted(slices.Values(in))})
 	}
-	return targets, tooMany(targets)
-}
-
-func tooMany(targets []v1.Target) error {
 	for i, t := range targets {
 		if n := max(len(t.Tests), len(t.Mocks)); n > v1.MaxKeys {
-			return fmt.Errorf("spec.workloads[%d]: %d keys of the snapshot, at most %d can be replayed: name fewer, or make a smaller snapshot", i, n, v1.MaxKeys)
+			return nil, field.Invalid(path.Index(i), n, fmt.Sprintf("at most %d keys of the snapshot can be replayed: name fewer, or make a smaller snapshot", v1.MaxKeys))
 		}
 	}
-	return nil
+	return targets, nil
 }
 
 // mocksOf says for each key which protocol was recorded, where the snapshot tells: what
