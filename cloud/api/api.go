@@ -1,6 +1,8 @@
-// Package api is the cloud's API: the services of cloud.proto over Connect, which
-// gRPC, gRPC-Web and plain HTTP clients speak alike. Each call needs an API key
-// (Authorization: Bearer) with a scope that its service states.
+// Package api is the cloud's API: the services of cloud.proto and replay.proto over
+// Connect, which gRPC, gRPC-Web and plain HTTP clients speak alike. Each call needs an
+// API key (Authorization: Bearer) with a scope that its service states, or the token
+// of a replay, which opens what that replay needs and nothing else: its snapshot, the
+// masking key of that, its events and its part of the report.
 package api
 
 import (
@@ -16,6 +18,7 @@ import (
 	"github.com/speedscale/speedscale/cloud/auth"
 	"github.com/speedscale/speedscale/cloud/catalog"
 	"github.com/speedscale/speedscale/cloud/ingest"
+	"github.com/speedscale/speedscale/cloud/replays"
 )
 
 // Options are what an API is made with.
@@ -24,6 +27,7 @@ type Options struct {
 	Archive *archive.Archive
 	Ingest  *ingest.Ingest
 	Keyring *auth.Keyring
+	Replays *replays.Replays
 	// Snapshots is the folder of the snapshots, one folder each.
 	Snapshots string
 	// VanishAfter is how long a producer may be silent before a snapshot states
@@ -36,7 +40,7 @@ type Options struct {
 	Logger    *slog.Logger
 }
 
-// API answers the services of cloud.proto. It is safe for concurrent use.
+// API answers the services. It is safe for concurrent use.
 type API struct {
 	o Options
 	// building bounds the snapshots that are made or uploaded at a time.
@@ -44,9 +48,11 @@ type API struct {
 }
 
 const (
-	// maxMessage bounds a request's message, in bytes, and maxReport a report.
+	// maxMessage bounds a request's message, in bytes, maxReport a report or a part of
+	// one, and maxEvents the events of one call, which have their own bound within.
 	maxMessage = 4 << 20
 	maxReport  = 64 << 20
+	maxEvents  = 2 << 20
 	// maxBuilding is how many snapshots are made or uploaded at a time.
 	maxBuilding = 4
 )
@@ -90,4 +96,15 @@ func (a *API) Register(mux *http.ServeMux) {
 	handle(cloudv1connect.NewReportServiceHandler(reportService{a}, opts(maxReport)))
 	handle(cloudv1connect.NewKeyServiceHandler(keyService{a}, opts(maxMessage)))
 	handle(cloudv1connect.NewMaskingServiceHandler(maskingService{a}, opts(maxMessage)))
+	handle(cloudv1connect.NewTestConfigServiceHandler(testConfigService{a}, opts(maxMessage)))
+	handle(cloudv1connect.NewReplayServiceHandler(replayService{a}, opts(maxMessage),
+		connect.WithConditionalHandlerOptions(func(s connect.Spec) []connect.HandlerOption {
+			switch s.Procedure {
+			case cloudv1connect.ReplayServicePutPartProcedure:
+				return []connect.HandlerOption{connect.WithReadMaxBytes(maxReport)}
+			case cloudv1connect.ReplayServicePublishProcedure:
+				return []connect.HandlerOption{connect.WithReadMaxBytes(maxEvents)}
+			}
+			return nil
+		})))
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/speedscale/speedscale/cloud/api/v1/cloudv1connect"
 	"github.com/speedscale/speedscale/cloud/auth"
 	"github.com/speedscale/speedscale/cloud/catalog"
+	"github.com/speedscale/speedscale/cloud/replays"
 )
 
 // scopesOf returns the scopes of which a procedure needs one; none for a
@@ -22,29 +23,42 @@ func scopesOf(procedure string) []string {
 	switch procedure {
 	case cloudv1connect.TrafficServiceSearchProcedure,
 		cloudv1connect.TrafficServiceIngestProcedure,
-		cloudv1connect.SnapshotServiceGetProcedure,
 		cloudv1connect.SnapshotServiceListProcedure,
-		cloudv1connect.SnapshotServiceDownloadProcedure,
 		cloudv1connect.ReportServiceGetProcedure,
 		cloudv1connect.ReportServiceListProcedure:
 		return []string{auth.ScopeRead}
+	case cloudv1connect.SnapshotServiceGetProcedure,
+		cloudv1connect.SnapshotServiceDownloadProcedure:
+		return []string{auth.ScopeRead, auth.ScopeReplay}
 	case cloudv1connect.SnapshotServiceCreateProcedure,
 		cloudv1connect.SnapshotServiceDeleteProcedure,
 		cloudv1connect.SnapshotServiceUploadProcedure,
 		cloudv1connect.KeyServiceCreateProcedure,
 		cloudv1connect.KeyServiceListProcedure,
 		cloudv1connect.KeyServiceRevokeProcedure,
-		cloudv1connect.MaskingServicePutProcedure:
+		cloudv1connect.MaskingServicePutProcedure,
+		cloudv1connect.TestConfigServicePutProcedure,
+		cloudv1connect.TestConfigServiceDeleteProcedure:
 		return []string{auth.ScopeAdmin}
-	case cloudv1connect.ReportServicePutProcedure:
+	case cloudv1connect.ReportServicePutProcedure,
+		cloudv1connect.ReplayServiceStartProcedure,
+		cloudv1connect.ReplayServiceEndProcedure:
 		return []string{auth.ScopeControl}
+	case cloudv1connect.ReplayServicePublishProcedure,
+		cloudv1connect.ReplayServicePutPartProcedure:
+		return []string{auth.ScopeControl, auth.ScopeReplay}
+	case cloudv1connect.ReplayServiceWatchProcedure,
+		cloudv1connect.TestConfigServiceGetProcedure,
+		cloudv1connect.TestConfigServiceListProcedure:
+		return []string{auth.ScopeRead, auth.ScopeControl}
 	case cloudv1connect.MaskingServiceGetProcedure:
-		return []string{auth.ScopeIngest, auth.ScopeControl}
+		return []string{auth.ScopeIngest, auth.ScopeControl, auth.ScopeReplay}
 	}
 	return nil
 }
 
-// guard checks the API key of each call, before anything of its body is read.
+// guard checks the API key of each call, before anything of its body is read. What a
+// call asks for with a replay's token, the service looks at (ofToken).
 type guard struct {
 	keys   *auth.Keyring
 	refuse *connect.ErrorWriter
@@ -56,9 +70,9 @@ func (g guard) handler(next http.Handler) http.Handler {
 			http.NotFound(w, r) // no call, or one that was forgotten in scopesOf: nobody may
 			return
 		}
-		err := g.check(r.Context(), r.URL.Path, r.Header.Get("Authorization"))
+		key, err := g.check(r.Context(), r.URL.Path, r.Header.Get("Authorization"))
 		if err == nil {
-			next.ServeHTTP(w, r)
+			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, key)))
 			return
 		}
 		if !g.refuse.IsSupported(r) {
@@ -70,13 +84,29 @@ func (g guard) handler(next http.Handler) http.Handler {
 }
 
 // check takes the path of a call, which is its procedure.
-func (g guard) check(ctx context.Context, procedure, header string) error {
+func (g guard) check(ctx context.Context, procedure, header string) (catalog.Key, error) {
 	scheme, key, _ := strings.Cut(header, " ")
 	if header != "" && !strings.EqualFold(scheme, "Bearer") {
-		return connect.NewError(connect.CodeUnauthenticated, errors.New(`the Authorization header is not "Bearer <API key>"`))
+		return catalog.Key{}, connect.NewError(connect.CodeUnauthenticated, errors.New(`the Authorization header is not "Bearer <API key>"`))
 	}
-	_, err := g.keys.Check(ctx, strings.TrimSpace(key), scopesOf(procedure)...)
-	return status(err)
+	entry, err := g.keys.Check(ctx, strings.TrimSpace(key), scopesOf(procedure)...)
+	return entry, status(err)
+}
+
+// callerKey is what a call's context has the caller's key under.
+type callerKey struct{}
+
+// ofToken returns the replay whose token a call was made with; ok is false where it
+// was made with another key.
+func ofToken(ctx context.Context) (replay string, ok bool) {
+	key, _ := ctx.Value(callerKey{}).(catalog.Key)
+	return key.Replay, key.Replay != ""
+}
+
+// denied refuses what a replay's token does not open, without saying whether it is
+// there.
+func denied(replay, what string) error {
+	return connect.NewError(connect.CodePermissionDenied, fmt.Errorf("the token of replay %q does not open %s", replay, what))
 }
 
 // coded gives the errors of calls their codes.
@@ -128,7 +158,13 @@ func status(err error) error {
 		code = connect.CodeNotFound
 	case errors.Is(err, catalog.ErrExists), errors.Is(err, fs.ErrExist):
 		code = connect.CodeAlreadyExists
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+	case errors.Is(err, catalog.ErrEnded):
+		code = connect.CodeFailedPrecondition
+	case errors.Is(err, replays.ErrInvalid):
+		code = connect.CodeInvalidArgument
+	case errors.Is(err, replays.ErrUnavailable):
+		code = connect.CodeUnavailable
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, catalog.ErrFull):
 		code = connect.CodeResourceExhausted
 	}
 	return connect.NewError(code, err)

@@ -65,6 +65,15 @@ type maskingService struct{ *API }
 
 // Get implements cloudv1connect.MaskingServiceHandler.
 func (s maskingService) Get(ctx context.Context, r *cloudv1.GetMaskingRequest) (*cloudv1.Masking, error) {
+	if id, ok := ofToken(ctx); ok {
+		replay, err := s.o.Catalog.Replay(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		if r.GetKeyId() == "" || r.GetKeyId() != replay.MaskKeyID {
+			return nil, denied(id, "another masking key than its snapshot's")
+		}
+	}
 	return s.Masking(ctx, r.GetKeyId())
 }
 

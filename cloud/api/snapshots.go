@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -202,11 +203,30 @@ func (a *API) record(ctx context.Context, meta *snapshot.Meta, replace bool) (do
 
 // Get implements cloudv1connect.SnapshotServiceHandler.
 func (s snapshotService) Get(ctx context.Context, r *cloudv1.GetSnapshotRequest) (*cloudv1.GetSnapshotResponse, error) {
-	found, err := s.o.Catalog.Snapshot(ctx, r.GetId())
+	found, err := s.find(ctx, r.GetId())
 	if err != nil {
 		return nil, err
 	}
 	return &cloudv1.GetSnapshotResponse{Snapshot: found.Document}, nil
+}
+
+// find returns the snapshot that a caller asks for, if its key opens it.
+func (s snapshotService) find(ctx context.Context, id string) (catalog.Snapshot, error) {
+	found, err := s.o.Catalog.Snapshot(ctx, id)
+	token, ok := ofToken(ctx)
+	if !ok {
+		return found, err
+	}
+	replay, replayErr := s.o.Catalog.Replay(ctx, token)
+	switch {
+	case replayErr != nil:
+		return catalog.Snapshot{}, replayErr
+	case err != nil && !errors.Is(err, catalog.ErrNotFound):
+		return catalog.Snapshot{}, err
+	case err != nil && id != replay.SnapshotID || err == nil && found.ID != replay.SnapshotID:
+		return catalog.Snapshot{}, denied(token, "another snapshot than its own")
+	}
+	return found, err
 }
 
 // List implements cloudv1connect.SnapshotServiceHandler.

@@ -64,7 +64,7 @@ func (a *API) recoverSnapshots(ctx context.Context) error {
 
 // Download implements cloudv1connect.SnapshotServiceHandler.
 func (s snapshotService) Download(ctx context.Context, r *cloudv1.DownloadSnapshotRequest, out *connect.ServerStream[cloudv1.FileChunk]) error {
-	found, err := s.o.Catalog.Snapshot(ctx, r.GetId())
+	found, err := s.find(ctx, r.GetId())
 	if err != nil {
 		return err
 	}

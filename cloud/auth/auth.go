@@ -27,6 +27,10 @@ const (
 	ScopeAdmin   = "admin"   // change snapshots, settings and keys
 )
 
+// ScopeReplay is that of a replay's token, and of nothing else: it is for calls about
+// that replay (catalog.Key.Replay), and does not open the bus.
+const ScopeReplay = "replay"
+
 // AllScopes are the scopes of the first key of a cloud.
 func AllScopes() []string { return []string{ScopeIngest, ScopeControl, ScopeRead, ScopeAdmin} }
 
@@ -82,6 +86,18 @@ func (k *Keyring) Create(ctx context.Context, name string, scopes []string, expi
 		return "", "", fmt.Errorf("store key: %w", err)
 	}
 	return id, key, nil
+}
+
+// NewToken makes the token of a replay, which is good once its entry is stored, and
+// until a time.
+func (k *Keyring) NewToken(replay string, expires time.Time) (entry catalog.Key, token string) {
+	token = NewKey()
+	id, secret, _ := parse(token)
+	hash := sha256.Sum256([]byte(secret))
+	return catalog.Key{
+		ID: id, Name: "replay " + replay, Hash: hash[:], Scopes: []string{ScopeReplay},
+		Created: k.now().Unix(), Expires: expires.Unix(), Replay: replay,
+	}, token
 }
 
 // Check returns the entry of a key that has at least one of the scopes.

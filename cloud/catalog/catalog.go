@@ -1,6 +1,7 @@
 // Package catalog keeps what the cloud knows about its data in one SQLite file:
 // the archive's segments and how far the stream has been archived, the batches
-// seen of each producer, losses, snapshots, reports, API keys and settings.
+// seen of each producer, losses, snapshots, test configs, replays, reports, API keys
+// and settings.
 package catalog
 
 import (
@@ -25,9 +26,12 @@ var ErrExists = errors.New("exists already")
 //go:embed schema.sql
 var schema1 string
 
+//go:embed schema2.sql
+var schema2 string
+
 // migrations bring a file from version i (SQLite's user_version) to i+1. One
 // that has been released is never changed.
-var migrations = []string{schema1}
+var migrations = []string{schema1, schema2}
 
 // Catalog is an open catalog. It is safe for concurrent use. Writes go through
 // one connection, so that they wait for one another instead of failing.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -188,5 +189,27 @@ func TestForget(t *testing.T) {
 	gaps, err2 := c.Gaps(t.Context(), 0, 0)
 	if errors.Join(err, err2) != nil || len(losses) != 1 || losses[0].Pairs != 1 || len(gaps) != 1 || gaps[0].Producer != "new" {
 		t.Errorf("losses %+v, gaps %+v, %v", losses, gaps, errors.Join(err, err2))
+	}
+}
+
+// What the first version of the program wrote is kept by this one.
+func TestFileOfTheFirstVersion(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "c.db")
+	db, err := sql.Open("sqlite", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	schema, err := os.ReadFile("schema.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec(string(schema) + "; INSERT INTO keys VALUES ('k', 'ci', x'00', 'read admin', 1, 2, 3); PRAGMA user_version = 1"); err != nil {
+		t.Fatal(err)
+	}
+	db.Close()
+	got, err := open(t, file).Key(t.Context(), "k")
+	want := catalog.Key{ID: "k", Name: "ci", Hash: []byte{0}, Scopes: []string{"read", "admin"}, Created: 1, Expires: 2, LastUsed: 3}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("%v %s", err, diff)
 	}
 }

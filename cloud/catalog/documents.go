@@ -83,7 +83,11 @@ type Report struct {
 
 // PutReport records a report; one that has this id is replaced.
 func (c *Catalog) PutReport(ctx context.Context, r Report) error {
-	_, err := c.write.ExecContext(ctx, "INSERT OR REPLACE INTO reports VALUES (?, ?, ?, ?)", r.ID, r.Created, r.Document, r.Summary)
+	return insertReport(ctx, c.write, r)
+}
+
+func insertReport(ctx context.Context, to execer, r Report) error {
+	_, err := to.ExecContext(ctx, "INSERT OR REPLACE INTO reports VALUES (?, ?, ?, ?)", r.ID, r.Created, r.Document, r.Summary)
 	return err
 }
 

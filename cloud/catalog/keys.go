@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"strings"
 )
@@ -13,12 +14,21 @@ type Key struct {
 	Hash                       []byte
 	Scopes                     []string
 	Created, Expires, LastUsed int64
+	// Replay is the id of the replay whose token the key is; empty for other keys.
+	Replay string
 }
 
 // PutKey adds an API key.
-func (c *Catalog) PutKey(ctx context.Context, k Key) error {
-	_, err := c.write.ExecContext(ctx, "INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, 0)",
-		k.ID, k.Name, k.Hash, strings.Join(k.Scopes, " "), k.Created, k.Expires)
+func (c *Catalog) PutKey(ctx context.Context, k Key) error { return insertKey(ctx, c.write, k) }
+
+// execer is a database or a transaction.
+type execer interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+func insertKey(ctx context.Context, to execer, k Key) error {
+	_, err := to.ExecContext(ctx, "INSERT INTO keys (id, name, hash, scopes, created, expires, last_used, replay) VALUES (?, ?, ?, ?, ?, ?, 0, ?)",
+		k.ID, k.Name, k.Hash, strings.Join(k.Scopes, " "), k.Created, k.Expires, k.Replay)
 	return err
 }
 
@@ -34,13 +44,13 @@ func (c *Catalog) Key(ctx context.Context, id string) (Key, error) {
 	return keys[0], nil
 }
 
-// Keys returns all API keys, oldest first.
+// Keys returns all API keys but the tokens of replays, oldest first.
 func (c *Catalog) Keys(ctx context.Context) ([]Key, error) {
-	return c.keys(ctx, "ORDER BY created, id")
+	return c.keys(ctx, "WHERE replay = '' ORDER BY created, id")
 }
 
 func (c *Catalog) keys(ctx context.Context, clause string, args ...any) ([]Key, error) {
-	rows, err := c.read.QueryContext(ctx, "SELECT id, name, hash, scopes, created, expires, last_used FROM keys "+clause, args...)
+	rows, err := c.read.QueryContext(ctx, "SELECT id, name, hash, scopes, created, expires, last_used, replay FROM keys "+clause, args...)
 	if err != nil {
 		return nil, fmt.Errorf("catalog: keys: %w", err)
 	}
@@ -49,7 +59,7 @@ func (c *Catalog) keys(ctx context.Context, clause string, args ...any) ([]Key, 
 	for rows.Next() {
 		var k Key
 		var scopes string
-		if err := rows.Scan(&k.ID, &k.Name, &k.Hash, &scopes, &k.Created, &k.Expires, &k.LastUsed); err != nil {
+		if err := rows.Scan(&k.ID, &k.Name, &k.Hash, &scopes, &k.Created, &k.Expires, &k.LastUsed, &k.Replay); err != nil {
 			return nil, fmt.Errorf("catalog: keys: %w", err)
 		}
 		k.Scopes = strings.Fields(scopes)

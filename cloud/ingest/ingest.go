@@ -256,6 +256,14 @@ func (in *Ingest) Status(ctx context.Context) (waiting uint64, refused string, e
 	return waiting, refused, nil
 }
 
+// Full says why nothing more is taken in, "" where it is. Others that write to the
+// store's volume heed it too.
+func (in *Ingest) Full() string {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.refused
+}
+
 // Stats returns the counts so far.
 func (in *Ingest) Stats() Stats {
 	c := &in.counts

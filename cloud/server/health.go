@@ -54,6 +54,9 @@ func (m metrics) Collect(out chan<- prometheus.Metric) {
 	send(prometheus.CounterValue, "ingest_malformed_total", "Batches and pairs that could not be read.", float64(st.Malformed))
 	send(prometheus.CounterValue, "ingest_segments_total", "Segments written.", float64(st.Segments))
 	send(prometheus.CounterValue, "ingest_failures_total", "Attempts to write a segment that failed.", float64(st.Failures))
+	events := m.s.replays.Stats()
+	send(prometheus.CounterValue, "replay_events_total", "Events of replays that were kept.", float64(events.Events))
+	send(prometheus.CounterValue, "replay_events_dropped_total", "Events of replays that were left out, for their number or for want of room.", float64(events.Dropped))
 	send(prometheus.CounterValue, "bus_refused_clients_total", "Bus clients refused for their key.", float64(m.s.broker.Refused()))
 	send(prometheus.GaugeValue, "bus_clients", "Bus clients connected.", float64(m.s.broker.Clients()))
 	if waiting, refused, err := m.s.ingest.Status(ctx); err == nil {

@@ -126,6 +126,33 @@ func calls() map[string]struct {
 		"Masking.Get": {func(ctx context.Context, c *cloud) error {
 			return second(c.masking.Get(ctx, &cloudv1.GetMaskingRequest{}))
 		}, "ingest control"},
+		"Replay.Start": {func(ctx context.Context, c *cloud) error {
+			return second(c.replays.Start(ctx, &cloudv1.StartReplayRequest{}))
+		}, "control"},
+		"Replay.Publish": {func(ctx context.Context, c *cloud) error {
+			return second(c.replays.Publish(ctx, &cloudv1.PublishRequest{}))
+		}, "control"},
+		"Replay.PutPart": {func(ctx context.Context, c *cloud) error {
+			return second(c.replays.PutPart(ctx, &cloudv1.PutPartRequest{}))
+		}, "control"},
+		"Replay.End": {func(ctx context.Context, c *cloud) error {
+			return second(c.replays.End(ctx, &cloudv1.EndReplayRequest{}))
+		}, "control"},
+		"Replay.Watch": {func(ctx context.Context, c *cloud) error {
+			return second(c.watch(ctx, "x", 0))
+		}, "read control"},
+		"TestConfig.Get": {func(ctx context.Context, c *cloud) error {
+			return second(c.configs.Get(ctx, &cloudv1.GetTestConfigRequest{}))
+		}, "read control"},
+		"TestConfig.List": {func(ctx context.Context, c *cloud) error {
+			return second(c.configs.List(ctx, &cloudv1.ListTestConfigsRequest{}))
+		}, "read control"},
+		"TestConfig.Put": {func(ctx context.Context, c *cloud) error {
+			return second(c.configs.Put(ctx, &cloudv1.PutTestConfigRequest{}))
+		}, "admin"},
+		"TestConfig.Delete": {func(ctx context.Context, c *cloud) error {
+			return second(c.configs.Delete(ctx, &cloudv1.DeleteTestConfigRequest{}))
+		}, "admin"},
 		"Masking.Put": {func(ctx context.Context, c *cloud) error {
 			return second(c.masking.Put(ctx, &cloudv1.PutMaskingRequest{}))
 		}, "admin"},

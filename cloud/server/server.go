@@ -28,6 +28,7 @@ import (
 	"github.com/speedscale/speedscale/cloud/auth"
 	"github.com/speedscale/speedscale/cloud/catalog"
 	"github.com/speedscale/speedscale/cloud/ingest"
+	"github.com/speedscale/speedscale/cloud/replays"
 )
 
 // Options are what a cloud is opened with.
@@ -56,6 +57,8 @@ type Options struct {
 	Retention  archive.Retention
 	// Ingest bounds the stream and segments; what it runs on is filled in here.
 	Ingest ingest.Options
+	// Replays bound what is kept of a replay.
+	Replays replays.Limits
 	// VanishAfter is how long a producer may be silent before a snapshot states
 	// that it vanished; 0 means 5 minutes.
 	VanishAfter time.Duration
@@ -72,6 +75,7 @@ type Server struct {
 	archive    *archive.Archive
 	broker     *broker.Server
 	ingest     *ingest.Ingest
+	replays    *replays.Replays
 	api        *api.API
 	keyring    *auth.Keyring
 	initialKey string
@@ -135,8 +139,15 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.archive.Recover(ctx, first, last); err != nil {
 		return err
 	}
+	s.replays, err = replays.Open(ctx, replays.Options{
+		Catalog: s.catalog, Keyring: s.keyring, Broker: s.broker, Full: s.ingest.Full, Limits: s.o.Replays, Logger: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, func() error { s.replays.Close(); return nil })
 	s.api, err = api.New(ctx, api.Options{
-		Catalog: s.catalog, Archive: s.archive, Ingest: s.ingest, Keyring: s.keyring,
+		Catalog: s.catalog, Archive: s.archive, Ingest: s.ingest, Keyring: s.keyring, Replays: s.replays,
 		Snapshots: filepath.Join(dir, "snapshots"), VanishAfter: s.o.VanishAfter,
 		Revoked: s.disconnect, Logger: s.log,
 	})
@@ -288,6 +299,7 @@ func (s *Server) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	running.Go(func() { s.ingest.Run(ctx) })
 	running.Go(func() { s.archive.Maintain(ctx, s.o.Retention) })
+	running.Go(func() { s.replays.Run(ctx) })
 	served := make(chan error, 1)
 	running.Go(func() {
 		if s.o.TLS != nil {

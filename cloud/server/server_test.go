@@ -38,6 +38,8 @@ type cloud struct {
 	reports   cloudv1connect.ReportServiceClient
 	keys      cloudv1connect.KeyServiceClient
 	masking   cloudv1connect.MaskingServiceClient
+	replays   cloudv1connect.ReplayServiceClient
+	configs   cloudv1connect.TestConfigServiceClient
 	stop      func()
 }
 
@@ -82,6 +84,8 @@ func client(url, key string) *cloud {
 		reports:   cloudv1connect.NewReportServiceClient(web, url, auth),
 		keys:      cloudv1connect.NewKeyServiceClient(web, url, auth),
 		masking:   cloudv1connect.NewMaskingServiceClient(web, url, auth),
+		replays:   cloudv1connect.NewReplayServiceClient(web, url, auth),
+		configs:   cloudv1connect.NewTestConfigServiceClient(web, url, auth),
 	}
 }
 

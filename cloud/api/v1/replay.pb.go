@@ -35,7 +35,7 @@ type StartReplayRequest struct {
 	SnapshotId   string `protobuf:"bytes,5,opt,name=snapshot_id,json=snapshotId,proto3" json:"snapshot_id,omitempty"`
 	TestConfigId string `protobuf:"bytes,6,opt,name=test_config_id,json=testConfigId,proto3" json:"test_config_id,omitempty"`
 	BuildTag     string `protobuf:"bytes,7,opt,name=build_tag,json=buildTag,proto3" json:"build_tag,omitempty"`
-	// expires is when the token ends at the latest, in Unix seconds.
+	// expires is when the token ends at the latest, in Unix seconds: within 31 days.
 	Expires int64 `protobuf:"varint,8,opt,name=expires,proto3" json:"expires,omitempty"`
 	// target is what is tested, as the report shows it.
 	Target        string `protobuf:"bytes,9,opt,name=target,proto3" json:"target,omitempty"`
@@ -203,7 +203,7 @@ func (x *StartReplayResponse) GetTestConfig() []byte {
 type PublishRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	ReplayId string                 `protobuf:"bytes,1,opt,name=replay_id,json=replayId,proto3" json:"replay_id,omitempty"`
-	// events have no sequence yet.
+	// events have a source, and no sequence yet; without a time they get the present.
 	Events        []*ReplayEvent `protobuf:"bytes,2,rep,name=events,proto3" json:"events,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1291,7 +1291,9 @@ type ReplayEnd struct {
 	Status string `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`
 	Error  string `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
 	// report says that there is one, under the replay's id.
-	Report        bool `protobuf:"varint,3,opt,name=report,proto3" json:"report,omitempty"`
+	Report bool `protobuf:"varint,3,opt,name=report,proto3" json:"report,omitempty"`
+	// dropped counts the events that were left out of the stream.
+	Dropped       uint64 `protobuf:"varint,4,opt,name=dropped,proto3" json:"dropped,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1345,6 +1347,13 @@ func (x *ReplayEnd) GetReport() bool {
 		return x.Report
 	}
 	return false
+}
+
+func (x *ReplayEnd) GetDropped() uint64 {
+	if x != nil {
+		return x.Dropped
+	}
+	return 0
 }
 
 type GetTestConfigRequest struct {
@@ -1771,11 +1780,12 @@ const file_cloud_api_v1_replay_proto_rawDesc = "" +
 	"FailedPair\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x18\n" +
-	"\afailure\x18\x03 \x01(\fR\afailure\"Q\n" +
+	"\afailure\x18\x03 \x01(\fR\afailure\"k\n" +
 	"\tReplayEnd\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\tR\x06status\x12\x14\n" +
 	"\x05error\x18\x02 \x01(\tR\x05error\x12\x16\n" +
-	"\x06report\x18\x03 \x01(\bR\x06report\"&\n" +
+	"\x06report\x18\x03 \x01(\bR\x06report\x12\x18\n" +
+	"\adropped\x18\x04 \x01(\x04R\adropped\"&\n" +
 	"\x14GetTestConfigRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"8\n" +
 	"\x15GetTestConfigResponse\x12\x1f\n" +

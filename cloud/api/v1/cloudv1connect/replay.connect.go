@@ -61,16 +61,23 @@ const (
 // ReplayServiceClient is a client for the speedscale.cloud.v1.ReplayService service.
 type ReplayServiceClient interface {
 	// Start enters a replay and returns what its parts need. Starting an id again
-	// returns another token, and the one before is good no more.
+	// returns another token, and the one before is good no more; what else is asked for
+	// then changes nothing but when the token expires. A replay that nobody ends is ended
+	// when its token expires, with status Error.
 	Start(context.Context, *v1.StartReplayRequest) (*v1.StartReplayResponse, error)
-	// Publish appends events to a replay's stream.
+	// Publish appends events to a replay's stream: all of them or none, at most 1 MiB.
+	// Past the bound of a replay's stream, or without room on the disk, events are left
+	// out and counted (ReplayEnd.dropped).
 	Publish(context.Context, *v1.PublishRequest) (*v1.PublishResponse, error)
-	// PutPart stores what one agent has for the report, in place of what it put before.
+	// PutPart stores what one agent has for the report, in place of what it put before:
+	// at most 64 MiB.
 	PutPart(context.Context, *v1.PutPartRequest) (*v1.PutPartResponse, error)
 	// End closes a replay: its token is good no more, and its parts become a report.
 	// Ending again returns the same report.
 	End(context.Context, *v1.EndReplayRequest) (*v1.EndReplayResponse, error)
-	// Watch streams a replay's events from the first on, until it has ended.
+	// Watch streams a replay's events from the first on, until it has ended. Events are
+	// kept for 7 days; of a replay that ended before that only ReplayEnd is sent. A
+	// stream that breaks is taken up with after.
 	Watch(context.Context, *v1.WatchReplayRequest) (*connect.ServerStreamForClient[v1.ReplayEvent], error)
 }
 
@@ -171,16 +178,23 @@ func (c *replayServiceClient) Watch(ctx context.Context, req *v1.WatchReplayRequ
 // ReplayServiceHandler is an implementation of the speedscale.cloud.v1.ReplayService service.
 type ReplayServiceHandler interface {
 	// Start enters a replay and returns what its parts need. Starting an id again
-	// returns another token, and the one before is good no more.
+	// returns another token, and the one before is good no more; what else is asked for
+	// then changes nothing but when the token expires. A replay that nobody ends is ended
+	// when its token expires, with status Error.
 	Start(context.Context, *v1.StartReplayRequest) (*v1.StartReplayResponse, error)
-	// Publish appends events to a replay's stream.
+	// Publish appends events to a replay's stream: all of them or none, at most 1 MiB.
+	// Past the bound of a replay's stream, or without room on the disk, events are left
+	// out and counted (ReplayEnd.dropped).
 	Publish(context.Context, *v1.PublishRequest) (*v1.PublishResponse, error)
-	// PutPart stores what one agent has for the report, in place of what it put before.
+	// PutPart stores what one agent has for the report, in place of what it put before:
+	// at most 64 MiB.
 	PutPart(context.Context, *v1.PutPartRequest) (*v1.PutPartResponse, error)
 	// End closes a replay: its token is good no more, and its parts become a report.
 	// Ending again returns the same report.
 	End(context.Context, *v1.EndReplayRequest) (*v1.EndReplayResponse, error)
-	// Watch streams a replay's events from the first on, until it has ended.
+	// Watch streams a replay's events from the first on, until it has ended. Events are
+	// kept for 7 days; of a replay that ended before that only ReplayEnd is sent. A
+	// stream that breaks is taken up with after.
 	Watch(context.Context, *v1.WatchReplayRequest, *connect.ServerStream[v1.ReplayEvent]) error
 }
 
