@@ -160,3 +160,25 @@ func FuzzParseReplay(f *testing.F) {
 		}
 	})
 }
+
+func TestRefusalIsReadBack(t *testing.T) {
+	for _, want := range []stamp.Refusal{{Hash: "e3b0c44298", Reason: "exceeded quota (settings of it) "}, {}} {
+		if got, err := stamp.ParseRefusal(want.String()); err != nil || got != want {
+			t.Errorf("%q is read as %+v, %v", want, got, err)
+		}
+	}
+	for _, text := range []string{"", "no reason", "reason (settings )x", " (settings "} {
+		if got, err := stamp.ParseRefusal(text); err == nil {
+			t.Errorf("%q is read as %+v", text, got)
+		}
+	}
+}
+
+func FuzzParseRefusal(f *testing.F) {
+	f.Add("a (settings b)")
+	f.Fuzz(func(t *testing.T, text string) {
+		if r, err := stamp.ParseRefusal(text); err == nil && r.String() != text {
+			t.Errorf("%q became %q", text, r)
+		}
+	})
+}

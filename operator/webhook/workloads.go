@@ -97,13 +97,34 @@ func (w Workloads) restamp(object, old *unstructured.Unstructured, path []string
 	case s.Ignore || s.ManagedBy != "" && s.ManagedBy != w.Instance:
 		return false, nil
 	case !s.Inject:
-		return setStamp(object, at, "")
+		forgotten := forget(object)
+		changed, err := setStamp(object, at, "")
+		return changed || forgotten, err
+	}
+	forgotten := false
+	if text, ok := object.GetAnnotations()[annotation.Refused]; ok {
+		if r, err := stamp.ParseRefusal(text); err == nil && r.Hash == s.Hash() {
+			return setStamp(object, at, "") // it was tried, and withdrawn
+		}
+		forgotten = forget(object)
 	}
 	// A manifest that replaces the object does not have the stamp.
 	if present == "" {
 		present = before
 	}
-	return setStamp(object, at, stamp.Next(present, object.GetKind(), name(object), s))
+	stamped, err := setStamp(object, at, stamp.Next(present, object.GetKind(), name(object), s))
+	return stamped || forgotten, err
+}
+
+// forget takes away why the sidecar was withdrawn, and says whether it was there.
+func forget(object *unstructured.Unstructured) bool {
+	all := object.GetAnnotations()
+	if _, ok := all[annotation.Refused]; !ok {
+		return false
+	}
+	delete(all, annotation.Refused)
+	object.SetAnnotations(all)
+	return true
 }
 
 // name of an object, which the API server completes later where it makes names.

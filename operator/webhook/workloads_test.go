@@ -195,3 +195,36 @@ func TestWhatIsLeftAlone(t *testing.T) {
 		t.Error("a deletion is answered")
 	}
 }
+
+// TestWithdrawnStampStaysAway until the workload's settings are others.
+func TestWithdrawnStampStaysAway(t *testing.T) {
+	plain := stampOf(t, "Deployment", map[string]string{})
+	st, err := stamp.Parse(plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refusal := `, operator.speedscale.com/refused: "exceeded quota (settings ` + st.Hash + `)"`
+	reverse := inject + `, sidecar.speedscale.com/proxy-type: reverse`
+	for name, c := range map[string]struct{ old, new, want string }{
+		"it is withdrawn": {
+			workload("Deployment", inject, plain), workload("Deployment", inject+refusal, ""), workload("Deployment", inject+refusal, "")},
+		"the owner edits it": {
+			workload("Deployment", inject+refusal, ""), workload("Deployment", inject+refusal+", team: a", ""), workload("Deployment", inject+refusal+", team: a", "")},
+		"a manifest brings the stamp back": {
+			workload("Deployment", inject+refusal, ""), workload("Deployment", inject+refusal, plain), workload("Deployment", inject+refusal, "")},
+		"other settings": {
+			workload("Deployment", inject+refusal, ""), workload("Deployment", reverse+refusal, ""),
+			workload("Deployment", reverse, stampOf(t, "Deployment", map[string]string{annotation.ProxyType: "reverse"}))},
+		"the owner takes the reason away": {
+			workload("Deployment", inject+refusal, ""), workload("Deployment", inject, ""), workload("Deployment", inject, plain)},
+		"no sidecar is asked for any more": {
+			workload("Deployment", inject+refusal, ""), workload("Deployment", "team: a"+refusal, ""), workload("Deployment", "team: a", "")},
+		"it says nothing": {
+			workload("Deployment", inject, ""), workload("Deployment", inject+`, operator.speedscale.com/refused: "x"`, ""), workload("Deployment", inject, plain)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			req := update(t, c.old, c.new)
+			equal(t, raw(t, c.want), apply(t, req, workloads().Handle(t.Context(), req)))
+		})
+	}
+}
