@@ -51,7 +51,7 @@ const (
 // Limits on what is kept.
 const (
 	// maxLine is the longest line, in bytes; what follows is left out.
-	maxLine = 16 << 10
+	maxLine = 8 << 10
 	// maxStreams is how many containers are followed at a time.
 	maxStreams = 200
 	// maxMessage bounds the message of an event, in bytes.
@@ -148,7 +148,7 @@ func (c *Collector) noteOnce(kind, reason, object, message string) {
 }
 
 func (c *Collector) clusterEvent(at time.Time, e *cloudv1.ClusterEvent) {
-	e.Message = c.o.Masker.Text(clean(e.Message, maxMessage))
+	e.Message = clip(c.o.Masker.Text(clean(e.Message)), maxMessage)
 	c.counts.events.Add(1)
 	c.o.Publish(&cloudv1.ReplayEvent{Time: at.UnixNano(), Event: &cloudv1.ReplayEvent_ClusterEvent{ClusterEvent: e}})
 }

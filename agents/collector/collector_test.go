@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +24,7 @@ import (
 	"github.com/speedscale/speedscale/agents/collector"
 	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
 	"github.com/speedscale/speedscale/traffic/mask"
+	"github.com/speedscale/speedscale/traffic/report"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -170,7 +172,7 @@ func TestLogsAreStreamedMaskedAndOursAreNot(t *testing.T) {
 	const pod = "log web-6d9f7c5b8d-x2x2x/web: "
 	w.await(t, pod+"listening on :8080", pod+"login password=REDACTED-", pod+"[31mred\uFFFD", pod+"long [20481 bytes left out]", pod+"end",
 		"event Warning LogLinesDropped Pod/web-6d9f7c5b8d-x2x2x ×1: 3 lines of container \"web\" are left out: they were of a private key",
-		"1 lines of container \"web\" are left out: they had more than 16384 bytes and no blank in them")
+		"1 lines of container \"web\" are left out: they had more than 8192 bytes and no blank in them")
 	got := strings.Join(w.texts(), "\n")
 	for _, wrong := range []string{"hunter2", "MIIE", "goproxy runs", "yyyy"} {
 		if strings.Contains(got, wrong) {
@@ -307,6 +309,37 @@ func TestWhatIsMissingIsSaidOnce(t *testing.T) {
 	}
 	if n := strings.Count(strings.Join(w.texts(), "\n"), "UsageNotCollected"); n != 1 {
 		t.Errorf("said %d times", n)
+	}
+}
+
+func TestReportHasEventsAndUsage(t *testing.T) {
+	var passed sink
+	r := collector.NewReporter(start, passed.publish)
+	at := start.Add(time.Second).UnixNano()
+	r.Publish(&cloudv1.ReplayEvent{Time: at, Event: &cloudv1.ReplayEvent_Usage{Usage: &cloudv1.PodUsage{Pod: "web-1", Container: "web", CpuMillicores: 12, MemoryBytes: 34}}})
+	r.Publish(&cloudv1.ReplayEvent{Time: at, Event: &cloudv1.ReplayEvent_ClusterEvent{ClusterEvent: &cloudv1.ClusterEvent{Type: "Warning", Reason: "Unhealthy", Object: "Pod/web-1", Message: "m", Count: 2}}})
+	r.Publish(&cloudv1.ReplayEvent{Time: at, Event: &cloudv1.ReplayEvent_Log{Log: &cloudv1.LogLine{Line: "not in the report"}}})
+	if n := len(passed.texts()); n != 3 {
+		t.Errorf("%d events were passed on", n)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var parts []report.Part
+	r.Run(ctx, time.Hour, func(_ context.Context, p report.Part) error {
+		parts = append(parts, p)
+		return errors.New("the cloud is away")
+	}, slog.New(slog.DiscardHandler))
+	r.Run(ctx, time.Hour, func(_ context.Context, p report.Part) error { // since it was not put
+		parts = append(parts, p)
+		return nil
+	}, slog.New(slog.DiscardHandler))
+	r.Run(ctx, time.Hour, func(context.Context, report.Part) error { t.Error("nothing has changed"); return nil }, slog.New(slog.DiscardHandler))
+	if len(parts) != 2 {
+		t.Fatalf("the part was put %d times", len(parts))
+	}
+	p := parts[1]
+	if len(p.Usage) != 1 || p.Usage[0].CPU.Max != 12 || p.Usage[0].Memory.Max != 34 || len(p.ClusterEvents) != 1 || p.ClusterEvents[0].Count != 2 {
+		t.Errorf("%+v", p)
 	}
 }
 

@@ -43,8 +43,11 @@ func (c *Collector) drop(s *stream, reason int) {
 func (c *Collector) stateDrops() {
 	c.mu.Lock()
 	streams := make([]*stream, 0, len(c.streams))
-	for _, s := range c.streams {
+	for id, s := range c.streams {
 		streams = append(streams, s)
+		if s.gone.Load() && s.ended.Load() {
+			delete(c.streams, id) // this is the last time
+		}
 	}
 	c.mu.Unlock()
 	for _, s := range streams {

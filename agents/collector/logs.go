@@ -30,9 +30,9 @@ type source struct {
 // stream is the log of a source.
 type stream struct {
 	source
-	// running says that more may come.
-	running atomic.Bool
-	limit   *rate.Limiter
+	// running says that more may come, gone that its pod is, and ended that it is read.
+	running, gone, ended atomic.Bool
+	limit                *rate.Limiter
 	// inKey says that the lines are those of a private key; used by one goroutine.
 	inKey bool
 	// last is the time of the newest line that was read; used by one goroutine.
@@ -67,7 +67,10 @@ func (c *Collector) follow(ctx context.Context, what source, id string, running 
 	}
 	s.running.Store(running)
 	c.streams[id] = s
-	c.running.Go(func() { c.read(ctx, s) })
+	c.running.Go(func() {
+		c.read(ctx, s)
+		s.ended.Store(true)
+	})
 }
 
 // read reads a stream to its end, and asks again when it broke off.
@@ -163,7 +166,7 @@ func (c *Collector) line(s *stream, raw []byte, left int) {
 		c.drop(s, dropRate)
 		return
 	}
-	line := c.o.Masker.Text(clean(string(text), maxLine))
+	line := clip(c.o.Masker.Text(clean(string(text))), maxLine)
 	if left > 0 {
 		line += fmt.Sprintf(" [%d bytes left out]", left)
 	}
@@ -194,15 +197,20 @@ func (s *stream) privateKey(text []byte) bool {
 }
 
 // clean makes text that may be shown: valid UTF-8, without control characters such
-// as those that steer a terminal, and bounded.
-func clean(text string, limit int) string {
-	if len(text) > limit {
-		text = text[:limit]
-	}
+// as those that steer a terminal.
+func clean(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\t' || r == 0x7f {
 			return -1
 		}
 		return r
 	}, strings.ToValidUTF8(text, "\uFFFD"))
+}
+
+// clip bounds text that is clean and masked already.
+func clip(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	return strings.ToValidUTF8(text[:limit], "")
 }

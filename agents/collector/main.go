@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -17,6 +16,7 @@ import (
 	metrics "k8s.io/metrics/pkg/client/clientset/versioned"
 
 	"github.com/speedscale/speedscale/agents/agent"
+	"github.com/speedscale/speedscale/agents/replay"
 	"github.com/speedscale/speedscale/cloud/client"
 )
 
@@ -51,28 +51,38 @@ func Main(ctx context.Context, env *agent.Env) error {
 	}
 	defer cloud.Close()
 
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry := replay.NewRegistry()
 	g, ctx := errgroup.WithContext(ctx)
 	if err := serve(ctx, g, s, registry); err != nil {
 		return err
 	}
+	member, err := (&replay.Cloud{
+		URL: s.AppURL, Token: s.Token, Roots: s.Roots, ReplayID: s.ReplayID, Snapshot: s.SnapshotID, Component: s.Component,
+	}).Join(registry, env.Log)
+	if err != nil {
+		return err
+	}
+	defer member.Close()
 	g.Go(func() error {
 		masker, err := awaitMasker(ctx, cloud, s.SnapshotID, env.Log)
 		if err != nil {
 			return err
 		}
-		p := newPublisher(cloud.Replays, s.ReplayID, s.Component, env.Log)
+		reporter := NewReporter(since, member.Events.Publish)
 		c := New(Options{
 			Kube: kube, Metrics: usage, Namespaces: s.Namespaces, Selector: s.Selector, Sidecar: s.Sidecar,
-			Masker: masker, Publish: p.publish, Since: since, Logger: env.Log,
+			Masker: masker, Publish: reporter.Publish, Since: since, Logger: env.Log,
 		})
-		registry.MustRegister(append(c.Metrics(), p.metrics())...)
+		registry.MustRegister(c.Metrics()...)
 		env.Log.Info("collector runs", "replay", s.ReplayID, "namespaces", s.Namespaces, "selector", s.Selector)
-		done := make(chan struct{})
-		g.Go(func() error { p.run(done); return nil })
+		// The reporter ends after the collector, whose last word is for the report too.
+		ended, end := context.WithCancel(context.WithoutCancel(ctx))
+		g.Go(func() error {
+			reporter.Run(ended, DefaultInterval, member.PutPart, env.Log)
+			return nil
+		})
 		c.Run(ctx)
-		close(done)
+		end()
 		return nil
 	})
 	return g.Wait()

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"time"
 
+	"connectrpc.com/connect"
+
 	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
 	"github.com/speedscale/speedscale/cloud/client"
 	"github.com/speedscale/speedscale/traffic/mask"
@@ -57,6 +59,9 @@ func fetchMasker(ctx context.Context, c *client.Client, snapshotID string) (*mas
 		}
 	}
 	masking, err := c.Masking.Get(ctx, &cloudv1.GetMaskingRequest{KeyId: meta.Masking.KeyID})
+	if connect.CodeOf(err) == connect.CodeNotFound { // masked by another cloud
+		return mask.New(config, mask.NewKey())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("masking key %q: %w", meta.Masking.KeyID, err)
 	}

@@ -104,10 +104,10 @@ func (c *Collector) podGone(object any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	// The pod stays known: events about its end come after it.
-	for id, s := range c.streams {
+	for _, s := range c.streams {
 		if s.pod.UID == p.UID {
 			s.running.Store(false)
-			delete(c.streams, id)
+			s.gone.Store(true)
 		}
 	}
 }

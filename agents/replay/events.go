@@ -67,9 +67,13 @@ func NewEvents(o EventsOptions) *Events {
 	return e
 }
 
-// Publish takes over an event, and sets its time and source. It does not wait.
+// Publish takes over an event, and sets its source, and its time where that is 0. It
+// does not wait.
 func (e *Events) Publish(event *cloudv1.ReplayEvent) {
-	event.Time, event.Source = time.Now().UnixNano(), e.o.Source
+	event.Source = e.o.Source
+	if event.Time == 0 {
+		event.Time = time.Now().UnixNano()
+	}
 	e.mu.Lock()
 	if e.closed {
 		e.dropped.Add(1)
