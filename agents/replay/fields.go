@@ -1,6 +1,6 @@
 // Package replay has what the generator and the responder share: how recorded
-// pairs are chosen from a snapshot, how recorded fields are sent again, and the
-// settings of both binaries.
+// pairs are chosen from a snapshot, how recorded fields are sent again, the settings
+// of both binaries, and how a pod takes part in a replay that the cloud follows.
 package replay
 
 import (
