@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/speedscale/speedscale/cloud/catalog"
 	"github.com/speedscale/speedscale/traffic"
 )
 
@@ -44,7 +45,9 @@ type key struct {
 
 // Pair is an encoded traffic.RRPair on its way into a segment.
 type Pair struct {
-	row row
+	row       row
+	direction traffic.Direction
+	ofReplay  bool
 }
 
 // Decoder makes Pairs of encoded records. It is not safe for concurrent use.
@@ -76,7 +79,19 @@ func (d *Decoder) Decode(b []byte, producer string, batch, number uint64) (Pair,
 		Session: d.share(p.Session), Producer: producer, Batch: int64(batch), Pair: int64(number),
 	}
 	copy(k.UUID[:], p.Uuid)
-	return Pair{row: row{key: k, Record: b}}, nil
+	return Pair{row: row{key: k, Record: b}, direction: p.Direction, ofReplay: p.Tags[traffic.TagReplay] != ""}, nil
+}
+
+// OfReplay says that the pair was seen in a replay, and so is not live traffic.
+func (p *Pair) OfReplay() bool { return p.ofReplay }
+
+// Loss counts the pair as one that is not kept.
+func (p *Pair) Loss(reason string) catalog.Loss {
+	k := &p.row.key
+	return catalog.Loss{
+		Producer: k.Producer, Reason: reason, Service: k.Service, Namespace: k.Namespace, Direction: p.direction,
+		From: k.TS, To: k.TS, Pairs: 1, Bytes: uint64(len(p.row.Record)),
+	}
 }
 
 // TS is the pair's time, in Unix nanoseconds.

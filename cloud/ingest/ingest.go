@@ -84,7 +84,7 @@ type waiter struct {
 }
 
 type counts struct {
-	batches, pairs, repeated, malformed, segments, failures atomic.Uint64
+	batches, pairs, repeated, malformed, replayed, segments, failures atomic.Uint64
 }
 
 // Stats are counted since the start.
@@ -93,6 +93,8 @@ type Stats struct {
 	Batches, Pairs, Repeated uint64
 	// Malformed counts batches and pairs that could not be read.
 	Malformed uint64
+	// Replayed counts pairs of replays, which are not archived.
+	Replayed uint64
 	// Segments were written; Failures are attempts to write one that failed.
 	Segments, Failures uint64
 }
@@ -269,7 +271,7 @@ func (in *Ingest) Stats() Stats {
 	c := &in.counts
 	return Stats{
 		Batches: c.batches.Load(), Pairs: c.pairs.Load(), Repeated: c.repeated.Load(),
-		Malformed: c.malformed.Load(), Segments: c.segments.Load(), Failures: c.failures.Load(),
+		Malformed: c.malformed.Load(), Replayed: c.replayed.Load(), Segments: c.segments.Load(), Failures: c.failures.Load(),
 	}
 }
 

@@ -174,8 +174,54 @@ func TestFlushMakesAcknowledgedPairsVisible(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if msgs := s.CachedInfo().State.Msgs; msgs != 0 {
-		t.Errorf("the stream still has %d messages", msgs)
+	// What is archived is purged after those who wait for it are told.
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		info, err := s.Info(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.State.Msgs == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the stream still has %d messages", info.State.Msgs)
+		}
+	}
+}
+
+func TestPairsOfReplaysAreNotArchived(t *testing.T) {
+	r := start(t, t.TempDir(), ingest.Options{}, nil)
+	b := newBatch("p1", 1, 6)
+	var live []*traffic.RRPair
+	for i, p := range b.Pairs {
+		if i%2 == 0 {
+			p.Tags = map[string]string{traffic.TagReplay: "0b9c"}
+			continue
+		}
+		live = append(live, p)
+	}
+	if err := r.publish(t, b); err != nil {
+		t.Fatal(err)
+	}
+	r.flush(t)
+	wantOnce(t, r.uuids(t), &traffic.Batch{Pairs: live})
+	losses, err := r.cat.Losses(t.Context(), 0, 0, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lost uint64
+	for _, l := range losses {
+		if l.Reason != traffic.ReasonReplay || l.Namespace != b.Pairs[0].Namespace || l.Bytes == 0 {
+			t.Errorf("loss %+v", l)
+		}
+		lost += l.Pairs
+	}
+	if st := r.Stats(); lost != 3 || st.Replayed != 3 || st.Pairs != 3 {
+		t.Errorf("%d pairs counted as lost, %+v", lost, st)
+	}
+	// They are no gap.
+	if gaps, err := r.cat.Gaps(t.Context(), 0, 0); len(gaps) != 0 || err != nil {
+		t.Errorf("gaps %v, %v", gaps, err)
 	}
 }
 

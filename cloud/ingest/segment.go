@@ -126,6 +126,11 @@ func (t *intake) take(b *batch, known *catalog.Ranges, stored time.Time) {
 			r.From, r.To = p.TS(), p.TS()
 		}
 		r.From, r.To = min(r.From, p.TS()), max(r.To, p.TS())
+		if p.OfReplay() { // a forwarder drops these, but one of another version may not
+			t.in.counts.replayed.Add(1)
+			t.lose(p.Loss(traffic.ReasonReplay))
+			continue
+		}
 		s.pairs = append(s.pairs, p)
 		s.bytes += len(record)
 	}

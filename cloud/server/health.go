@@ -52,6 +52,7 @@ func (m metrics) Collect(out chan<- prometheus.Metric) {
 	send(prometheus.CounterValue, "ingest_pairs_total", "Pairs archived.", float64(st.Pairs))
 	send(prometheus.CounterValue, "ingest_repeated_batches_total", "Batches that came again and were left out.", float64(st.Repeated))
 	send(prometheus.CounterValue, "ingest_malformed_total", "Batches and pairs that could not be read.", float64(st.Malformed))
+	send(prometheus.CounterValue, "ingest_replay_pairs_total", "Pairs of replays, which are not archived.", float64(st.Replayed))
 	send(prometheus.CounterValue, "ingest_segments_total", "Segments written.", float64(st.Segments))
 	send(prometheus.CounterValue, "ingest_failures_total", "Attempts to write a segment that failed.", float64(st.Failures))
 	events := m.s.replays.Stats()
