@@ -305,7 +305,7 @@ func TestInspectorMayDoWhatItsCommandsNeed(t *testing.T) {
 	want := map[string][]string{
 		"deployments": {"get", "list", "patch"}, "statefulsets": {"get", "list", "patch"}, "daemonsets": {"get", "list", "patch"},
 		"cronjobs": {"get", "list", "patch"}, "jobs": {"get", "patch"},
-		"pods": {"list"}, "events": {"list"}, "pods/log": {"get"}, "trafficreplays": {"create", "delete"},
+		"pods": {"list"}, "events": {"list"}, "pods/log": {"get"}, "trafficreplays": {"create", "delete", "list"},
 	}
 	if diff := cmp.Diff(want, rights(inspectorRole(list))); diff != "" {
 		t.Errorf("rights (-want +got):\n%s", diff)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/uuid"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -42,26 +43,16 @@ func (i *Inspector) setInjection(ctx context.Context, c *cloudv1.SetInjection) (
 		if !strings.HasPrefix(key, annotation.Prefix) {
 			return nil, fmt.Errorf("annotation %q: only those that begin with %s can be set", key, annotation.Prefix)
 		}
+		if key == everyAnnotation && c.GetAnnotations()[key] != "" {
+			return nil, fmt.Errorf("annotation %q: all of them can be taken away, by an empty value, and not be set", key)
+		}
 	}
 	ref := workload.Ref{Kind: c.GetKind(), Namespace: c.GetNamespace(), Name: c.GetName()}
 	w, err := workload.Get(ctx, i.o.Kube, ref)
 	if err != nil {
 		return nil, err
 	}
-	after := maps.Clone(w.Annotations)
-	if after == nil {
-		after = map[string]string{}
-	}
-	changes := map[string]*string{}
-	for key, value := range c.GetAnnotations() {
-		if value == "" {
-			changes[key] = nil
-			delete(after, key)
-		} else {
-			changes[key] = &value
-			after[key] = value
-		}
-	}
+	changes, after := change(w.Annotations, c.GetAnnotations())
 	if _, err := annotation.Parse(after); err != nil {
 		return nil, fmt.Errorf("%s: %w", ref, err)
 	}
@@ -70,6 +61,36 @@ func (i *Inspector) setInjection(ctx context.Context, c *cloudv1.SetInjection) (
 	}
 	maps.DeleteFunc(after, func(key, _ string) bool { return !strings.HasPrefix(key, annotation.Prefix) })
 	return json.Marshal(Changed{Annotations: after})
+}
+
+// everyAnnotation is a key that stands for all that the workload has.
+const everyAnnotation = annotation.Prefix + "*"
+
+// change returns the changes that set makes, nil for what goes, and the annotations
+// as they are then.
+func change(before, set map[string]string) (changes map[string]*string, after map[string]string) {
+	changes, after = map[string]*string{}, map[string]string{}
+	maps.Copy(after, before)
+	if _, all := set[everyAnnotation]; all {
+		for key := range before {
+			if strings.HasPrefix(key, annotation.Prefix) {
+				changes[key] = nil
+				delete(after, key)
+			}
+		}
+	}
+	for key, value := range set {
+		switch {
+		case key == everyAnnotation:
+		case value == "":
+			changes[key] = nil
+			delete(after, key)
+		default:
+			changes[key] = &value
+			after[key] = value
+		}
+	}
+	return changes, after
 }
 
 // Started is what StartReplay returns. The report has the UID as its id.
@@ -103,14 +124,40 @@ func (i *Inspector) startReplay(ctx context.Context, c *cloudv1.StartReplay) ([]
 	return json.Marshal(Started{made.GetNamespace(), made.GetName(), made.GetUID()})
 }
 
+// cancelReplay deletes the TrafficReplay of a name, or of its report's id.
 func (i *Inspector) cancelReplay(ctx context.Context, c *cloudv1.CancelReplay) ([]byte, error) {
 	if err := i.named("TrafficReplay", c.GetNamespace(), c.GetName()); err != nil {
 		return nil, err
 	}
-	if err := i.replays(c.GetNamespace()).Delete(ctx, c.GetName(), metav1.DeleteOptions{}); err != nil {
-		return nil, fmt.Errorf("TrafficReplay %s/%s: %w", c.GetNamespace(), c.GetName(), err)
+	name := c.GetName()
+	if uuid.Validate(name) == nil {
+		var err error
+		if name, err = i.replayOf(ctx, c.GetNamespace(), types.UID(name)); err != nil {
+			return nil, err
+		}
 	}
-	return []byte("{}"), nil
+	if err := i.replays(c.GetNamespace()).Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
+		return nil, fmt.Errorf("TrafficReplay %s/%s: %w", c.GetNamespace(), name, err)
+	}
+	return json.Marshal(Started{Namespace: c.GetNamespace(), Name: name})
+}
+
+// replayOf returns the name of the TrafficReplay whose report has that id.
+func (i *Inspector) replayOf(ctx context.Context, namespace string, id types.UID) (string, error) {
+	for o := (metav1.ListOptions{Limit: page}); ; {
+		list, err := i.replays(namespace).List(ctx, o)
+		if err != nil {
+			return "", fmt.Errorf("TrafficReplays of namespace %q: %w", namespace, err)
+		}
+		for _, r := range list.Items {
+			if r.GetUID() == id {
+				return r.GetName(), nil
+			}
+		}
+		if o.Continue = list.GetContinue(); o.Continue == "" {
+			return "", fmt.Errorf("namespace %q has no TrafficReplay whose report is %q", namespace, id)
+		}
+	}
 }
 
 func (i *Inspector) replays(namespace string) dynamic.ResourceInterface {

@@ -233,6 +233,19 @@ func TestInjectionPatchesAnnotationsOfTheSidecarOnly(t *testing.T) {
 	}
 }
 
+func TestInjectionIsTakenAwayAltogether(t *testing.T) {
+	c := newCluster(t, nil, deployment("shop", "web", map[string]string{"team": "a", annotation.Inject: "true", annotation.TLSOut: "true"}))
+	got := output[inspector.Changed](t, c.run(t, injection("Deployment", "web", map[string]string{annotation.Prefix + "*": ""})))
+	d, err := c.kube.AppsV1().Deployments("shop").Get(t.Context(), "web", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Annotations) != 0 || len(d.Annotations) != 1 || d.Annotations["team"] != "a" {
+		t.Errorf("%v, and the workload has %v", got.Annotations, d.Annotations)
+	}
+	refused(t, c.run(t, injection("Deployment", "web", map[string]string{annotation.Prefix + "*": "x"})), "not be set")
+}
+
 func TestInjectionThatIsRefused(t *testing.T) {
 	c := newCluster(t, nil, deployment("shop", "web", nil))
 	for name, tt := range map[string]struct {
@@ -275,11 +288,23 @@ func TestReplays(t *testing.T) {
 	}
 	refused(t, c.run(t, start(`{"snapshotID":"s1"}`)), "TrafficReplay shop/r1", "already exists")
 	refused(t, c.run(t, start(`[1]`)), `"r1"`, "spec: want a JSON object")
-	cancel := &cloudv1.Command{Command: &cloudv1.Command_CancelReplay{CancelReplay: &cloudv1.CancelReplay{Namespace: "shop", Name: "r1"}}}
-	if r := c.run(t, cancel); r.GetError() != "" {
-		t.Error(r.GetError())
+	cancel := func(name string) *cloudv1.Command {
+		return &cloudv1.Command{Command: &cloudv1.Command_CancelReplay{CancelReplay: &cloudv1.CancelReplay{Namespace: "shop", Name: name}}}
 	}
-	refused(t, c.run(t, cancel), "TrafficReplay shop/r1", "not found")
+	if got := output[inspector.Started](t, c.run(t, cancel("r1"))); got.Name != "r1" {
+		t.Errorf("%+v", got)
+	}
+	refused(t, c.run(t, cancel("r1")), "TrafficReplay shop/r1", "not found")
+	const id = "0f8fad5b-d9cb-469f-a165-70867728950e"
+	refused(t, c.run(t, cancel(id)), `namespace "shop" has no TrafficReplay whose report is "`+id)
+	made.SetUID(id)
+	made.SetResourceVersion("")
+	if _, err := c.dynamic.Resource(replays).Namespace("shop").Create(t.Context(), made, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := output[inspector.Started](t, c.run(t, cancel(id))); got.Name != "r1" {
+		t.Errorf("%+v", got)
+	}
 }
 
 func TestAnythingElseIsRefused(t *testing.T) {

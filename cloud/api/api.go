@@ -1,8 +1,8 @@
-// Package api is the cloud's API: the services of cloud.proto and replay.proto over
-// Connect, which gRPC, gRPC-Web and plain HTTP clients speak alike. Each call needs an
-// API key (Authorization: Bearer) with a scope that its service states, or the token
-// of a replay, which opens what that replay needs and nothing else: its snapshot, the
-// masking key of that, its events and its part of the report.
+// Package api is the cloud's API: the services of cloud.proto, replay.proto and
+// control.proto over Connect, which gRPC, gRPC-Web and plain HTTP clients speak alike.
+// Each call needs an API key (Authorization: Bearer) with a scope that its service
+// states, or the token of a replay, which opens what that replay needs and nothing
+// else: its snapshot, the masking key of that, its events and its part of the report.
 package api
 
 import (
@@ -17,6 +17,7 @@ import (
 	"github.com/speedscale/speedscale/cloud/archive"
 	"github.com/speedscale/speedscale/cloud/auth"
 	"github.com/speedscale/speedscale/cloud/catalog"
+	"github.com/speedscale/speedscale/cloud/control"
 	"github.com/speedscale/speedscale/cloud/ingest"
 	"github.com/speedscale/speedscale/cloud/replays"
 )
@@ -28,6 +29,7 @@ type Options struct {
 	Ingest  *ingest.Ingest
 	Keyring *auth.Keyring
 	Replays *replays.Replays
+	Control *control.Control
 	// Snapshots is the folder of the snapshots, one folder each.
 	Snapshots string
 	// VanishAfter is how long a producer may be silent before a snapshot states
@@ -97,6 +99,7 @@ func (a *API) Register(mux *http.ServeMux) {
 	handle(cloudv1connect.NewKeyServiceHandler(keyService{a}, opts(maxMessage)))
 	handle(cloudv1connect.NewMaskingServiceHandler(maskingService{a}, opts(maxMessage)))
 	handle(cloudv1connect.NewTestConfigServiceHandler(testConfigService{a}, opts(maxMessage)))
+	handle(cloudv1connect.NewControlServiceHandler(controlService{a}, opts(maxMessage)))
 	handle(cloudv1connect.NewReplayServiceHandler(replayService{a}, opts(maxMessage),
 		connect.WithConditionalHandlerOptions(func(s connect.Spec) []connect.HandlerOption {
 			switch s.Procedure {

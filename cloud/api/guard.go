@@ -38,7 +38,10 @@ func scopesOf(procedure string) []string {
 		cloudv1connect.KeyServiceRevokeProcedure,
 		cloudv1connect.MaskingServicePutProcedure,
 		cloudv1connect.TestConfigServicePutProcedure,
-		cloudv1connect.TestConfigServiceDeleteProcedure:
+		cloudv1connect.TestConfigServiceDeleteProcedure,
+		cloudv1connect.ControlServiceClustersProcedure,
+		cloudv1connect.ControlServiceRunProcedure,
+		cloudv1connect.ControlServiceAuditProcedure:
 		return []string{auth.ScopeAdmin}
 	case cloudv1connect.ReportServicePutProcedure,
 		cloudv1connect.ReplayServiceStartProcedure,

@@ -22,7 +22,7 @@ import (
 // Scopes of keys. None includes another.
 const (
 	ScopeIngest  = "ingest"  // send pairs, ask for the masking rules
-	ScopeControl = "control" // run replays, put reports, ask for the masking rules
+	ScopeControl = "control" // run replays, put reports, take commands for a cluster, ask for the masking rules
 	ScopeRead    = "read"    // read pairs, snapshots and reports
 	ScopeAdmin   = "admin"   // change snapshots, settings and keys
 )
@@ -152,6 +152,9 @@ func (k *Keyring) Bus(key string) (broker.Permissions, error) {
 	p := broker.Permissions{Name: BusName(entry.ID), Publish: []string{bus.ControlMasking}}
 	if slices.Contains(entry.Scopes, ScopeIngest) {
 		p.Publish = append(p.Publish, bus.IngestPairs+">")
+	}
+	if slices.Contains(entry.Scopes, ScopeControl) {
+		p.Subscribe, p.AllowResponses = bus.ClusterSubjects(entry.ID), true
 	}
 	if entry.Expires != 0 {
 		p.Expires = time.Unix(entry.Expires, 0)

@@ -6,10 +6,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/speedscale/speedscale/agents/bus"
 	"github.com/speedscale/speedscale/cloud/auth"
 	"github.com/speedscale/speedscale/cloud/catalog"
 )
@@ -83,12 +85,17 @@ func TestBusPermissions(t *testing.T) {
 		auth.ScopeRead:    "",
 		auth.ScopeAdmin:   "",
 	} {
-		_, key, err := k.Create(t.Context(), scope, []string{scope}, 0)
+		id, key, err := k.Create(t.Context(), scope, []string{scope}, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
+		var hears []string
+		if scope == auth.ScopeControl { // an inspector, which is asked and answers
+			hears = bus.ClusterSubjects(id)
+		}
 		p, err := k.Bus(key)
-		if got := strings.Join(p.Publish, " "); got != want || (err == nil) != (want != "") || len(p.Subscribe) > 0 {
+		if got := strings.Join(p.Publish, " "); got != want || (err == nil) != (want != "") ||
+			!slices.Equal(p.Subscribe, hears) || p.AllowResponses != (hears != nil) {
 			t.Errorf("%s: may publish %q and subscribe %q, %v; want %q", scope, got, p.Subscribe, err, want)
 		}
 	}

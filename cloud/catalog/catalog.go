@@ -1,7 +1,7 @@
 // Package catalog keeps what the cloud knows about its data in one SQLite file:
 // the archive's segments and how far the stream has been archived, the batches
-// seen of each producer, losses, snapshots, test configs, replays, reports, API keys
-// and settings.
+// seen of each producer, losses, snapshots, test configs, replays, reports, API keys,
+// settings, and the commands that were given to clusters.
 package catalog
 
 import (
@@ -29,9 +29,12 @@ var schema1 string
 //go:embed schema2.sql
 var schema2 string
 
+//go:embed schema3.sql
+var schema3 string
+
 // migrations bring a file from version i (SQLite's user_version) to i+1. One
 // that has been released is never changed.
-var migrations = []string{schema1, schema2}
+var migrations = []string{schema1, schema2, schema3}
 
 // Catalog is an open catalog. It is safe for concurrent use. Writes go through
 // one connection, so that they wait for one another instead of failing.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -211,5 +212,34 @@ func TestFileOfTheFirstVersion(t *testing.T) {
 	want := catalog.Key{ID: "k", Name: "ci", Hash: []byte{0}, Scopes: []string{"read", "admin"}, Created: 1, Expires: 2, LastUsed: 3}
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("%v %s", err, diff)
+	}
+}
+
+func TestAuditIsNewestFirstAndHasOutcomes(t *testing.T) {
+	c := open(t, filepath.Join(t.TempDir(), "c.db"))
+	var ids []int64
+	for i := range 3 {
+		id, err := c.PutAudit(t.Context(), catalog.Audit{Time: int64(i), Key: "k", Cluster: "prod", Command: fmt.Appendf(nil, `{"n":%d}`, i)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	if err := c.EndAudit(t.Context(), ids[1], "it went wrong"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.EndAudit(t.Context(), 99, catalog.AuditDone); !errors.Is(err, catalog.ErrNotFound) {
+		t.Errorf("an entry that is not there: %v", err)
+	}
+	got, err := c.Audit(t.Context(), 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []catalog.Audit{
+		{Time: 2, Key: "k", Cluster: "prod", Command: []byte(`{"n":2}`), Outcome: catalog.AuditStarted},
+		{Time: 1, Key: "k", Cluster: "prod", Command: []byte(`{"n":1}`), Outcome: "it went wrong"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -153,6 +153,15 @@ func calls() map[string]struct {
 		"TestConfig.Delete": {func(ctx context.Context, c *cloud) error {
 			return second(c.configs.Delete(ctx, &cloudv1.DeleteTestConfigRequest{}))
 		}, "admin"},
+		"Control.Clusters": {func(ctx context.Context, c *cloud) error {
+			return second(c.control.Clusters(ctx, &cloudv1.ClustersRequest{}))
+		}, "admin"},
+		"Control.Run": {func(ctx context.Context, c *cloud) error {
+			return second(c.control.Run(ctx, &cloudv1.RunRequest{}))
+		}, "admin"},
+		"Control.Audit": {func(ctx context.Context, c *cloud) error {
+			return second(c.control.Audit(ctx, &cloudv1.AuditRequest{}))
+		}, "admin"},
 		"Masking.Put": {func(ctx context.Context, c *cloud) error {
 			return second(c.masking.Put(ctx, &cloudv1.PutMaskingRequest{}))
 		}, "admin"},

@@ -27,6 +27,7 @@ import (
 	"github.com/speedscale/speedscale/cloud/archive"
 	"github.com/speedscale/speedscale/cloud/auth"
 	"github.com/speedscale/speedscale/cloud/catalog"
+	"github.com/speedscale/speedscale/cloud/control"
 	"github.com/speedscale/speedscale/cloud/ingest"
 	"github.com/speedscale/speedscale/cloud/replays"
 )
@@ -146,8 +147,14 @@ func (s *Server) open(ctx context.Context) error {
 		return err
 	}
 	s.closers = append(s.closers, func() error { s.replays.Close(); return nil })
+	commands, err := s.BusConn(ctx, "control")
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, func() error { commands.Close(); return nil })
 	s.api, err = api.New(ctx, api.Options{
 		Catalog: s.catalog, Archive: s.archive, Ingest: s.ingest, Keyring: s.keyring, Replays: s.replays,
+		Control:   control.New(commands, s.catalog, s.log),
 		Snapshots: filepath.Join(dir, "snapshots"), VanishAfter: s.o.VanishAfter,
 		Revoked: s.disconnect, Logger: s.log,
 	})

@@ -40,6 +40,7 @@ type cloud struct {
 	masking   cloudv1connect.MaskingServiceClient
 	replays   cloudv1connect.ReplayServiceClient
 	configs   cloudv1connect.TestConfigServiceClient
+	control   cloudv1connect.ControlServiceClient
 	stop      func()
 }
 
@@ -86,6 +87,7 @@ func client(url, key string) *cloud {
 		masking:   cloudv1connect.NewMaskingServiceClient(web, url, auth),
 		replays:   cloudv1connect.NewReplayServiceClient(web, url, auth),
 		configs:   cloudv1connect.NewTestConfigServiceClient(web, url, auth),
+		control:   cloudv1connect.NewControlServiceClient(web, url, auth),
 	}
 }
 
