@@ -1,0 +1,116 @@
+package controller
+
+import (
+	"sync"
+	"time"
+)
+
+const (
+	// maxRolling is how many workloads are rolled out at the same time, and rollLimit
+	// when one that is not settled makes room for another.
+	maxRolling = 3
+	rollLimit  = 10 * time.Minute
+	// firstPause is how long after a roll-out the same workload is not rolled out
+	// again. Each time that it was in vain the pause is twice as long, up to
+	// longestPause: pods that the webhook still does not see are no reason to restart
+	// an app for ever.
+	firstPause   = 5 * time.Minute
+	longestPause = 6 * time.Hour
+	// roomAgain is how soon a workload asks again for which there was no room.
+	roomAgain = 10 * time.Second
+)
+
+// memory is what the controllers of workloads know beside the API server. It is lost
+// with the process, and does no harm then.
+type memory struct {
+	mu        sync.Mutex
+	workloads map[string]*known
+}
+
+type known struct {
+	stamp   string
+	since   time.Time // when the stamp was first seen
+	rolling time.Time // since when it is rolled out; zero where it is not
+	last    time.Time // when it was rolled out last
+	pause   time.Duration
+	said    map[Report]bool
+}
+
+// of returns what is known of a workload. The caller holds the lock.
+func (m *memory) of(id string) *known {
+	if m.workloads == nil {
+		m.workloads = map[string]*known{}
+	}
+	if m.workloads[id] == nil {
+		m.workloads[id] = &known{said: map[Report]bool{}}
+	}
+	return m.workloads[id]
+}
+
+func (m *memory) forget(id string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.workloads, id)
+}
+
+// seen returns since when a workload is known to have a stamp.
+func (m *memory) seen(id, stamp string, now time.Time) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	k := m.of(id)
+	if k.stamp != stamp {
+		k.stamp, k.since = stamp, now.Truncate(time.Second) // as the times of events are
+		clear(k.said)
+	}
+	return k.since
+}
+
+// mayRoll returns how long a workload has to wait until it may be rolled out.
+func (m *memory) mayRoll(id string, now time.Time) time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	k := m.of(id)
+	if wait := k.last.Add(k.pause).Sub(now); !k.last.IsZero() && wait > 0 {
+		return wait
+	}
+	rolling := 0
+	for other, k := range m.workloads {
+		if other != id && !k.rolling.IsZero() && now.Sub(k.rolling) < rollLimit {
+			rolling++
+		}
+	}
+	if rolling >= maxRolling {
+		return roomAgain
+	}
+	return 0
+}
+
+// rolled notes that a workload is rolled out from now on.
+func (m *memory) rolled(id string, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	k := m.of(id)
+	k.rolling, k.last = now, now
+	k.pause = min(max(2*k.pause, firstPause), longestPause)
+}
+
+// settled notes that a workload has all of its pods.
+func (m *memory) settled(id string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if k := m.workloads[id]; k != nil {
+		k.rolling = time.Time{}
+	}
+}
+
+// first says whether a report is made for the first time.
+func (m *memory) first(id string, r Report) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	k := m.of(id)
+	if k.said[r] || len(k.said) >= maxReports {
+		return false
+	}
+	k.said[r] = true
+	return true
+}

@@ -1,0 +1,187 @@
+package controller
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/speedscale/speedscale/cluster/annotation"
+	"github.com/speedscale/speedscale/cluster/inject"
+)
+
+// kind is one of the kinds of workloads that are looked after.
+type kind struct {
+	name     string
+	new      func() client.Object
+	describe func(client.Object) (description, error)
+}
+
+// description is what a workload's own object says.
+type description struct {
+	template *corev1.PodTemplateSpec
+	// templatePath is where a patch has the template.
+	templatePath []string
+	// pods selects its pods, and maybe some of others.
+	pods labels.Selector
+	// held is as in Injection, and missing too.
+	held    string
+	missing bool
+	// failure is why the API server refused pods, where the object itself says it;
+	// makers are the objects of whose events that is read otherwise.
+	failure string
+	makers  []types.UID
+}
+
+func kinds() []kind {
+	return []kind{
+		{"Deployment", func() client.Object { return &appsv1.Deployment{} }, deployment},
+		{"StatefulSet", func() client.Object { return &appsv1.StatefulSet{} }, statefulSet},
+		{"DaemonSet", func() client.Object { return &appsv1.DaemonSet{} }, daemonSet},
+		{"CronJob", func() client.Object { return &batchv1.CronJob{} }, cronJob},
+	}
+}
+
+func deployment(o client.Object) (description, error) {
+	w := o.(*appsv1.Deployment)
+	d := description{template: &w.Spec.Template, templatePath: []string{"spec", "template"}}
+	if w.Spec.Paused {
+		d.held = "its rollout is paused"
+	}
+	d.missing = d.short(w.Generation, w.Status.ObservedGeneration, replicas(w.Spec.Replicas), w.Status.Replicas, w.Status.UpdatedReplicas)
+	// A condition is of the template that the controller has seen.
+	if w.Status.ObservedGeneration >= w.Generation {
+		for _, c := range w.Status.Conditions {
+			if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
+				d.failure = refusal(c.Message)
+			}
+		}
+	}
+	return d.selecting(w.Spec.Selector)
+}
+
+func statefulSet(o client.Object) (description, error) {
+	w := o.(*appsv1.StatefulSet)
+	d := description{template: &w.Spec.Template, templatePath: []string{"spec", "template"}, makers: []types.UID{w.UID}}
+	switch update := w.Spec.UpdateStrategy; {
+	case update.Type == appsv1.OnDeleteStatefulSetStrategyType:
+		d.held = "its update strategy is OnDelete"
+	case update.RollingUpdate != nil && update.RollingUpdate.Partition != nil && *update.RollingUpdate.Partition > 0:
+		d.held = fmt.Sprintf("its update strategy keeps pods below the partition %d", *update.RollingUpdate.Partition)
+	}
+	d.missing = d.short(w.Generation, w.Status.ObservedGeneration, replicas(w.Spec.Replicas), w.Status.Replicas, w.Status.UpdatedReplicas)
+	return d.selecting(w.Spec.Selector)
+}
+
+func daemonSet(o client.Object) (description, error) {
+	w := o.(*appsv1.DaemonSet)
+	d := description{template: &w.Spec.Template, templatePath: []string{"spec", "template"}, makers: []types.UID{w.UID}}
+	if w.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType {
+		d.held = "its update strategy is OnDelete"
+	}
+	d.missing = d.short(w.Generation, w.Status.ObservedGeneration, w.Status.DesiredNumberScheduled, w.Status.CurrentNumberScheduled, w.Status.UpdatedNumberScheduled)
+	return d.selecting(w.Spec.Selector)
+}
+
+// cronJob: its Jobs have the template that it had when they began, and their pods are
+// told by their stamp.
+func cronJob(o client.Object) (description, error) {
+	w := o.(*batchv1.CronJob)
+	d := description{
+		template: &w.Spec.JobTemplate.Spec.Template, templatePath: []string{"spec", "jobTemplate", "spec", "template"},
+		held: "the pods of a Job are not made anew; those of the next one have it", missing: len(w.Status.Active) > 0,
+	}
+	for _, job := range w.Status.Active {
+		d.makers = append(d.makers, job.UID)
+	}
+	return d.selecting(&metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
+		{Key: batchv1.JobNameLabel, Operator: metav1.LabelSelectorOpExists},
+	}})
+}
+
+// short says that there are fewer pods than wanted, or fewer of the template as it is,
+// where pods are made anew for that. What the controller has not seen yet is not done.
+func (d description) short(generation, observed int64, want, have, updated int32) bool {
+	return observed < generation || have < want || d.held == "" && updated < want
+}
+
+func (d description) selecting(s *metav1.LabelSelector) (description, error) {
+	var err error
+	d.pods, err = metav1.LabelSelectorAsSelector(s)
+	return d, err
+}
+
+func replicas(n *int32) int32 {
+	if n == nil {
+		return 1
+	}
+	return *n
+}
+
+// injected returns the pods of a workload's template that are not going away.
+func injected(pods []metav1.PartialObjectMetadata) (found []InjectedPod) {
+	for _, p := range pods {
+		if p.DeletionTimestamp != nil || p.Annotations[annotation.Stamp] == "" {
+			continue
+		}
+		found = append(found, InjectedPod{
+			Stamp: p.Annotations[annotation.Stamp], Injected: p.Labels[annotation.Injected] == "true", Refused: p.Annotations[annotation.Refused],
+		})
+	}
+	return found
+}
+
+// refusal returns a message of the API server about a pod where that may be because of
+// the sidecar, and "" where it is not. A pod whose service account or priority class is
+// not there yet, or that cannot be made for a while, would not be made without one either.
+func refusal(message string) string {
+	for _, text := range []string{
+		inject.Goproxy, inject.Initproxy, // containers and volumes of ours
+		"speedscale-ca", "speedscale-trust",
+		"violates PodSecurity",           // of Pod Security admission
+		"exceeded quota", "failed quota", // of ResourceQuota
+		"usage per Container", "usage per Pod", "limit to request ratio", // of LimitRange
+		"denied the request", "denied request", // of a policy engine
+		"is invalid",
+	} {
+		if strings.Contains(message, text) {
+			return message
+		}
+	}
+	return ""
+}
+
+// failedCreate is the reason of the events by which controllers tell that a pod was
+// refused (k8s.io/kubernetes/pkg/controller).
+const failedCreate = "FailedCreate"
+
+// newest is the newest refusal in events since a moment, "" where there is none.
+func newest(events []corev1.Event, since time.Time) string {
+	var last corev1.Event
+	var at time.Time
+	for _, e := range events {
+		if t := eventTime(e); e.Reason == failedCreate && refusal(e.Message) != "" && !t.Before(since) && !t.Before(at) {
+			last, at = e, t
+		}
+	}
+	return last.Message
+}
+
+// eventTime is when an event was last seen: events of series say it in other fields.
+func eventTime(e corev1.Event) time.Time {
+	at := e.LastTimestamp.Time
+	if e.EventTime.After(at) {
+		at = e.EventTime.Time
+	}
+	if e.Series != nil && e.Series.LastObservedTime.After(at) {
+		at = e.Series.LastObservedTime.Time
+	}
+	return at
+}

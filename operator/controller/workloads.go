@@ -1,0 +1,255 @@
+package controller
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/speedscale/speedscale/cluster/annotation"
+)
+
+const (
+	// unsettled is how soon a workload is looked at again whose pods are not all as
+	// they should be: the events that say why do not change it.
+	unsettled = 15 * time.Second
+	// maxNote is the longest text of an event, in bytes (k8s.io/api/events/v1).
+	maxNote = 1024
+	// componentLabel is on what the operator makes itself, which is never injected.
+	componentLabel = "controlplane.speedscale.com/component"
+	// maxReports bounds what is remembered of a workload, so that it is said once.
+	maxReports = 32
+)
+
+// Workloads looks after what the webhooks cannot do: stamps that they could not write,
+// pods that they did not see or had to let in without a sidecar, and pods that the API
+// server refuses with it.
+type Workloads struct {
+	// Client reads from the API server without a cache, and writes.
+	Client client.Client
+	// Instance is this operator's name in annotation.ManagedBy.
+	Instance string
+	// Namespaces are those that are looked after; empty is all but the cluster's own.
+	Namespaces []string
+	// Events tells owners.
+	Events events.EventRecorder
+	// Now is the time.
+	Now func() time.Time
+	// Logger says what was changed.
+	Logger *slog.Logger
+
+	memory memory
+}
+
+// Setup has the manager call Reconcile for workloads that ask for a sidecar, or did so a
+// moment ago. Of workloads only the metadata is kept, in a cache of its own: the
+// manager's has other namespaces.
+func (w *Workloads) Setup(mgr ctrl.Manager) error {
+	namespaces := map[string]cache.Config{}
+	for _, name := range w.Namespaces {
+		namespaces[name] = cache.Config{}
+	}
+	metadata, err := cache.New(mgr.GetConfig(), cache.Options{
+		HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(),
+		DefaultNamespaces: namespaces, DefaultTransform: cache.TransformStripManagedFields(),
+	})
+	if err != nil {
+		return err
+	}
+	if err := mgr.Add(metadata); err != nil {
+		return err
+	}
+	for _, k := range kinds() {
+		object := &metav1.PartialObjectMetadata{}
+		gvk, err := mgr.GetClient().GroupVersionKindFor(k.new())
+		if err != nil {
+			return err
+		}
+		object.SetGroupVersionKind(gvk)
+		err = ctrl.NewControllerManagedBy(mgr).
+			Named("workloads-" + strings.ToLower(k.name)).
+			WatchesRawSource(source.Kind(metadata, object, &handler.TypedEnqueueRequestForObject[*metav1.PartialObjectMetadata]{}, asks())).
+			Complete(reconcile.Func(func(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+				return w.reconcile(ctx, k, req.NamespacedName)
+			}))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// asks passes workloads on that ask for a sidecar, and those that do not any more.
+func asks() predicate.TypedPredicate[*metav1.PartialObjectMetadata] {
+	asks := func(o *metav1.PartialObjectMetadata) bool { return o.Annotations[annotation.Inject] == "true" }
+	return predicate.TypedFuncs[*metav1.PartialObjectMetadata]{
+		CreateFunc: func(e event.TypedCreateEvent[*metav1.PartialObjectMetadata]) bool { return asks(e.Object) },
+		UpdateFunc: func(e event.TypedUpdateEvent[*metav1.PartialObjectMetadata]) bool {
+			return asks(e.ObjectOld) || asks(e.ObjectNew)
+		},
+		DeleteFunc: func(e event.TypedDeleteEvent[*metav1.PartialObjectMetadata]) bool { return asks(e.Object) },
+	}
+}
+
+// Reconcile makes one pass over a workload of the given kind.
+func (w *Workloads) Reconcile(ctx context.Context, kindName string, key client.ObjectKey) (reconcile.Result, error) {
+	for _, k := range kinds() {
+		if k.name == kindName {
+			return w.reconcile(ctx, k, key)
+		}
+	}
+	return reconcile.Result{}, fmt.Errorf("kind %q is not looked after", kindName)
+}
+
+func (w *Workloads) reconcile(ctx context.Context, k kind, key client.ObjectKey) (reconcile.Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, passLimit)
+	defer cancel()
+	id := k.name + " " + key.String()
+	if key.Namespace == metav1.NamespaceSystem || key.Namespace == corev1.NamespaceNodeLease {
+		return reconcile.Result{}, nil
+	}
+	object := k.new()
+	err := w.Client.Get(ctx, key, object)
+	if apierrors.IsNotFound(err) || err == nil && object.GetDeletionTimestamp() != nil {
+		w.memory.forget(id)
+		return reconcile.Result{}, nil
+	}
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	about, err := k.describe(object)
+	if err != nil {
+		return reconcile.Result{}, fmt.Errorf("%s: %w", id, err)
+	}
+	i, err := w.observe(ctx, k, object, about)
+	if err != nil {
+		return reconcile.Result{}, fmt.Errorf("%s: %w", id, err)
+	}
+	return w.act(ctx, id, object, about, i)
+}
+
+// observe gathers what Decide wants to know. A workload that is somebody else's, or whose
+// annotations are wrong, is one that is ignored.
+func (w *Workloads) observe(ctx context.Context, k kind, object client.Object, about description) (Injection, error) {
+	settings, err := annotation.Parse(object.GetAnnotations())
+	_, ours := about.template.Labels[componentLabel]
+	if err != nil || ours || settings.ManagedBy != "" && settings.ManagedBy != w.Instance {
+		return Injection{Settings: annotation.Sidecar{Ignore: true}}, nil
+	}
+	i := Injection{
+		Kind: k.name, Name: object.GetName(), Settings: settings,
+		Stamp: about.template.Annotations[annotation.Stamp], Refused: object.GetAnnotations()[annotation.Refused],
+		Held: about.held, Missing: about.missing, Failure: about.failure,
+	}
+	if i.Held == "" && about.template.Annotations[annotation.Replay] != "" {
+		i.Held = "a replay runs on it"
+	}
+	if i.Stamp == "" || !settings.Inject || settings.Ignore {
+		return i, nil
+	}
+	pods := &metav1.PartialObjectMetadataList{}
+	pods.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PodList"))
+	if err := w.Client.List(ctx, pods, client.InNamespace(object.GetNamespace()), client.MatchingLabelsSelector{Selector: about.pods}); err != nil {
+		return i, fmt.Errorf("pods: %w", err)
+	}
+	i.Pods = injected(pods.Items)
+	since := w.memory.seen(k.name+" "+client.ObjectKeyFromObject(object).String(), i.Stamp, w.Now())
+	if !i.Missing {
+		return i, nil
+	}
+	var failures []corev1.Event
+	for _, uid := range about.makers {
+		list := &corev1.EventList{}
+		fields := client.MatchingFields{"involvedObject.uid": string(uid), "reason": failedCreate}
+		if err := w.Client.List(ctx, list, client.InNamespace(object.GetNamespace()), fields); err != nil {
+			return i, fmt.Errorf("events: %w", err)
+		}
+		failures = append(failures, list.Items...)
+	}
+	i.Failure = cmp.Or(i.Failure, newest(failures, since))
+	return i, nil
+}
+
+// act does what Decide says.
+func (w *Workloads) act(ctx context.Context, id string, object client.Object, about description, i Injection) (reconcile.Result, error) {
+	step := Decide(i)
+	if step.Roll {
+		if wait := w.memory.mayRoll(id, w.Now()); wait > 0 {
+			return reconcile.Result{RequeueAfter: wait}, nil
+		}
+	}
+	if step.Restamp || step.Refused != "" {
+		if err := w.patch(ctx, object, about, step); err != nil {
+			return reconcile.Result{}, fmt.Errorf("%s: %w", id, err)
+		}
+		w.Logger.Info("stamp of the pod template changed", "workload", id, "withdrawn", step.Refused, "rolls", step.Roll)
+	}
+	if step.Roll {
+		w.memory.rolled(id, w.Now())
+	} else if !i.Missing {
+		w.memory.settled(id)
+	}
+	for _, r := range step.Reports {
+		if w.memory.first(id, r) {
+			kind := corev1.EventTypeWarning
+			if r.Reason == ReasonRolled {
+				kind = corev1.EventTypeNormal
+			}
+			w.Events.Eventf(object, nil, kind, r.Reason, "Inject", "%s", cut(r.Text, maxNote))
+		}
+	}
+	if i.Missing || step.Restamp {
+		return reconcile.Result{RequeueAfter: unsettled}, nil
+	}
+	return reconcile.Result{}, nil
+}
+
+// patch writes a step, unless the workload is another one by now.
+func (w *Workloads) patch(ctx context.Context, object client.Object, about description, step Step) error {
+	var value any // null takes it away
+	if step.Stamp != "" {
+		value = step.Stamp
+	}
+	template := map[string]any{"metadata": map[string]any{"annotations": map[string]any{annotation.Stamp: value}}}
+	var spec any = template
+	for n := len(about.templatePath) - 1; n >= 0; n-- {
+		spec = map[string]any{about.templatePath[n]: spec}
+	}
+	meta := map[string]any{"resourceVersion": object.GetResourceVersion()}
+	if step.Refused != "" {
+		meta["annotations"] = map[string]any{annotation.Refused: step.Refused}
+	}
+	change := spec.(map[string]any)
+	change["metadata"] = meta
+	text, err := json.Marshal(change)
+	if err != nil {
+		return err
+	}
+	return w.Client.Patch(ctx, object, client.RawPatch(types.MergePatchType, text), client.FieldOwner(fieldManager))
+}
+
+// cut shortens a text to some bytes, and ends it with a whole character.
+func cut(text string, most int) string {
+	const more = "…"
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most-len(more)], "") + more
+}

@@ -1,0 +1,22 @@
+package manager
+
+import (
+	"time"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/speedscale/speedscale/agents/agent"
+	"github.com/speedscale/speedscale/operator/controller"
+	"github.com/speedscale/speedscale/operator/resource"
+)
+
+// setupWorkloads adds the controllers of workloads that ask for a sidecar. direct reads
+// without a cache.
+func setupWorkloads(mgr ctrl.Manager, direct client.Client, s Settings, env *agent.Env) error {
+	workloads := &controller.Workloads{
+		Client: direct, Instance: s.Instance, Namespaces: s.Replays.Namespaces,
+		Events: mgr.GetEventRecorder(resource.Operator), Now: time.Now, Logger: env.Log,
+	}
+	return workloads.Setup(mgr)
+}
