@@ -1,0 +1,264 @@
+package check
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/speedscale/speedscale/cluster/annotation"
+	"github.com/speedscale/speedscale/cluster/inject"
+	"github.com/speedscale/speedscale/cluster/install"
+	"github.com/speedscale/speedscale/cluster/stamp"
+	"github.com/speedscale/speedscale/cluster/workload"
+)
+
+// Reason is why a pod is not captured, and what can be done.
+type Reason struct {
+	Text string `json:"text"`
+	Hint string `json:"hint,omitempty"`
+}
+
+// Explanation says of one pod whether it is captured.
+type Explanation struct {
+	// Pod is its name; "" stands for pods that a workload will have.
+	Pod      string `json:"pod,omitempty"`
+	Captured bool   `json:"captured"`
+	// Replay names the one that routes its connections, as namespace/name.
+	Replay string `json:"replay,omitempty"`
+	// Reasons are all that keep it from being captured, the first one first.
+	Reasons []Reason `json:"reasons,omitempty"`
+}
+
+// Surroundings are what decides beside the workload and its pods.
+type Surroundings struct {
+	// Webhook is the operator's mutating configuration, nil where there is none.
+	Webhook *admissionregistrationv1.MutatingWebhookConfiguration
+	// Namespace is the workload's.
+	Namespace *corev1.Namespace
+	// OperatorReady says that a pod of the operator is ready.
+	OperatorReady bool
+}
+
+// Why explains each pod of a workload, or that there will be none to capture.
+func Why(w *workload.Workload, pods []corev1.Pod, s Surroundings) []Explanation {
+	asking := asks(w, s)
+	if len(pods) == 0 {
+		return []Explanation{{Reasons: asking}}
+	}
+	var all []Explanation
+	for i := range pods {
+		e := ofPod(w, &pods[i])
+		if !e.Captured && len(e.Reasons) == 0 {
+			e.Reasons = asking
+		}
+		if !e.Captured && len(e.Reasons) == 0 {
+			e.Reasons = outdated(w, &pods[i])
+		}
+		all = append(all, e)
+	}
+	return all
+}
+
+// Bare explains a pod that no workload owns.
+func Bare(p *corev1.Pod, s Surroundings) Explanation {
+	w := &workload.Workload{Ref: workload.Ref{Kind: "Pod", Namespace: p.Namespace, Name: p.Name}, Annotations: p.Annotations}
+	e := ofPod(w, p)
+	if !e.Captured && len(e.Reasons) == 0 {
+		e.Reasons = asks(w, s)
+	}
+	if !e.Captured && len(e.Reasons) == 0 {
+		e.Reasons = []Reason{{"it had not asked for a sidecar, or the operator was away, when it was made", "make the pod anew: a pod gets its sidecar when it is made, or never"}}
+	}
+	return e
+}
+
+// ofPod is what the pod itself says.
+func ofPod(w *workload.Workload, p *corev1.Pod) Explanation {
+	e := Explanation{Pod: p.Name, Captured: inject.Injected(p)}
+	if p.Labels[annotation.ReplayID] != "" {
+		e.Replay = p.Labels[annotation.ReplayID]
+		for _, text := range []string{p.Annotations[annotation.Replay], w.Template.Annotations[annotation.Replay]} {
+			if r, err := stamp.ParseReplay(text); err == nil && r.ID == p.Labels[annotation.ReplayID] {
+				e.Replay = r.Name
+				break
+			}
+		}
+	}
+	if e.Captured {
+		return e
+	}
+	for _, text := range []string{p.Annotations[annotation.Refused], w.Annotations[annotation.Refused]} {
+		if text != "" && !slices.ContainsFunc(e.Reasons, func(r Reason) bool { return r.Text == text }) {
+			e.Reasons = append(e.Reasons, Reason{text, "change the workload or its annotations; each is refused anew with its next rollout"})
+		}
+	}
+	return e
+}
+
+// asks is what keeps a workload from getting sidecars at all.
+func asks(w *workload.Workload, s Surroundings) (reasons []Reason) {
+	add := func(hint, format string, args ...any) {
+		reasons = append(reasons, Reason{fmt.Sprintf(format, args...), hint})
+	}
+	name := fmt.Sprintf("%s/%s -n %s", strings.ToLower(w.Kind), w.Name, w.Namespace)
+	settings, err := annotation.Parse(w.Annotations)
+	switch {
+	case err != nil:
+		add("speedctl inject "+name+" refuses what is wrong before it changes anything", "%v", err)
+	case settings.Ignore:
+		add("take the annotation away", "its annotation %s keeps the operator from it", annotation.Ignore)
+	case !settings.Inject && w.Kind == "Pod":
+		add("give its manifest the annotation, and make the pod anew", "it has no annotation %s: \"true\"", annotation.Inject)
+	case !settings.Inject:
+		add("speedctl inject "+name, "it does not ask for a sidecar: it has no annotation %s: \"true\"", annotation.Inject)
+	}
+	if w.Namespace == "kube-system" || w.Namespace == "kube-node-lease" {
+		add("", "in namespace %q, which the cluster needs to run, nothing is ever captured", w.Namespace)
+		return reasons
+	}
+	return append(reasons, operator(s)...)
+}
+
+// operator is what keeps the operator from changing pods of a namespace.
+func operator(s Surroundings) (reasons []Reason) {
+	add := func(hint, format string, args ...any) {
+		reasons = append(reasons, Reason{fmt.Sprintf(format, args...), hint})
+	}
+	switch {
+	case s.Webhook == nil:
+		add("speedctl install", "no operator is installed: there is no mutating webhook configuration %q", install.Operator)
+		return reasons
+	case !s.OperatorReady:
+		add("speedctl check", "the operator is not ready: pods that start now get no sidecar")
+	}
+	for _, w := range s.Webhook.Webhooks {
+		if len(w.ClientConfig.CABundle) == 0 {
+			add("speedctl check", "the webhook %q has no caBundle, so that the API server cannot call it", w.Name)
+		}
+		if s.Namespace == nil || w.NamespaceSelector == nil {
+			continue
+		}
+		selector, err := metav1.LabelSelectorAsSelector(w.NamespaceSelector)
+		if err == nil && !selector.Matches(labels.Set(s.Namespace.Labels)) {
+			add("the chart's value namespaceSelector has the namespaces that are", "namespace %q is left out of the webhook %q", s.Namespace.Name, w.Name)
+		}
+	}
+	return reasons
+}
+
+// outdated is why a pod has no sidecar although its workload asks for one, and the
+// operator would give it one.
+func outdated(w *workload.Workload, p *corev1.Pod) []Reason {
+	name := fmt.Sprintf("%s/%s -n %s", strings.ToLower(w.Kind), w.Name, w.Namespace)
+	restart := "kubectl rollout restart " + name
+	wanted, has := w.Template.Annotations[annotation.Stamp], p.Annotations[annotation.Stamp]
+	switch {
+	case wanted == "":
+		return []Reason{{"the operator was away when the workload was annotated, and has not stamped its template yet", "speedctl inject " + name + " has it look again"}}
+	case has != "":
+		return []Reason{{"it is of a stamped template: the operator was away when the pod was made", restart}}
+	case w.Held != "":
+		return []Reason{{"the pod is older than the annotation, and not replaced: " + w.Held, "delete the pod when it suits you"}}
+	}
+	return []Reason{{"the pod is older than the annotation: the rollout is not there yet", "kubectl rollout status " + name}}
+}
+
+// Subject is what is asked about: a workload with its pods, or a pod without one.
+type Subject struct {
+	Workload     *workload.Workload
+	Pods         []corev1.Pod
+	Surroundings Surroundings
+}
+
+// Explain returns the explanations.
+func (s Subject) Explain() []Explanation {
+	if s.Workload == nil {
+		return []Explanation{Bare(&s.Pods[0], s.Surroundings)}
+	}
+	return Why(s.Workload, s.Pods, s.Surroundings)
+}
+
+// LookAt reads what Explain needs about a workload.
+func LookAt(ctx context.Context, c kubernetes.Interface, operatorNamespace string, r workload.Ref) (Subject, error) {
+	w, err := workload.Get(ctx, c, r)
+	if err != nil {
+		return Subject{}, err
+	}
+	pods, err := workload.Pods(ctx, c, w)
+	if err != nil {
+		return Subject{}, err
+	}
+	s, err := surroundings(ctx, c, operatorNamespace, r.Namespace)
+	return Subject{w, pods, s}, err
+}
+
+// LookAtPod reads what Explain needs about a pod, and the workload that it is of.
+func LookAtPod(ctx context.Context, c kubernetes.Interface, operatorNamespace, namespace, name string) (Subject, error) {
+	p, err := c.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return Subject{}, fmt.Errorf("pod %s/%s: %w", namespace, name, err)
+	}
+	subject := Subject{Pods: []corev1.Pod{*p}}
+	if subject.Surroundings, err = surroundings(ctx, c, operatorNamespace, namespace); err != nil {
+		return subject, err
+	}
+	owner, err := ownerOf(ctx, c, p)
+	if err != nil || owner == nil {
+		return subject, err
+	}
+	subject.Workload, err = workload.Get(ctx, c, *owner)
+	return subject, err
+}
+
+// ownerOf is the workload whose template a pod is of, nil where it has none.
+func ownerOf(ctx context.Context, c kubernetes.Interface, p *corev1.Pod) (*workload.Ref, error) {
+	owner := metav1.GetControllerOf(p)
+	if owner == nil {
+		return nil, nil
+	}
+	r := &workload.Ref{Kind: owner.Kind, Namespace: p.Namespace, Name: owner.Name}
+	var above metav1.Object
+	var err error
+	switch owner.Kind {
+	case "ReplicaSet":
+		above, err = object(c.AppsV1().ReplicaSets(p.Namespace).Get(ctx, owner.Name, metav1.GetOptions{}))
+	case workload.Job:
+		above, err = object(c.BatchV1().Jobs(p.Namespace).Get(ctx, owner.Name, metav1.GetOptions{}))
+	default:
+		return r, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s %q, which owns pod %q: %w", strings.ToLower(owner.Kind), owner.Name, p.Name, err)
+	}
+	if over := metav1.GetControllerOf(above); over != nil {
+		r.Kind, r.Name = over.Kind, over.Name
+	}
+	return r, nil
+}
+
+func object[T metav1.Object](o T, err error) (metav1.Object, error) { return o, err }
+
+func surroundings(ctx context.Context, c kubernetes.Interface, operatorNamespace, namespace string) (s Surroundings, err error) {
+	var none metav1.GetOptions
+	s.Webhook, err = c.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, install.Operator, none)
+	if apierrors.IsNotFound(err) {
+		s.Webhook, err = nil, nil
+	}
+	if err != nil {
+		return s, err
+	}
+	if s.Namespace, err = c.CoreV1().Namespaces().Get(ctx, namespace, none); err != nil {
+		return s, err
+	}
+	d := deployment(ctx, c, operatorNamespace, install.Operator)
+	s.OperatorReady = d.Object != nil && d.Object.Status.ReadyReplicas > 0
+	return s, d.Err
+}

@@ -1,0 +1,135 @@
+package check_test
+
+import (
+	"strings"
+	"testing"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/speedscale/speedscale/cluster/annotation"
+	"github.com/speedscale/speedscale/cluster/check"
+	"github.com/speedscale/speedscale/cluster/inject"
+	"github.com/speedscale/speedscale/cluster/stamp"
+	"github.com/speedscale/speedscale/cluster/workload"
+)
+
+// scene is a workload that asks for a sidecar, a pod of it, and an operator that works.
+type scene struct {
+	w *workload.Workload
+	p *corev1.Pod
+	s check.Surroundings
+}
+
+func newScene() *scene {
+	selector := &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpIn, Values: []string{"shop"}}}}
+	return &scene{
+		w: &workload.Workload{
+			Ref: cart(), Annotations: map[string]string{annotation.Inject: "true"},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{annotation.Stamp: "a stamp"}}},
+		},
+		p: &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cart-1", Labels: map[string]string{"app": "cart"}, Annotations: map[string]string{annotation.Stamp: "a stamp"}}},
+		s: check.Surroundings{
+			OperatorReady: true,
+			Namespace:     &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", Labels: map[string]string{corev1.LabelMetadataName: "shop"}}},
+			Webhook: &admissionregistrationv1.MutatingWebhookConfiguration{Webhooks: []admissionregistrationv1.MutatingWebhook{
+				{Name: "pods", ClientConfig: admissionregistrationv1.WebhookClientConfig{CABundle: []byte("x")}, NamespaceSelector: selector},
+			}},
+		},
+	}
+}
+
+func (s *scene) inject() {
+	s.p.Labels[annotation.Injected] = "true"
+	s.p.Spec.Containers = []corev1.Container{{Name: inject.Goproxy}}
+}
+
+func TestWhy(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*scene)
+		want   []string // of the reasons, in order; none is captured
+	}{
+		"captured":           {(*scene).inject, nil},
+		"not annotated":      {func(s *scene) { s.w.Annotations, s.w.Template.Annotations, s.p.Annotations = nil, nil, nil }, []string{"it does not ask for a sidecar"}},
+		"wrong annotation":   {func(s *scene) { s.w.Annotations[annotation.ProxyType] = "sideways" }, []string{`sidecar.speedscale.com/proxy-type="sideways"`}},
+		"ignored":            {func(s *scene) { s.w.Annotations[annotation.Ignore] = "true" }, []string{annotation.Ignore}},
+		"refused":            {func(s *scene) { s.p.Annotations[annotation.Refused] = "it runs on Windows" }, []string{"it runs on Windows"}},
+		"withdrawn":          {func(s *scene) { s.w.Annotations[annotation.Refused] = "exceeded quota"; s.w.Template.Annotations = nil }, []string{"exceeded quota"}},
+		"no operator":        {func(s *scene) { s.s.Webhook = nil }, []string{"no operator is installed"}},
+		"operator unready":   {func(s *scene) { s.s.OperatorReady = false }, []string{"the operator is not ready"}},
+		"no caBundle":        {func(s *scene) { s.s.Webhook.Webhooks[0].ClientConfig.CABundle = nil }, []string{"no caBundle"}},
+		"namespace left out": {func(s *scene) { s.s.Namespace.Labels = nil }, []string{`namespace "shop" is left out of the webhook "pods"`}},
+		"kube-system":        {func(s *scene) { s.w.Namespace = "kube-system" }, []string{`in namespace "kube-system"`}},
+		"two reasons":        {func(s *scene) { s.w.Annotations = nil; s.s.Webhook = nil }, []string{"it does not ask", "no operator is installed"}},
+		"not stamped":        {func(s *scene) { s.w.Template.Annotations = nil }, []string{"has not stamped its template"}},
+		"webhook was away":   {func(*scene) {}, []string{"the operator was away when the pod was made"}},
+		"older":              {func(s *scene) { s.p.Annotations = nil }, []string{"older than the annotation: the rollout is not there yet"}},
+		"older, and held":    {func(s *scene) { s.p.Annotations = nil; s.w.Held = "it is paused" }, []string{"not replaced: it is paused"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene()
+			c.change(s)
+			got := check.Why(s.w, []corev1.Pod{*s.p}, s.s)
+			if len(got) != 1 || got[0].Pod != "cart-1" || got[0].Captured != (c.want == nil) || len(got[0].Reasons) != len(c.want) {
+				t.Fatalf("%+v, want %q", got, c.want)
+			}
+			for i, want := range c.want {
+				if !strings.Contains(got[0].Reasons[i].Text, want) {
+					t.Errorf("reason %q, want %q", got[0].Reasons[i].Text, want)
+				}
+			}
+		})
+	}
+}
+
+func TestWhyWithoutPods(t *testing.T) {
+	s := newScene()
+	s.w.Annotations = nil
+	if got := check.Why(s.w, nil, s.s); len(got) != 1 || len(got[0].Reasons) != 1 || got[0].Pod != "" {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestReplayIsNamed(t *testing.T) {
+	s := newScene()
+	s.inject()
+	s.p.Labels[annotation.ReplayID] = "id-1"
+	s.p.Annotations[annotation.Replay] = stamp.Replay{ID: "id-1", Name: "shop/cart-x", Target: "0", Kind: "Deployment", Workload: "cart"}.String()
+	if got := check.Why(s.w, []corev1.Pod{*s.p}, s.s); got[0].Replay != "shop/cart-x" {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestOwnersAreFound: a pod is explained by the workload at the end of its owners.
+func TestOwnersAreFound(t *testing.T) {
+	s := newScene()
+	owned := func(m *metav1.ObjectMeta, kind, name string) {
+		m.OwnerReferences = []metav1.OwnerReference{{Kind: kind, Name: name, Controller: new(true)}}
+	}
+	set := &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cart-abc"}}
+	owned(&set.ObjectMeta, "Deployment", "cart")
+	owned(&s.p.ObjectMeta, "ReplicaSet", "cart-abc")
+	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cart"}}
+	bare := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "bare", Annotations: map[string]string{annotation.Inject: "true"}}}
+	s.s.Webhook.Name = "speedscale-operator"
+	c := fake.NewClientset(s.p, set, d, bare, s.s.Namespace, s.s.Webhook, component("speedscale-operator", 1))
+	subject, err := check.LookAtPod(t.Context(), c, "speedscale", "shop", "cart-1")
+	if err != nil || subject.Workload == nil || subject.Workload.Ref != cart() || !subject.Surroundings.OperatorReady {
+		t.Fatalf("%+v, %v", subject, err)
+	}
+	if got := subject.Explain(); !strings.Contains(got[0].Reasons[0].Text, "does not ask") {
+		t.Errorf("%+v", got)
+	}
+	if subject, err = check.LookAtPod(t.Context(), c, "speedscale", "shop", "bare"); err != nil || subject.Workload != nil {
+		t.Fatalf("%+v, %v", subject, err)
+	}
+	if got := subject.Explain(); len(got[0].Reasons) != 1 || !strings.Contains(got[0].Reasons[0].Text, "when it was made") {
+		t.Errorf("%+v", got)
+	}
+	if _, err := check.LookAtPod(t.Context(), c, "speedscale", "shop", "gone"); err == nil || !strings.Contains(err.Error(), "pod shop/gone") {
+		t.Errorf("got %v", err)
+	}
+}
