@@ -1,15 +1,18 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"github.com/speedscale/speedscale/cluster/annotation"
 	"github.com/speedscale/speedscale/cluster/install"
@@ -50,8 +53,13 @@ func (f kubeFlags) client() (kubernetes.Interface, error) {
 	if err != nil {
 		return nil, noCluster(err)
 	}
+	config = rest.CopyConfig(config)
+	config.Timeout = cmp.Or(config.Timeout, requestLimit)
 	return kubernetes.NewForConfig(config)
 }
+
+// requestLimit bounds a request to the API server, where --request-timeout does not.
+const requestLimit = 30 * time.Second
 
 func noCluster(err error) error {
 	return term.WithCode(term.WithHint(fmt.Errorf("no cluster: %w", err), "--kubeconfig, KUBECONFIG and --kube-context say which cluster is meant"), term.ExitUsage)
