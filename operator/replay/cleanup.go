@@ -8,7 +8,6 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -195,10 +194,7 @@ func (p *pass) discardAll(ctx context.Context) error {
 		return metav1.ObjectMeta{Namespace: p.replay.Namespace, Name: name}
 	}
 	list := []client.Object{
-		&batchv1.Job{ObjectMeta: named(objects.NameOf(resource.Generator))},
-		&appsv1.Deployment{ObjectMeta: named(objects.NameOf(resource.Responder))},
 		&corev1.Service{ObjectMeta: named(objects.NameOf(resource.Responder))},
-		&appsv1.Deployment{ObjectMeta: named(objects.NameOf(resource.Collector))},
 		&rbacv1.RoleBinding{ObjectMeta: named(objects.NameOf(resource.Collector))},
 		&corev1.ServiceAccount{ObjectMeta: named(objects.NameOf(resource.Collector))},
 		&corev1.Secret{ObjectMeta: named(objects.SecretName())},
@@ -206,11 +202,13 @@ func (p *pass) discardAll(ctx context.Context) error {
 	for i := range p.replay.Status.Targets {
 		list = append(list, &corev1.Service{ObjectMeta: named(objects.TargetName(fmt.Sprint(i)))})
 	}
-	var errs []error
+	errs := []error{
+		p.stopGenerator(ctx),
+		p.discardOwn(ctx, &appsv1.Deployment{ObjectMeta: named(objects.NameOf(resource.Responder))}),
+		p.discardOwn(ctx, &appsv1.Deployment{ObjectMeta: named(objects.NameOf(resource.Collector))}),
+	}
 	for _, o := range list {
-		if err := p.discard(ctx, o); err != nil {
-			errs = append(errs, err)
-		}
+		errs = append(errs, p.discard(ctx, o))
 	}
 	return errors.Join(errs...)
 }

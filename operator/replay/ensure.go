@@ -54,6 +54,15 @@ func (p *pass) discard(ctx context.Context, o client.Object) error {
 	return client.IgnoreNotFound(err)
 }
 
+// discardOwn is discard of an object that may be read, so that one of somebody else
+// with the same name stays.
+func (p *pass) discardOwn(ctx context.Context, o client.Object) error {
+	if err := p.Client.Get(ctx, client.ObjectKeyFromObject(o), o); err != nil || !metav1.IsControlledBy(o, p.replay) {
+		return client.IgnoreNotFound(err)
+	}
+	return p.discard(ctx, o)
+}
+
 // unready says why pods of the replay's own are not ready: of the first of them.
 func (p *pass) unready(ctx context.Context, selector map[string]string) (string, error) {
 	pods := &corev1.PodList{}

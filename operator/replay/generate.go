@@ -10,7 +10,6 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -27,10 +26,10 @@ func (p *pass) generator(ctx context.Context) (*batchv1.Job, error) {
 	}
 	job := &batchv1.Job{}
 	err := p.Client.Get(ctx, client.ObjectKey{Namespace: p.replay.Namespace, Name: p.objects().NameOf(resource.Generator)}, job)
-	if apierrors.IsNotFound(err) {
-		return nil, nil
+	if err != nil || !metav1.IsControlledBy(job, p.replay) {
+		return nil, client.IgnoreNotFound(err)
 	}
-	return job, err
+	return job, nil
 }
 
 // generate sends the requests, and waits until that has ended. Where none are sent, it
@@ -112,7 +111,7 @@ func (p *pass) stopGenerator(ctx context.Context) error {
 	if p.replay.Status.Name == "" {
 		return nil
 	}
-	return p.discard(ctx, &batchv1.Job{ObjectMeta: metav1.ObjectMeta{
+	return p.discardOwn(ctx, &batchv1.Job{ObjectMeta: metav1.ObjectMeta{
 		Namespace: p.replay.Namespace, Name: p.objects().NameOf(resource.Generator),
 	}})
 }

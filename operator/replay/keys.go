@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -88,14 +89,16 @@ func byKey(a, b v1.Mock) int {
 func Sends(spec *v1.TrafficReplaySpec) bool { return spec.Mode != v1.ModeResponderOnly }
 
 // Base returns the URL as the generator takes it: without a path, which stays as
-// recorded.
+// recorded. Its error does not have the URL, in which there may be a password.
 func Base(text string) (string, error) {
 	u, err := url.Parse(text)
-	if err != nil {
-		return "", fmt.Errorf("%q is no URL", text)
-	}
-	if u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-		return "", fmt.Errorf("%q: only scheme, host and port can be given; paths stay as recorded", text)
+	switch {
+	case err != nil || u.Host == "":
+		return "", errors.New("want http://HOST:PORT or https://HOST:PORT")
+	case u.User != nil:
+		return "", errors.New("a user or password cannot be given; requests carry their recorded credentials")
+	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
+		return "", errors.New("only scheme, host and port can be given; paths stay as recorded")
 	}
 	return u.Scheme + "://" + u.Host, nil
 }

@@ -161,6 +161,9 @@ func base(at *field.Path, url string) field.ErrorList {
 		return nil
 	}
 	if _, err := replays.Base(url); err != nil {
+		if strings.Contains(url, "@") {
+			url = "…" // it may be a password
+		}
 		return field.ErrorList{field.Invalid(at, url, err.Error())}
 	}
 	return nil

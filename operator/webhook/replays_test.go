@@ -193,6 +193,10 @@ func TestReplaysThatAreRefused(t *testing.T) {
 			t.Errorf("%s: %v, want an error that says %q", spec, resp.Result, want)
 		}
 	}
+	secret := validate(t, w, create(t, trafficReplay("", "snapshotID: s1, testConfigID: standard, customURL: 'https://user:hush@x'")))
+	if secret.Allowed || strings.Contains(secret.Result.Message, "hush") || !strings.Contains(secret.Result.Message, "user or password") {
+		t.Errorf("a password: %v", secret.Result)
+	}
 	elsewhere := strings.Replace(trafficReplay("", oneWorkload), "namespace: shop", "namespace: other", 1)
 	if resp := validate(t, w, create(t, elsewhere)); resp.Allowed || !strings.Contains(resp.Result.Message, "metadata.namespace") {
 		t.Errorf("in a namespace that is not chosen: %v", resp.Result)

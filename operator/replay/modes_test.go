@@ -1,0 +1,419 @@
+package replay_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/speedscale/speedscale/cluster/annotation"
+	v1 "github.com/speedscale/speedscale/cluster/api/v1"
+	"github.com/speedscale/speedscale/traffic/report"
+)
+
+// endsWith runs a replay to its end, and checks condition Ready and the workload.
+func (w *world) endsWith(reason, text string) {
+	w.t.Helper()
+	w.until("ended", w.ended)
+	if c := w.ready(); c.Status != metav1.ConditionTrue || c.Reason != reason || !strings.Contains(c.Message, text) {
+		w.t.Errorf("ended with %s %q, want %s and a message that says %q", c.Reason, c.Message, reason, text)
+	}
+	w.nothingLeft()
+}
+
+func TestVerdicts(t *testing.T) {
+	for status, want := range map[report.Status][2]string{
+		report.MissedGoals: {v1.ReasonTestFailed, "Failed: Missed Goals"},
+		report.Error:       {v1.ReasonError, "Error: "},
+	} {
+		w := newWorld(t, checkout(), trafficReplay(nil))
+		w.cloud.status = status
+		w.cluster()
+		w.endsWith(want[0], want[1])
+		if c := w.get().Status.Condition(v1.ConditionPassed); c.Status != metav1.ConditionFalse {
+			t.Errorf("%s: passed is %s", status, c.Status)
+		}
+	}
+}
+
+func TestPodWithoutRoutingEndsTheReplayBeforeARequest(t *testing.T) {
+	w := newWorld(t, checkout(), trafficReplay(nil))
+	w.cluster()
+	w.unrouted = true
+	w.endsWith(v1.ReasonError, "started without the replay's routing: the operator's webhook was not asked")
+	if w.jobs > 0 {
+		t.Error("requests were sent")
+	}
+}
+
+// routing is a pod's annotation of the replay.
+func (w *world) routing() map[string]string {
+	w.t.Helper()
+	d := &appsv1.Deployment{}
+	w.must(w.c.Get(w.t.Context(), client.ObjectKey{Namespace: "shop", Name: "checkout"}, d))
+	return d.Spec.Template.Annotations
+}
+
+func TestPodThatAppearsWithoutRoutingEndsTheReplay(t *testing.T) {
+	for name, c := range map[string]struct {
+		refused string
+		old     bool
+		want    string
+	}{
+		"refused":        {refused: "hostNetwork", want: `pod "late" started without the replay's routing: hostNetwork`},
+		"owner's change": {old: true, want: `pod "late" of deployment shop/checkout runs without the replay's routing: its template was changed`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, checkout(), trafficReplay(nil))
+			w.cluster()
+			w.until("generating", w.in(v1.ReasonGenerating))
+			late := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "late", Labels: map[string]string{"app": "checkout"}}}
+			late.Status.Phase = corev1.PodRunning
+			if !c.old {
+				late.Annotations = w.routing()
+				late.Annotations[annotation.Refused] = c.refused
+			}
+			w.must(w.c.Create(t.Context(), late))
+			if _, err := w.pass(); err != nil {
+				t.Fatal(err)
+			}
+			if jobs := list(w, &batchv1.JobList{}).Items; len(jobs) > 0 {
+				t.Errorf("the generator goes on: %v", jobs)
+			}
+			w.endsWith(v1.ReasonError, c.want)
+			if len(w.cloud.ends) != 1 || !strings.Contains(w.cloud.ends[0].Error, c.want) {
+				t.Errorf("the cloud was told %v", w.cloud.ends)
+			}
+		})
+	}
+}
+
+func TestOwnersEditsAreKept(t *testing.T) {
+	w := newWorld(t, checkout(), trafficReplay(nil))
+	w.cluster()
+	w.until("generating", w.in(v1.ReasonGenerating))
+	d := &appsv1.Deployment{}
+	key := client.ObjectKey{Namespace: "shop", Name: "checkout"}
+	w.must(w.c.Get(t.Context(), key, d))
+	d.Spec.Replicas = new(int32(5))
+	d.Annotations = map[string]string{"scaled-by": "hpa"}
+	w.must(w.c.Update(t.Context(), d))
+	w.until("ended", w.ended)
+	w.must(w.c.Get(t.Context(), key, d))
+	want := checkout()
+	want.Spec.Replicas = new(int32(5))
+	if diff := cmp.Diff(want.Spec, d.Spec); diff != "" || d.Annotations["scaled-by"] != "hpa" {
+		t.Errorf("annotations %v, spec (-want +got):\n%s", d.Annotations, diff)
+	}
+}
+
+func TestSecondReplayWaits(t *testing.T) {
+	second := trafficReplay(func(r *v1.TrafficReplay) {
+		r.Name, r.UID = "pr-43", "22222222-2222-3333-4444-555555555555"
+		r.CreationTimestamp = metav1.NewTime(r.CreationTimestamp.Add(time.Second))
+	})
+	w := newWorld(t, checkout(), trafficReplay(nil), second)
+	w.cluster()
+	first := w.key
+	other := first
+	other.Name = "pr-43"
+	w.until("first generates", w.in(v1.ReasonGenerating))
+	w.key = other
+	if _, err := w.pass(); err != nil {
+		t.Fatal(err)
+	}
+	if c := w.ready(); c.Reason != v1.ReasonWaiting || !strings.Contains(c.Message, `waits for TrafficReplay "pr-42", which has Deployment "checkout"`) {
+		t.Errorf("the second one is %+v", c)
+	}
+	if w.cloud.starts != 1 {
+		t.Errorf("%d replays were started", w.cloud.starts)
+	}
+	w.key = first
+	w.until("first ended", w.ended)
+	w.key = other
+	w.endsWith(v1.ReasonTestSucceeded, "Passed")
+	if w.jobs != 2 {
+		t.Errorf("%d generators", w.jobs)
+	}
+}
+
+func TestSecondReplayWaitsUntilItsTimeout(t *testing.T) {
+	first := trafficReplay(func(r *v1.TrafficReplay) {
+		r.Name, r.UID = "pr-41", "22222222-2222-3333-4444-555555555555"
+		r.Status.StartedTime, r.Status.Active = new(metav1.Now()), true
+	})
+	w := newWorld(t, checkout(), first, trafficReplay(nil))
+	w.cluster()
+	w.until("waits", w.in(v1.ReasonWaiting))
+	w.now = w.now.Add(20 * time.Minute)
+	w.endsWith(v1.ReasonError, `timeout of 20m0s: waits for TrafficReplay "pr-41"`)
+	if w.get().Status.ReportID != "" {
+		t.Error("there is a report of what was never started")
+	}
+}
+
+func TestTimeoutSaysWhatWasWaitedFor(t *testing.T) {
+	waiting := func(reason, message string) corev1.PodStatus {
+		return corev1.PodStatus{Phase: corev1.PodPending, ContainerStatuses: []corev1.ContainerStatus{{
+			Name: "app", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}},
+		}}}
+	}
+	for name, c := range map[string]struct {
+		status corev1.PodStatus
+		want   string
+	}{
+		"image": {waiting("ImagePullBackOff", "no such image"), `timeout of 20m0s: deployment shop/checkout: pod "stuck": container "app": ImagePullBackOff: no such image`},
+		"scheduling": {corev1.PodStatus{Phase: corev1.PodPending, Conditions: []corev1.PodCondition{{
+			Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: "Insufficient cpu"}}}, `it is not scheduled: Insufficient cpu`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, checkout(), trafficReplay(nil))
+			w.cluster()
+			w.until("workload", w.in(v1.ReasonWorkload))
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "stuck", Labels: map[string]string{"app": "checkout"}, Annotations: w.routing()}}
+			pod.Labels[annotation.ReplayID], pod.Labels[annotation.ReplayTarget] = uid, "0"
+			pod.Status = c.status
+			w.must(w.c.Create(t.Context(), pod))
+			if _, err := w.pass(); err != nil {
+				t.Fatal(err)
+			}
+			if m := w.ready(); m.Reason != v1.ReasonWorkload || !strings.Contains(m.Message, `pod "stuck"`) {
+				t.Errorf("meanwhile it is %+v", m)
+			}
+			w.now = w.now.Add(20 * time.Minute)
+			w.endsWith(v1.ReasonError, c.want)
+		})
+	}
+}
+
+func TestGeneratorThatDoesNotEnd(t *testing.T) {
+	w := newWorld(t, checkout(), trafficReplay(func(r *v1.TrafficReplay) { r.Spec.Timeout = &metav1.Duration{Duration: 5 * time.Minute} }))
+	w.cluster()
+	w.until("generating", w.in(v1.ReasonGenerating))
+	if job := list(w, &batchv1.JobList{}).Items[0]; *job.Spec.ActiveDeadlineSeconds > 300 || *job.Spec.ActiveDeadlineSeconds < 280 {
+		t.Errorf("the Job may run for %d s", *job.Spec.ActiveDeadlineSeconds)
+	}
+	w.now = w.now.Add(5 * time.Minute)
+	w.endsWith(v1.ReasonError, "timeout of 5m0s: 1 of 1 generators send requests")
+}
+
+func TestGeneratorThatFails(t *testing.T) {
+	w := newWorld(t, checkout(), trafficReplay(nil))
+	w.cluster()
+	w.until("generating", w.in(v1.ReasonGenerating))
+	job := &list(w, &batchv1.JobList{}).Items[0]
+	job.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue, Reason: "BackoffLimitExceeded", Message: "it was tried once"}}
+	w.must(w.c.Status().Update(t.Context(), job))
+	w.must(w.c.Create(t.Context(), &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "generator", Labels: job.Spec.Template.Labels},
+		Status:     corev1.PodStatus{Phase: corev1.PodFailed, Message: "exit code 137"},
+	}))
+	w.endsWith(v1.ReasonError, `the generator failed: pod "generator": exit code 137 (it was tried once)`)
+}
+
+func TestResponderOnlyRunsUntilDeleted(t *testing.T) {
+	w := newWorld(t, checkout(), trafficReplay(func(r *v1.TrafficReplay) {
+		r.Spec.Mode = v1.ModeResponderOnly
+		r.Spec.Workloads[0].Tests = nil
+	}))
+	w.cluster()
+	w.until("mocking", w.in(v1.ReasonMocking))
+	if c := w.get().Status.Condition(v1.ConditionMocksReady); c == nil || c.Status != metav1.ConditionTrue {
+		t.Errorf("mocks are %+v", c)
+	}
+	w.now = w.now.Add(24 * time.Hour)
+	// A pod that is not mocked is said, and ends nothing.
+	w.must(w.c.Create(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "late", Labels: map[string]string{"app": "checkout"}, Annotations: w.routing()}}))
+	if _, err := w.pass(); err != nil {
+		t.Fatal(err)
+	}
+	if c := w.get().Status.Condition(v1.ConditionMocksReady); c.Status != metav1.ConditionFalse || !strings.Contains(c.Message, `pod "late"`) {
+		t.Errorf("mocks are %+v", c)
+	}
+	w.must(w.c.Delete(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "late"}}))
+	w.until("mocked again", func() bool {
+		return w.get().Status.Condition(v1.ConditionMocksReady).Status == metav1.ConditionTrue
+	})
+	if w.jobs > 0 || w.ready().Reason != v1.ReasonMocking {
+		t.Errorf("%d generators, %+v", w.jobs, w.ready())
+	}
+	w.delete()
+	w.until("gone", func() bool { return w.get() == nil })
+	w.nothingLeft()
+	if len(w.cloud.ends) != 1 || !w.cloud.ends[0].Discard {
+		t.Errorf("ended in the cloud with %v", w.cloud.ends)
+	}
+}
+
+func TestGeneratorOnlyLeavesTheWorkloadAsItIs(t *testing.T) {
+	w := newWorld(t, checkout(), trafficReplay(func(r *v1.TrafficReplay) {
+		r.Spec.Mode = v1.ModeGeneratorOnly
+		r.Spec.Workloads[0].Mocks = nil
+	}))
+	w.cloud.testConfig = `{"id":"three","version":3,"generator":{"numReplicas":3}}`
+	w.cluster()
+	w.until("generating", w.in(v1.ReasonGenerating))
+	if _, ok := w.routing()[annotation.Replay]; ok {
+		t.Error("the workload is changed")
+	}
+	job := list(w, &batchv1.JobList{}).Items[0]
+	if *job.Spec.Completions != 3 || *job.Spec.CompletionMode != batchv1.IndexedCompletion {
+		t.Errorf("job %+v", job.Spec)
+	}
+	for _, s := range list(w, &corev1.ServiceList{}).Items {
+		if diff := cmp.Diff(map[string]string{"app": "checkout"}, s.Spec.Selector); diff != "" {
+			t.Errorf("Service %q selects:\n%s", s.Name, diff)
+		}
+	}
+	if d := list(w, &appsv1.DeploymentList{}).Items; len(d) != 1 {
+		t.Errorf("%d Deployments, want the workload only: nothing is mocked, and no logs are asked for", len(d))
+	}
+	w.endsWith(v1.ReasonTestSucceeded, "Passed")
+}
+
+func TestCustomURL(t *testing.T) {
+	w := newWorld(t, checkout(), trafficReplay(func(r *v1.TrafficReplay) {
+		r.Spec.CustomURL = "https://new.example.com:8443/"
+		r.Spec.Workloads = nil
+	}))
+	w.cluster()
+	w.until("generating", w.in(v1.ReasonGenerating))
+	if got := envOf(list(w, &batchv1.JobList{}).Items[0].Spec.Template, "REPLAY_TARGETS"); got != inKey+"=https://new.example.com:8443" {
+		t.Errorf("targets %q", got)
+	}
+	w.endsWith(v1.ReasonTestSucceeded, "Passed")
+	if w.cloud.started.Target != "https://new.example.com:8443/" {
+		t.Errorf("target %q", w.cloud.started.Target)
+	}
+}
+
+func TestCleanupAllDeletesTheWorkload(t *testing.T) {
+	w := newWorld(t, checkout(), trafficReplay(func(r *v1.TrafficReplay) { r.Spec.Cleanup = v1.CleanupAll }))
+	w.cluster()
+	w.until("finished", func() bool { return w.get().Status.FinishedTime != nil })
+	for _, d := range list(w, &appsv1.DeploymentList{}).Items {
+		if d.Name == "checkout" {
+			t.Error("the workload is still there")
+		}
+	}
+}
+
+func TestCleanupNoneLeavesEverythingUntilDeleted(t *testing.T) {
+	w := newWorld(t, checkout(), trafficReplay(func(r *v1.TrafficReplay) { r.Spec.Cleanup = v1.CleanupNone }))
+	w.cluster()
+	w.until("finished", func() bool { return w.get().Status.FinishedTime != nil })
+	for range 5 {
+		if _, err := w.pass(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, ok := w.routing()[annotation.Replay]; !ok || len(list(w, &batchv1.JobList{}).Items) != 1 || !w.get().Status.Active {
+		t.Error("something was cleaned up")
+	}
+	w.delete()
+	w.until("gone", func() bool { return w.get() == nil })
+	w.nothingLeft()
+}
+
+func TestTTL(t *testing.T) {
+	w := newWorld(t, checkout(), trafficReplay(func(r *v1.TrafficReplay) { r.Spec.TTLAfterReady = &metav1.Duration{Duration: time.Hour} }))
+	w.cluster()
+	w.until("ended", w.ended)
+	r, err := w.pass()
+	if err != nil || r.RequeueAfter < 50*time.Minute || r.RequeueAfter > time.Hour {
+		t.Errorf("again after %v, %v", r.RequeueAfter, err)
+	}
+	w.now = w.now.Add(time.Hour)
+	w.until("gone", func() bool { return w.get() == nil })
+}
+
+func TestCloudAwayAtTheStart(t *testing.T) {
+	w := newWorld(t, checkout(), trafficReplay(nil))
+	w.cluster()
+	w.cloud.down = true
+	w.until("preparing", w.in(v1.ReasonPreparing))
+	for range 5 {
+		if _, err := w.pass(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c := w.ready(); !strings.Contains(c.Message, "does not answer") {
+		t.Errorf("meanwhile it is %+v", c)
+	}
+	w.cloud.down = false
+	w.endsWith(v1.ReasonTestSucceeded, "Passed")
+}
+
+func TestCloudAwayAtTheEnd(t *testing.T) {
+	for _, back := range []bool{true, false} {
+		t.Run(fmt.Sprint(back), func(t *testing.T) {
+			w := newWorld(t, checkout(), trafficReplay(nil))
+			w.cluster()
+			w.until("generating", w.in(v1.ReasonGenerating))
+			w.cloud.down = true
+			w.until("reporting", func() bool { return strings.Contains(w.ready().Message, "does not answer") })
+			// The workload does not wait for the cloud.
+			if _, ok := w.routing()[annotation.Replay]; ok {
+				t.Error("the workload is still routed")
+			}
+			if back {
+				w.cloud.down = false
+				w.endsWith(v1.ReasonTestSucceeded, "Passed")
+				return
+			}
+			w.now = w.now.Add(5 * time.Minute)
+			w.endsWith(v1.ReasonError, "the cloud made no report")
+		})
+	}
+}
+
+func TestUnknownSnapshot(t *testing.T) {
+	w := newWorld(t, checkout(), trafficReplay(nil))
+	w.cloud.startErr = connect.NewError(connect.CodeNotFound, errors.New(`snapshot "latest": there is none`))
+	w.cluster()
+	w.endsWith(v1.ReasonError, `the cloud refuses the replay: snapshot "latest": there is none`)
+}
+
+func TestWorkloadsThatCannotBeReplayed(t *testing.T) {
+	for want, change := range map[string]func(*appsv1.Deployment){
+		`is managed by another operator, "blue"`:  func(d *appsv1.Deployment) { d.Annotations = map[string]string{annotation.ManagedBy: "blue"} },
+		"has the annotation " + annotation.Ignore: func(d *appsv1.Deployment) { d.Annotations = map[string]string{annotation.Ignore: "true"} },
+		"is scaled to 0": func(d *appsv1.Deployment) { d.Spec.Replicas = new(int32(0)) },
+		"its containers name 2 ports": func(d *appsv1.Deployment) {
+			d.Spec.Template.Spec.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 1}, {ContainerPort: 2}}
+		},
+	} {
+		d := checkout()
+		change(d)
+		w := newWorld(t, d, trafficReplay(nil))
+		w.until("ended", w.ended)
+		if c := w.ready(); c.Reason != v1.ReasonError || !strings.Contains(c.Message, want) {
+			t.Errorf("ended with %+v, want an error that says %q", c, want)
+		}
+	}
+}
+
+func TestObjectOfSomebodyElseIsLeftAlone(t *testing.T) {
+	w := newWorld(t, checkout(), trafficReplay(nil))
+	w.cluster()
+	w.until("responder", w.in(v1.ReasonResponder))
+	foreign := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "speedscale-generator-" + w.get().Status.Name},
+		Spec: batchv1.JobSpec{Completions: new(int32(1))}}
+	w.must(w.c.Create(t.Context(), foreign))
+	w.until("ended", w.ended)
+	if c := w.ready(); c.Reason != v1.ReasonError || !strings.Contains(c.Message, "belongs to somebody else") {
+		t.Errorf("ended with %+v", c)
+	}
+	if jobs := list(w, &batchv1.JobList{}).Items; len(jobs) != 1 {
+		t.Error("it was deleted")
+	}
+}
