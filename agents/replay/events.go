@@ -9,16 +9,19 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/proto"
 
 	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
 	"github.com/speedscale/speedscale/cloud/client"
 )
 
 const (
-	// maxQueuedEvents bounds the events that wait while the cloud is away, and
-	// eventBatch those that are sent at a time.
+	// maxQueuedEvents bounds the events that wait while the cloud is away.
 	maxQueuedEvents = 1000
-	eventBatch      = 100
+	// maxBatch and maxBatchBytes bound those that are sent at a time. One that is
+	// longer is sent alone.
+	maxBatch      = 100
+	maxBatchBytes = 1 << 20
 )
 
 // EventsOptions say where events go.
@@ -126,7 +129,13 @@ func (e *Events) Close(ctx context.Context) {
 func (e *Events) take() (batch []*cloudv1.ReplayEvent, ended bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	n := min(len(e.queue), eventBatch)
+	n, size := 0, 0
+	for n < min(len(e.queue), maxBatch) {
+		if size += proto.Size(e.queue[n]); n > 0 && size > maxBatchBytes {
+			break
+		}
+		n++
+	}
 	batch = slices.Clone(e.queue[:n])
 	e.queue = slices.Delete(e.queue, 0, n)
 	return batch, n == 0 && e.closed

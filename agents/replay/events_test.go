@@ -3,6 +3,7 @@ package replay_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"connectrpc.com/connect"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/speedscale/speedscale/agents/replay"
 	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
@@ -32,8 +34,8 @@ func (s *sink) publish(ctx context.Context, events []*cloudv1.ReplayEvent) error
 	if s.err != nil {
 		return s.err
 	}
-	if len(events) > 100 {
-		return errors.New("too many at once")
+	if size := proto.Size(&cloudv1.PublishRequest{Events: events}); len(events) > 1 && (len(events) > 100 || size > 3<<19) {
+		return connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("%d events of %d bytes at once", len(events), size))
 	}
 	s.got = append(s.got, events...)
 	return ctx.Err()
@@ -98,6 +100,22 @@ func TestEventsKeepTheirOrder(t *testing.T) {
 		events.Publish(progress(251))
 		if n := events.Dropped(); n != 1 {
 			t.Errorf("%d dropped after the end, want 1", n)
+		}
+	})
+}
+
+// TestLongEvents: a batch is no longer than the cloud takes.
+func TestLongEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sink{}
+		events := newEvents(s, nil)
+		for range 120 {
+			events.Publish(&cloudv1.ReplayEvent{Event: &cloudv1.ReplayEvent_Failed{Failed: &cloudv1.FailedPair{Failure: make([]byte, 90_000)}}})
+		}
+		events.Publish(&cloudv1.ReplayEvent{Event: &cloudv1.ReplayEvent_Failed{Failed: &cloudv1.FailedPair{Failure: make([]byte, 3<<20)}}})
+		events.Close(t.Context())
+		if n := len(s.numbers()); n != 121 || events.Dropped() != 0 || s.calls < 12 {
+			t.Errorf("%d events came in %d calls, %d were dropped", n, s.calls, events.Dropped())
 		}
 	})
 }

@@ -75,7 +75,7 @@ func TestMergedPartsAreOneReport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for seed := range uint64(60) {
+	for seed := range uint64(20) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		o := report.Options{ID: "id", Started: start, Target: "http://shop", Goals: goals, MaxFailures: 1 + r.IntN(8)}
 		one := report.NewBuilder(meta, o)
