@@ -66,10 +66,23 @@ func (c *Catalog) StartReplay(ctx context.Context, r Replay, token Key) error {
 	return nil
 }
 
-// running fails unless a replay is there and has not ended.
-func running(ctx context.Context, tx *sql.Tx, id string) error {
+// RunningReplay fails unless a replay is there (ErrNotFound) and has not ended
+// (ErrEnded).
+func (c *Catalog) RunningReplay(ctx context.Context, id string) error {
+	if err := running(ctx, c.read, id); err != nil {
+		return fmt.Errorf("replay %q: %w", id, err)
+	}
+	return nil
+}
+
+// rowQuerier is a database or a transaction.
+type rowQuerier interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+func running(ctx context.Context, in rowQuerier, id string) error {
 	var ended int64
-	err := tx.QueryRowContext(ctx, "SELECT ended FROM replays WHERE id = ?", id).Scan(&ended)
+	err := in.QueryRowContext(ctx, "SELECT ended FROM replays WHERE id = ?", id).Scan(&ended)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return ErrNotFound

@@ -42,15 +42,14 @@ func (r *Replays) End(ctx context.Context, req *cloudv1.EndReplayRequest) (*clou
 	if req.GetCanceled() != "" && req.GetError() != "" {
 		return nil, invalid("canceled and error are both given")
 	}
-	if _, err := r.o.Catalog.Replay(ctx, req.GetId()); err != nil {
-		return nil, err
+	if err := r.o.Catalog.RunningReplay(ctx, req.GetId()); err != nil && !errors.Is(err, catalog.ErrEnded) {
+		return nil, err // before it has a log
 	}
 	// What is begun is not given up half way because a client went.
 	ctx = context.WithoutCancel(ctx)
 	l := r.logOf(req.GetId())
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	defer r.forget(req.GetId())
 	replay, err := r.o.Catalog.Replay(ctx, req.GetId())
 	if err != nil {
 		return nil, err
@@ -64,10 +63,10 @@ func (r *Replays) End(ctx context.Context, req *cloudv1.EndReplayRequest) (*clou
 		}
 		r.log.Info("replay ended", "replay", replay.ID, "status", replay.End.Status, "error", replay.End.Error, "dropped", replay.End.Dropped)
 	}
-	l.ended = true
+	r.forget(replay.ID) // who waits for its log sees that the replay has ended
 	// It may be there already, or have failed when the replay was ended before.
 	if l.last < replay.End.LastEvent {
-		if err := r.store(ctx, replay.ID, l, []*cloudv1.ReplayEvent{endEvent(replay.End)}); err != nil {
+		if err := r.store(ctx, replay.ID, l, []*cloudv1.ReplayEvent{endEvent(replay.End)}, l.dropped); err != nil {
 			return nil, err
 		}
 	}

@@ -71,7 +71,6 @@ func (r *Replays) openStream(ctx context.Context) error {
 type eventLog struct {
 	mu     sync.Mutex
 	loaded bool
-	ended  bool
 	last   uint64 // sequence of the last event, and so their count
 	bytes  uint64
 	// dropped counts the events that were left out.
@@ -111,7 +110,8 @@ func (l *eventLog) load(ctx context.Context, r *Replays, id string) error {
 		}
 		l.last = events[len(events)-1].GetSequence()
 		l.bytes, _ = strconv.ParseUint(m.Header.Get(headerBytes), 10, 64)
-		l.dropped, _ = strconv.ParseUint(m.Header.Get(headerDropped), 10, 64)
+		dropped, _ := strconv.ParseUint(m.Header.Get(headerDropped), 10, 64)
+		l.dropped = max(l.dropped, dropped)
 	}
 	l.loaded = true
 	return nil
@@ -155,28 +155,30 @@ func (r *Replays) Publish(ctx context.Context, id string, events []*cloudv1.Repl
 	if len(events) == 0 {
 		return nil
 	}
-	replay, err := r.o.Catalog.Replay(ctx, id)
-	if err != nil {
-		return err
-	}
-	if replay.End.Ended != 0 {
-		return fmt.Errorf("replay %q: %w", id, catalog.ErrEnded)
+	if err := r.o.Catalog.RunningReplay(ctx, id); err != nil {
+		return err // before it has a log
 	}
 	l := r.logOf(id)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.ended {
-		return fmt.Errorf("replay %q: %w", id, catalog.ErrEnded)
+	// Its end may have been recorded, and its log forgotten, in the meantime.
+	if err := r.o.Catalog.RunningReplay(ctx, id); err != nil {
+		if errors.Is(err, catalog.ErrEnded) {
+			r.forget(id)
+		}
+		return err
 	}
 	if err := l.load(ctx, r, id); err != nil {
 		return err
 	}
-	kept := r.keep(l, events)
-	if err := r.store(ctx, id, l, kept); err != nil {
+	kept, dropped := r.keep(l, events)
+	if err := r.store(ctx, id, l, kept, l.dropped+dropped); err != nil {
 		return err
 	}
-	if n := uint64(len(events)) - uint64(len(kept)); n > 0 {
-		r.log.Warn("events of a replay are left out", "replay", id, "events", n, "kept", l.last)
+	if dropped > 0 {
+		l.dropped += dropped
+		r.dropped.Add(dropped)
+		r.log.Warn("events of a replay are left out", "replay", id, "events", dropped, "kept", l.last)
 	}
 	return nil
 }
@@ -209,12 +211,11 @@ func bulky(e *cloudv1.ReplayEvent) bool {
 	return false
 }
 
-// keep returns the events that there is room for, and counts the others. The first
-// time it adds an event that says so.
-func (r *Replays) keep(l *eventLog, events []*cloudv1.ReplayEvent) []*cloudv1.ReplayEvent {
+// keep returns the events that there is room for, and how many there is none for. The
+// first time it adds an event that says so.
+func (r *Replays) keep(l *eventLog, events []*cloudv1.ReplayEvent) (kept []*cloudv1.ReplayEvent, dropped uint64) {
 	full := r.o.Full()
-	count, bytes, dropped := l.last, l.bytes, l.dropped
-	var kept []*cloudv1.ReplayEvent
+	count, bytes := l.last, l.bytes
 	for _, e := range events {
 		limit := r.o.Limits
 		if !bulky(e) {
@@ -233,13 +234,12 @@ func (r *Replays) keep(l *eventLog, events []*cloudv1.ReplayEvent) []*cloudv1.Re
 			"the replay has more events than are kept (%d, or %d MiB): logs, cluster events, usage and failed pairs are left out from here on, and counted",
 			r.o.Limits.Events, r.o.Limits.EventBytes>>20)}}})
 	}
-	r.dropped.Add(dropped - l.dropped)
-	l.dropped = dropped
-	return kept
+	return kept, dropped
 }
 
-// store appends events to the stream. l.mu is held.
-func (r *Replays) store(ctx context.Context, id string, l *eventLog, events []*cloudv1.ReplayEvent) error {
+// store appends events to the stream, and with them says how many were dropped so
+// far. l.mu is held.
+func (r *Replays) store(ctx context.Context, id string, l *eventLog, events []*cloudv1.ReplayEvent, dropped uint64) error {
 	if len(events) == 0 {
 		return nil
 	}
@@ -257,7 +257,7 @@ func (r *Replays) store(ctx context.Context, id string, l *eventLog, events []*c
 	}
 	m := &nats.Msg{Subject: subjectPrefix + id, Data: data, Header: nats.Header{
 		headerBytes:   {strconv.FormatUint(bytes, 10)},
-		headerDropped: {strconv.FormatUint(l.dropped, 10)},
+		headerDropped: {strconv.FormatUint(dropped, 10)},
 	}}
 	// A message that was sent must not be given up half way: whether it is stored
 	// would not be known, nor what the next sequence is.

@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -13,12 +11,8 @@ import (
 	"connectrpc.com/connect"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
-	"github.com/speedscale/speedscale/cloud/replays"
-	"github.com/speedscale/speedscale/cloud/server"
 	"github.com/speedscale/speedscale/traffic/report"
 	"github.com/speedscale/speedscale/traffic/snapshot"
 )
@@ -157,7 +151,7 @@ func TestReplayFromStartToReport(t *testing.T) {
 	for i, err := range []error{
 		c.publishEvents(t, r.id, phase("prepare"), phase("responder")),
 		r.agent.publishEvents(t, r.id, progress(10), logLine("hello")),
-		r.agent.putPart(t, r.id, "generator-0", generated(t, 1)),
+		r.agent.putPart(t, r.id, "generator-0", []byte(`{"version":1,"timeline":{"interval":1},"warnings":["`+strings.Repeat("x", 5<<20)+`"]}`)),
 		r.agent.putPart(t, r.id, "generator-0", generated(t, 30)),
 		r.agent.putPart(t, r.id, "generator-1", generated(t, 12)),
 	} {
@@ -173,7 +167,7 @@ func TestReplayFromStartToReport(t *testing.T) {
 	if err := json.Unmarshal(ended.GetReport(), &made); err != nil {
 		t.Fatal(err)
 	}
-	if made.ID != r.id || made.Status != report.Passed || made.Requests.Sent != 42 || made.Snapshot.ID != meta.ID || made.Latency.Sent.Count != 42 ||
+	if len(made.Warnings) > 0 || made.ID != r.id || made.Status != report.Passed || made.Requests.Sent != 42 || made.Snapshot.ID != meta.ID || made.Latency.Sent.Count != 42 ||
 		made.BuildTag != "pr-42" || made.Name != "checkout-pr-42" || made.Target != "Deployment/checkout" || made.Tags["namespace"] != "shop" {
 		t.Errorf("report: %+v", made)
 	}
@@ -269,251 +263,4 @@ func TestReplayThatNobodyEnds(t *testing.T) {
 	if err := r.agent.publishEvents(t, r.id, progress(1)); code(err) != connect.CodeUnauthenticated {
 		t.Errorf("the token that expired: %v", err)
 	}
-}
-
-func TestEventsBeyondTheBoundAreCounted(t *testing.T) {
-	dir := t.TempDir()
-	c, meta := withSnapshot(t, dir)
-	key := c.key
-	c.stop()
-	o := server.Options{DataDir: dir, Replays: replays.Limits{Events: 4, Parts: 2, PartBytes: 2000}}
-	c = start(t, o, key)
-	r := c.startReplay(t, meta.ID)
-	if err := r.agent.publishEvents(t, r.id, logLine("1"), logLine("2"), logLine("3")); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.agent.publishEvents(t, r.id, logLine("4"), logLine("5"), progress(6)); err != nil {
-		t.Fatal(err)
-	}
-	for _, part := range []struct {
-		name string
-		size int
-		want connect.Code
-	}{{"a", 100, 0}, {"b", 3000, connect.CodeResourceExhausted}, {"b", 100, 0}, {"c", 100, connect.CodeResourceExhausted}, {"b", 200, 0}} {
-		doc := `{"version":1,"timeline":{"interval":1},"name":"` + strings.Repeat("x", part.size) + `"}`
-		if err := r.agent.putPart(t, r.id, part.name, []byte(doc)); code(err) != part.want {
-			t.Errorf("part %q of %d bytes: %v", part.name, part.size, err)
-		}
-	}
-	// A restart forgets nothing of it.
-	c.stop()
-	c = start(t, o, key)
-	r.restart(t, c, meta.ID, time.Now().Add(time.Hour))
-	for range 5 {
-		if err := r.agent.publishEvents(t, r.id, progress(7), logLine("8")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := c.replays.End(t.Context(), &cloudv1.EndReplayRequest{Id: r.id, Discard: true}); err != nil {
-		t.Fatal(err)
-	}
-	c.mustTell(t, r.id, 0, "1 collector 1", "2 collector 2", "3 collector 3", "4 collector 4", "5 generator-0 sent 6",
-		"6 cloud the replay has more events than are kept (4, or 64 MiB): logs, cluster events, usage and failed pairs are left out from here on, and counted",
-		"7 generator-0 sent 7", "8 generator-0 sent 7", `9 cloud end Passed "" report=false dropped=9`)
-	res, err := c.web.Get(c.URL() + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var b strings.Builder
-	if err := res.Write(&b); err != nil || res.StatusCode != http.StatusOK {
-		t.Fatal(err)
-	}
-	for _, want := range []string{"speedscale_cloud_replay_events_total 3", "speedscale_cloud_replay_events_dropped_total 8"} {
-		if !strings.Contains(b.String(), want) {
-			t.Errorf("metrics lack %q", want)
-		}
-	}
-}
-
-// Of a replay that ended so long ago that its events are gone, the end is told.
-func TestEventsThatAreGone(t *testing.T) {
-	c, meta := withSnapshot(t, t.TempDir())
-	r := c.startReplay(t, meta.ID)
-	if err := r.agent.publishEvents(t, r.id, progress(1)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.replays.End(t.Context(), &cloudv1.EndReplayRequest{Id: r.id, Canceled: "enough"}); err != nil {
-		t.Fatal(err)
-	}
-	nc, err := c.BusConn(t.Context(), "test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := js.Stream(t.Context(), "REPLAYS")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := s.CachedInfo().Config; got.MaxAge != 7*24*time.Hour || got.MaxBytes <= 0 {
-		t.Errorf("the stream is not bounded: %+v", got)
-	}
-	if err := s.Purge(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	c.mustTell(t, r.id, 0, `2 cloud end Canceled "enough" report=true dropped=0`)
-}
-
-func TestTokenOpensItsReplayOnly(t *testing.T) {
-	var text log
-	c := start(t, server.Options{DataDir: t.TempDir(), BusListen: "127.0.0.1:0", Logger: slog.New(slog.NewTextHandler(&text, nil))}, "")
-	meta, other := c.snapshotOf(t, "mine"), c.snapshotOf(t, "other")
-	r, another := c.startReplay(t, meta.ID), c.startReplay(t, meta.ID)
-	for _, id := range []string{meta.ID, meta.Info.Name} {
-		if _, err := r.agent.snapshots.Get(t.Context(), &cloudv1.GetSnapshotRequest{Id: id}); err != nil {
-			t.Errorf("its snapshot as %q: %v", id, err)
-		}
-	}
-	if _, err := r.agent.masking.Get(t.Context(), &cloudv1.GetMaskingRequest{KeyId: meta.Masking.KeyID}); err != nil {
-		t.Errorf("its masking key: %v", err)
-	}
-	for name, err := range map[string]error{
-		"other snapshot":   second(r.agent.snapshots.Get(t.Context(), &cloudv1.GetSnapshotRequest{Id: other.ID})),
-		"latest snapshot":  second(r.agent.snapshots.Get(t.Context(), &cloudv1.GetSnapshotRequest{Id: "latest"})),
-		"unknown snapshot": second(r.agent.snapshots.Get(t.Context(), &cloudv1.GetSnapshotRequest{Id: "nope"})),
-		"download": func() error {
-			s, err := r.agent.snapshots.Download(t.Context(), &cloudv1.DownloadSnapshotRequest{Id: other.ID})
-			if err != nil {
-				return err
-			}
-			defer s.Close()
-			for s.Receive() {
-			}
-			return s.Err()
-		}(),
-		"current key":     second(r.agent.masking.Get(t.Context(), &cloudv1.GetMaskingRequest{})),
-		"other key":       second(r.agent.masking.Get(t.Context(), &cloudv1.GetMaskingRequest{KeyId: "other"})),
-		"publish":         r.agent.publishEvents(t, another.id, progress(1)),
-		"publish nowhere": r.agent.publishEvents(t, "", progress(1)),
-		"phase":           r.agent.publishEvents(t, r.id, phase("report")),
-		"part":            r.agent.putPart(t, another.id, "generator-0", generated(t, 1)),
-	} {
-		if code(err) != connect.CodePermissionDenied {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	// calls are about nothing of the replay's.
-	for name, e := range calls() {
-		if err := e.call(t.Context(), r.agent); code(err) != connect.CodePermissionDenied {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	if keys, err := c.keys.List(t.Context(), &cloudv1.ListKeysRequest{}); err != nil || len(keys.GetKeys()) != 1 {
-		t.Errorf("tokens are among the API keys: %v, %v", keys, err)
-	}
-	if nc, err := nats.Connect(c.BusURL(), nats.Token(r.agent.key), nats.MaxReconnects(0)); err == nil {
-		nc.Close()
-		t.Error("a token opens the bus")
-	}
-	wrong := client(c.URL(), r.agent.key[:len(r.agent.key)-4]+"0000")
-	defer wrong.web.CloseIdleConnections()
-	if err := wrong.publishEvents(t, r.id, progress(1)); code(err) != connect.CodeUnauthenticated {
-		t.Errorf("a wrong token: %v", err)
-	}
-	if secret := r.agent.key[strings.LastIndex(r.agent.key, "_")+1:]; strings.Contains(text.String(), secret) {
-		t.Error("the log holds a token's secret")
-	}
-}
-
-func TestWrongReplayRequests(t *testing.T) {
-	c, meta := withSnapshot(t, t.TempDir())
-	r := c.startReplay(t, meta.ID)
-	good := func() *cloudv1.StartReplayRequest {
-		return &cloudv1.StartReplayRequest{Id: uuid.NewString(), SnapshotId: meta.ID, TestConfigId: "standard", Expires: time.Now().Add(time.Hour).Unix()}
-	}
-	for name, e := range map[string]struct {
-		change func(*cloudv1.StartReplayRequest)
-		want   connect.Code
-	}{
-		"id":           {func(r *cloudv1.StartReplayRequest) { r.Id = "x" }, connect.CodeInvalidArgument},
-		"id's form":    {func(r *cloudv1.StartReplayRequest) { r.Id = "{" + r.Id + "}" }, connect.CodeInvalidArgument},
-		"over":         {func(r *cloudv1.StartReplayRequest) { r.Expires = time.Now().Unix() - 1 }, connect.CodeInvalidArgument},
-		"for ever":     {func(r *cloudv1.StartReplayRequest) { r.Expires = 1 << 60 }, connect.CodeInvalidArgument},
-		"control":      {func(r *cloudv1.StartReplayRequest) { r.Name = "a\nb" }, connect.CodeInvalidArgument},
-		"no snapshot":  {func(r *cloudv1.StartReplayRequest) { r.SnapshotId = "" }, connect.CodeInvalidArgument},
-		"its snapshot": {func(r *cloudv1.StartReplayRequest) { r.SnapshotId = "nope" }, connect.CodeNotFound},
-		"its config":   {func(r *cloudv1.StartReplayRequest) { r.TestConfigId = "nope" }, connect.CodeNotFound},
-	} {
-		req := good()
-		e.change(req)
-		if err := second(c.replays.Start(t.Context(), req)); code(err) != e.want {
-			t.Errorf("start with another %s: %v", name, err)
-		}
-	}
-	end := &cloudv1.ReplayEvent{Source: "generator-0", Event: &cloudv1.ReplayEvent_End{End: &cloudv1.ReplayEnd{}}}
-	for name, err := range map[string]error{
-		"no source":     r.agent.publishEvents(t, r.id, &cloudv1.ReplayEvent{Event: logLine("x").Event}),
-		"cloud's":       r.agent.publishEvents(t, r.id, &cloudv1.ReplayEvent{Source: "cloud", Event: logLine("x").Event}),
-		"empty":         r.agent.publishEvents(t, r.id, &cloudv1.ReplayEvent{Source: "collector"}),
-		"end":           c.publishEvents(t, r.id, end),
-		"too large":     r.agent.publishEvents(t, r.id, logLine(strings.Repeat("x", 1<<20))),
-		"part's name":   r.agent.putPart(t, r.id, "../x", generated(t, 1)),
-		"part's JSON":   r.agent.putPart(t, r.id, "generator-0", []byte("{")),
-		"part's schema": r.agent.putPart(t, r.id, "generator-0", []byte(`{"version":99}`)),
-		"both ends":     second(c.replays.End(t.Context(), &cloudv1.EndReplayRequest{Id: r.id, Error: "a", Canceled: "b"})),
-	} {
-		if code(err) != connect.CodeInvalidArgument {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	if err := r.agent.publishEvents(t, r.id, logLine(strings.Repeat("x", 3<<20))); code(err) != connect.CodeResourceExhausted {
-		t.Errorf("far too large: %v", err)
-	}
-	unknown := uuid.NewString()
-	for name, err := range map[string]error{
-		"publish": c.publishEvents(t, unknown, progress(1)),
-		"part":    c.putPart(t, unknown, "generator-0", generated(t, 1)),
-		"end":     second(c.replays.End(t.Context(), &cloudv1.EndReplayRequest{Id: unknown})),
-		"watch":   second(c.watch(t.Context(), unknown, 0)),
-	} {
-		if code(err) != connect.CodeNotFound {
-			t.Errorf("%s of an unknown replay: %v", name, err)
-		}
-	}
-}
-
-// A server that stops does not wait for those who watch.
-func TestWatchEndsWithTheServer(t *testing.T) {
-	c, meta := withSnapshot(t, t.TempDir())
-	r := c.startReplay(t, meta.ID)
-	stream, err := c.replays.Watch(t.Context(), &cloudv1.WatchReplayRequest{Id: r.id})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stream.Close()
-	if err := c.publishEvents(t, r.id, phase("prepare")); err != nil {
-		t.Fatal(err)
-	}
-	if !stream.Receive() {
-		t.Fatal(stream.Err())
-	}
-	go c.stop()
-	if stream.Receive() || code(stream.Err()) != connect.CodeUnavailable {
-		t.Errorf("%v", stream.Err())
-	}
-	c.stop()
-}
-
-// snapshotOf makes a snapshot of a service, masked with the cloud's key.
-func (c *cloud) snapshotOf(t testing.TB, service string) *snapshot.Meta {
-	t.Helper()
-	m, err := c.masking.Get(t.Context(), &cloudv1.GetMaskingRequest{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	nc := c.agent(t, c.key)
-	waitConnected(t, nc)
-	b := newBatch(service, 1, 1)
-	b.Pairs[0].Service, b.Pairs[0].MaskKeyId = service, m.GetKeyId()
-	if err := publish(t, nc, b); err != nil {
-		t.Fatal(err)
-	}
-	meta, err := c.create(t, &cloudv1.CreateSnapshotRequest{Name: service, Selection: &cloudv1.Selection{Service: service}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return meta
 }
