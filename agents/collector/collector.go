@@ -6,6 +6,7 @@ package collector
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	metrics "k8s.io/metrics/pkg/client/clientset/versioned"
 
 	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
+	"github.com/speedscale/speedscale/cluster/annotation"
 	"github.com/speedscale/speedscale/traffic/mask"
 )
 
@@ -22,7 +24,8 @@ import (
 type Options struct {
 	Kube    kubernetes.Interface
 	Metrics metrics.Interface
-	// Namespaces and Selector say which pods. No namespaces are none.
+	// Namespaces and Selector say which pods, but for those of the replay itself,
+	// which have the label annotation.ReplayComponent. No namespaces are none.
 	Namespaces []string
 	Selector   string
 	// Sidecar follows the logs of our own containers in those pods too.
@@ -91,6 +94,7 @@ func New(o Options) *Collector {
 	if o.Interval == 0 {
 		o.Interval = DefaultInterval
 	}
+	o.Selector = strings.Trim(o.Selector+",!"+annotation.ReplayComponent, ",")
 	if o.Since.IsZero() {
 		o.Since = time.Now()
 	}

@@ -184,6 +184,19 @@ func TestLogsAreStreamedMaskedAndOursAreNot(t *testing.T) {
 	}
 }
 
+func TestTheReplaysOwnPodsAreLeftAlone(t *testing.T) {
+	own := webPod(container("generator", "g"))
+	own.Name, own.UID = "speedscale-generator-brave-otter", "u2"
+	own.Labels["replay.speedscale.com/component"] = "generator"
+	w := newWorld(webPod(container("web", "a")), own)
+	w.logs["web"], w.logs["generator"] = lines("hello"), lines("requests sent")
+	w.run(t, nil)
+	w.await(t, "hello")
+	if got := strings.Join(w.texts(), "\n"); strings.Contains(got, "generator") {
+		t.Errorf("published:\n%s", got)
+	}
+}
+
 func TestSidecarsLogOnDemand(t *testing.T) {
 	w := newWorld(webPod(container("speedscale-goproxy", "b")))
 	w.logs["speedscale-goproxy"] = lines("goproxy runs")
@@ -275,7 +288,7 @@ func TestEventsAboutTheWorkload(t *testing.T) {
 func TestUsage(t *testing.T) {
 	w := newWorld()
 	w.metrics.PrependReactor("list", "pods", func(a clienttesting.Action) (bool, runtime.Object, error) {
-		if selector := a.(clienttesting.ListAction).GetListRestrictions().Labels.String(); selector != "app=web" {
+		if selector := a.(clienttesting.ListAction).GetListRestrictions().Labels.String(); selector != "app=web,!replay.speedscale.com/component" {
 			return true, nil, fmt.Errorf("selector is %q", selector)
 		}
 		return true, &metricsv1beta1.PodMetricsList{Items: []metricsv1beta1.PodMetrics{{

@@ -21,3 +21,6 @@ func (c *Collector) Lines(r io.Reader) {
 		}
 	}
 }
+
+// AwaitMasker is what Main waits for before it collects.
+var AwaitMasker = awaitMasker
