@@ -9,7 +9,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
+	"log/slog"
 	"net"
+	"os"
 	"time"
 
 	"github.com/speedscale/speedscale/agents/agent"
@@ -20,6 +23,10 @@ const lookupTimeout = 10 * time.Second
 
 // Run applies the rules that the environment asks for; with --print it writes them
 // to out in the syntax of nft(8) instead, with --remove it takes them away.
+//
+// Rules that cannot be applied are no error, so that the app starts all the same: its
+// traffic is not captured then, and the container's termination message says why. In a
+// replay they are one, since mocked hosts would be the real ones.
 func Run(ctx context.Context, env *agent.Env, out io.Writer) error {
 	flags := flag.NewFlagSet(env.Name, flag.ContinueOnError)
 	flags.SetOutput(out)
@@ -45,6 +52,34 @@ func Run(ctx context.Context, env *agent.Env, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if *show {
+		if err := s.complete(ctx, env.Log); err != nil {
+			return err
+		}
+		_, err := io.WriteString(out, Print(s))
+		return err
+	}
+	err = s.complete(ctx, env.Log)
+	if err == nil {
+		err = Apply(s)
+	}
+	switch {
+	case err == nil:
+		env.Log.Info("rules applied", "table", Table, "rules", len(rules(s)))
+		return nil
+	case s.Replay:
+		return err
+	}
+	env.Log.Error("rules not applied, the pod's traffic is not captured", "error", err)
+	if err := say(s.TerminationLog, "the pod's traffic is not captured: "+err.Error()); err != nil {
+		env.Log.Warn("no termination message", "error", err)
+	}
+	return nil
+}
+
+// complete fills in what is to be found out here: the node's addresses, and those of
+// ignored hosts.
+func (s *Settings) complete(ctx context.Context, log *slog.Logger) error {
 	own, err := net.InterfaceAddrs()
 	if err != nil {
 		return fmt.Errorf("addresses of this pod: %w", err)
@@ -55,15 +90,20 @@ func Run(ctx context.Context, env *agent.Env, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	for _, host := range s.resolve(ctx, net.DefaultResolver.LookupNetIP) {
-		env.Log.Warn("ignored host has no address, so its connections are captured", "host", host)
+		log.Warn("ignored host has no address, so its connections are captured", "host", host)
 	}
-	if *show {
-		_, err := io.WriteString(out, Print(s))
-		return err
-	}
-	if err := Apply(s); err != nil {
-		return err
-	}
-	env.Log.Info("rules applied", "table", Table, "rules", len(rules(s)))
 	return nil
+}
+
+// say writes the container's termination message, where there is a file for it.
+func say(file, text string) error {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_TRUNC, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Close())
 }

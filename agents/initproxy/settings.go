@@ -47,6 +47,12 @@ type Settings struct {
 	// CaptureNode captures the connections of the node (probes of the kubelet, and
 	// clients that come through it) like others (CAPTURE_NODE_TRAFFIC).
 	CaptureNode bool
+	// Replay says that the pod takes part in a replay (REPLAY_ID), so that it must not
+	// start without rules.
+	Replay bool
+	// TerminationLog is the file of the container's termination message
+	// (TERMINATION_LOG; /dev/termination-log, Kubernetes' default).
+	TerminationLog string
 	// NodeIPs are where connections of the node come from that are left alone.
 	NodeIPs []netip.Prefix
 }
@@ -79,6 +85,8 @@ func ReadSettings(v *agent.Vars) (Settings, error) {
 	}
 	s.HostIPs = prefixes(v, "STATUS_HOST_IP")
 	s.CaptureNode = v.Bool("CAPTURE_NODE_TRAFFIC", false)
+	s.Replay = v.String("REPLAY_ID", "") != ""
+	s.TerminationLog = v.String("TERMINATION_LOG", "/dev/termination-log")
 	if s.InPort == s.OutPort {
 		v.Fail("PROXY_OUT_PORT", strconv.Itoa(int(s.OutPort)), "want a port other than PROXY_IN_PORT")
 	}

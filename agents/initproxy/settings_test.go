@@ -25,7 +25,7 @@ func vars(pairs ...string) *agent.Vars {
 
 func TestReadSettings(t *testing.T) {
 	s, err := ReadSettings(vars("IGNORE_DST_IPS=10.1.2.3/8, ::ffff:1.2.3.4,*,fd00::1", "IGNORE_UIDS=5,5,6", "IGNORE_INBOUND_PORTS=1, 65535,",
-		"IGNORE_SRC_HOSTS=a.test", "STATUS_HOST_IP=10.0.0.1", "HOST_RESOLUTION=standard"))
+		"IGNORE_SRC_HOSTS=a.test", "STATUS_HOST_IP=10.0.0.1", "HOST_RESOLUTION=standard", "REPLAY_ID=r1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,6 +37,7 @@ func TestReadSettings(t *testing.T) {
 			netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0"), netip.MustParsePrefix("fd00::1/128"),
 		},
 		HostIPs: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")},
+		Replay:  true, TerminationLog: "/dev/termination-log",
 	}
 	if d := cmp.Diff(want, s, cmpopts.EquateComparable(netip.Prefix{})); d != "" {
 		t.Error(d)

@@ -26,6 +26,7 @@ func TestTransparent(t *testing.T) {
 	t.Run("dns", func(t *testing.T) { n.sub(t).testDNS() })
 	t.Run("exclusions", func(t *testing.T) { n.sub(t).testExclusions() })
 	t.Run("loopback", func(t *testing.T) { n.sub(t).testLoopback() })
+	t.Run("node's network", func(t *testing.T) { n.sub(t).testNodesNetwork() })
 	t.Run("established", func(t *testing.T) { n.sub(t).testEstablished() })
 }
 
@@ -281,6 +282,36 @@ func (n *network) testDNS() {
 	}
 	c.Process.Kill()
 	c.Wait()
+}
+
+// testNodesNetwork: where the rules would be the node's there are none, and the app
+// starts, but in a replay.
+func (n *network) testNodesNetwork() {
+	t := n.t
+	n.apply("--remove")
+	message := filepath.Join(t.TempDir(), "termination-log")
+	must(t, os.WriteFile(message, nil, 0o644))
+	node := []string{"STATUS_HOST_IP=" + appV4, "TERMINATION_LOG=" + message}
+	n.apply(node...)
+	if said, err := os.ReadFile(message); err != nil || !strings.Contains(string(said), "not captured") || !strings.Contains(string(said), appV4) {
+		t.Errorf("termination message %q, %v", said, err)
+	}
+	if out, err := n.try(n.app, append([]string{"env", "REPLAY_ID=r1"}, append(node, n.binary)...)...); err == nil || !strings.Contains(out, appV4) {
+		t.Errorf("in a replay: %q, %v", out, err)
+	}
+	// The same where rules cannot be set.
+	bare := []string{"setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", "--reuid=5000", "--clear-groups", "env", "LOG_LEVEL=error"}
+	public := filepath.Join(n.public(), "initproxy")
+	run(t, "cp", n.binary, public)
+	if out, err := n.try(n.app, append(bare, public)...); err != nil || !strings.Contains(out, "NET_ADMIN") {
+		t.Errorf("without NET_ADMIN: %q, %v", out, err)
+	}
+	if out, err := n.try(n.app, append(bare, "REPLAY_ID=r1", public)...); err == nil || !strings.Contains(out, "NET_ADMIN") {
+		t.Errorf("without NET_ADMIN in a replay: %q, %v", out, err)
+	}
+	if left := n.in(n.app, "nft", "list", "ruleset"); strings.Contains(left, "speedscale") {
+		t.Errorf("there are rules: %s", left)
+	}
 }
 
 // synthesized says whether what getent printed begins with an address that no host has.

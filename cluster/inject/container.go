@@ -230,6 +230,9 @@ func (p *patch) initproxy() corev1.Container {
 	security.RunAsNonRoot, security.RunAsUser, security.RunAsGroup = new(false), new(int64(0)), new(int64(0))
 	security.Capabilities.Add = []corev1.Capability{"NET_ADMIN"}
 	v, s := p.shared(), p.s
+	if r := p.o.Replay; r != nil {
+		v.set("REPLAY_ID", r.ID) // without rules the pod must not start then
+	}
 	v.field("STATUS_HOST_IP", "status.hostIPs")
 	v.setTrue("CAPTURE_NODE_TRAFFIC", s.CaptureNodeTraffic)
 	v.setTrue("IGNORE_LOOPBACK", s.IgnoreLoopback)
