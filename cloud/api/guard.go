@@ -27,9 +27,11 @@ func scopesOf(procedure string) []string {
 		cloudv1connect.ReportServiceGetProcedure,
 		cloudv1connect.ReportServiceListProcedure:
 		return []string{auth.ScopeRead}
-	case cloudv1connect.SnapshotServiceGetProcedure,
-		cloudv1connect.SnapshotServiceDownloadProcedure:
+	case cloudv1connect.SnapshotServiceDownloadProcedure:
 		return []string{auth.ScopeRead, auth.ScopeReplay}
+	case cloudv1connect.SnapshotServiceGetProcedure:
+		// ReplayService.Start shows the same to those who have control.
+		return []string{auth.ScopeRead, auth.ScopeControl, auth.ScopeReplay}
 	case cloudv1connect.SnapshotServiceCreateProcedure,
 		cloudv1connect.SnapshotServiceDeleteProcedure,
 		cloudv1connect.SnapshotServiceUploadProcedure,

@@ -33,7 +33,7 @@ func validPart(name string) bool {
 			return false
 		}
 	}
-	return name != "" && len(name) <= maxSource && name != SourceCloud
+	return name != "" && len(name) <= maxSource && name != sourceCloud
 }
 
 // End closes a replay: it makes the report of the parts, revokes the token and tells
@@ -166,6 +166,6 @@ func ownPart(replay catalog.Replay, status report.Status, why string) report.Par
 		b.Cancel(why)
 	}
 	p := b.Part()
-	p.Name = SourceCloud
+	p.Name = sourceCloud
 	return p
 }

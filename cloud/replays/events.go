@@ -34,8 +34,8 @@ const (
 	headerDropped = "Speedscale-Dropped"
 )
 
-// SourceCloud is the source of the cloud's own events, which others must not use.
-const SourceCloud = "cloud"
+// sourceCloud is the source of the cloud's own events, which others must not use.
+const sourceCloud = "cloud"
 
 const (
 	// maxPublish bounds the events of one call, in bytes.
@@ -190,7 +190,7 @@ func checkEvents(events []*cloudv1.ReplayEvent) error {
 		switch {
 		case e.GetSource() == "" || len(e.GetSource()) > maxSource:
 			return invalid("event %d: source is empty or longer than %d bytes", i, maxSource)
-		case e.GetSource() == SourceCloud || e.GetEnd() != nil:
+		case e.GetSource() == sourceCloud || e.GetEnd() != nil:
 			return invalid("event %d: only the cloud says that a replay has ended", i)
 		case e.GetEvent() == nil:
 			return invalid("event %d of %q says nothing", i, e.GetSource())
@@ -230,7 +230,7 @@ func (r *Replays) keep(l *eventLog, events []*cloudv1.ReplayEvent) (kept []*clou
 		count, bytes = count+1, bytes+size
 	}
 	if l.dropped == 0 && dropped > 0 && full == "" {
-		kept = append(kept, &cloudv1.ReplayEvent{Source: SourceCloud, Event: &cloudv1.ReplayEvent_Log{Log: &cloudv1.LogLine{Line: fmt.Sprintf(
+		kept = append(kept, &cloudv1.ReplayEvent{Source: sourceCloud, Event: &cloudv1.ReplayEvent_Log{Log: &cloudv1.LogLine{Line: fmt.Sprintf(
 			"the replay has more events than are kept (%d, or %d MiB): logs, cluster events, usage and failed pairs are left out from here on, and counted",
 			r.o.Limits.Events, r.o.Limits.EventBytes>>20)}}})
 	}

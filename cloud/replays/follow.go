@@ -97,7 +97,7 @@ func (r *Replays) read(ctx context.Context, id string, after, until uint64, send
 // endEvent is the last event of a replay.
 func endEvent(end catalog.ReplayEnd) *cloudv1.ReplayEvent {
 	return &cloudv1.ReplayEvent{
-		Sequence: end.LastEvent, Time: end.Ended, Source: SourceCloud,
+		Sequence: end.LastEvent, Time: end.Ended, Source: sourceCloud,
 		Event: &cloudv1.ReplayEvent_End{End: &cloudv1.ReplayEnd{
 			Status: end.Status, Error: end.Error, Report: end.Reported, Dropped: end.Dropped,
 		}},

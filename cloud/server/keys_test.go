@@ -81,7 +81,7 @@ func calls() map[string]struct {
 		}, "admin"},
 		"Snapshot.Get": {func(ctx context.Context, c *cloud) error {
 			return second(c.snapshots.Get(ctx, &cloudv1.GetSnapshotRequest{Id: "x"}))
-		}, "read"},
+		}, "read control"},
 		"Snapshot.List": {func(ctx context.Context, c *cloud) error {
 			return second(c.snapshots.List(ctx, &cloudv1.ListSnapshotsRequest{}))
 		}, "read"},
