@@ -21,7 +21,7 @@ const (
 	// maxBatch and maxBatchBytes bound those that are sent at a time. One that is
 	// longer is sent alone.
 	maxBatch      = 100
-	maxBatchBytes = 1 << 20
+	maxBatchBytes = 512 << 10
 )
 
 // EventsOptions say where events go.

@@ -106,3 +106,15 @@ func (r *Report) decide(goals []Goal) {
 		r.Status = Passed
 	}
 }
+
+// byCount puts the reason first that was met most.
+func byCount(a, b Skip) int {
+	return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Reason, b.Reason))
+}
+
+// byUrgency puts what failed first, then what was requested most.
+func byUrgency(a, b Endpoint) int {
+	return cmp.Or(
+		cmp.Compare(b.Failed+b.Errors, a.Failed+a.Errors), cmp.Compare(b.Requests, a.Requests),
+		cmp.Compare(a.Path, b.Path), cmp.Compare(a.Method, b.Method))
+}

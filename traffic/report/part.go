@@ -8,8 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
-
 	"github.com/speedscale/speedscale/traffic/compare"
 	"github.com/speedscale/speedscale/traffic/snapshot"
 )
@@ -230,63 +228,4 @@ func (q *Requests) add(p Requests) {
 
 func byTime(a, b Failure) int {
 	return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.RefUUID, b.RefUUID))
-}
-
-// Histogram counts latencies in microseconds, from 1 to an hour, with 2 or 3
-// significant digits. Its JSON is the V2 compressed encoding of HdrHistogram, in
-// base64. The zero value is empty.
-type Histogram struct{ hdr *hdrhistogram.Histogram }
-
-// IsZero says that nothing is counted.
-func (h Histogram) IsZero() bool { return h.hdr == nil || h.hdr.TotalCount() == 0 }
-
-// MarshalJSON implements json.Marshaler.
-func (h Histogram) MarshalJSON() ([]byte, error) {
-	if h.hdr == nil {
-		return []byte("null"), nil
-	}
-	text, err := h.hdr.Encode(hdrhistogram.V2CompressedEncodingCookieBase)
-	if err != nil {
-		return nil, fmt.Errorf("histogram: %w", err)
-	}
-	return json.Marshal(string(text))
-}
-
-// UnmarshalJSON implements json.Unmarshaler. A histogram of another range is an
-// error.
-func (h *Histogram) UnmarshalJSON(data []byte) error {
-	var text *string
-	if err := json.Unmarshal(data, &text); err != nil || text == nil {
-		return err
-	}
-	hdr, err := hdrhistogram.Decode([]byte(*text))
-	if err != nil {
-		return fmt.Errorf("histogram: %w", err)
-	}
-	if digits := hdr.SignificantFigures(); hdr.LowestTrackableValue() != 1 || hdr.HighestTrackableValue() != maxLatency || digits < 2 || digits > 3 {
-		return fmt.Errorf("histogram: range %d to %d with %d digits: want 1 to %d µs with 2 or 3",
-			hdr.LowestTrackableValue(), hdr.HighestTrackableValue(), digits, maxLatency)
-	}
-	h.hdr = hdr
-	return nil
-}
-
-func (h Histogram) clone() Histogram {
-	if h.IsZero() {
-		return Histogram{}
-	}
-	return Histogram{h.hdr.Clone()}
-}
-
-func (h Histogram) merge(from Histogram) error {
-	if from.IsZero() {
-		return nil
-	}
-	if want, got := h.hdr.SignificantFigures(), from.hdr.SignificantFigures(); want != got {
-		return fmt.Errorf("histogram: %d digits, want %d", got, want)
-	}
-	if dropped := h.hdr.Merge(from.hdr); dropped > 0 {
-		return fmt.Errorf("histogram: %d values are too many", dropped)
-	}
-	return nil
 }

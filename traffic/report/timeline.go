@@ -1,69 +1,9 @@
 package report
 
 import (
-	"cmp"
 	"fmt"
 	"time"
-
-	"github.com/HdrHistogram/hdrhistogram-go"
 )
-
-// Latencies are kept in microseconds, up to an hour.
-const maxLatency = int64(time.Hour / time.Microsecond)
-
-func newHistogram(digits int) Histogram { return Histogram{hdrhistogram.New(1, maxLatency, digits)} }
-
-func (h Histogram) record(d time.Duration) {
-	// The value is within the histogram's range, so this cannot fail.
-	_ = h.hdr.RecordValue(min(max(d.Microseconds(), 1), maxLatency))
-}
-
-func (hist Histogram) summary() Summary {
-	h := hist.hdr
-	if hist.IsZero() {
-		return Summary{}
-	}
-	ms := func(us int64) float64 { return float64(us) / 1000 }
-	at := h.ValueAtPercentiles([]float64{50, 75, 90, 95, 99})
-	return Summary{
-		Count: h.TotalCount(), Min: ms(h.Min()), Max: ms(h.Max()), Avg: float64(int64(h.Mean())) / 1000,
-		P50: ms(at[50]), P75: ms(at[75]), P90: ms(at[90]), P95: ms(at[95]), P99: ms(at[99]),
-	}
-}
-
-// distribution counts in buckets, each 10^(1/5) times as wide as the one before.
-func (h Histogram) distribution() []Bucket {
-	var list []Bucket
-	const step = 1.5848931924611136
-	to := 0.001
-	for _, bar := range h.hdr.Distribution() {
-		if bar.Count == 0 {
-			continue
-		}
-		ms := float64(bar.To) / 1000
-		for ms > to {
-			to *= step
-		}
-		if n := len(list); n > 0 && list[n-1].To == to {
-			list[n-1].Count += bar.Count
-		} else {
-			list = append(list, Bucket{To: to, Count: bar.Count})
-		}
-	}
-	for i := range list {
-		list[i].To = rounded(list[i].To)
-	}
-	return list
-}
-
-// rounded keeps three digits.
-func rounded(ms float64) float64 {
-	unit := 0.001
-	for ms/unit >= 1000 {
-		unit *= 10
-	}
-	return float64(int64(ms/unit+0.5)) * unit
-}
 
 // Timeline counts responses by time, in at most maxTicks ticks: when they run out,
 // ticks become twice as long.
@@ -159,16 +99,4 @@ func (t *Timeline) throughput(responses int64, from, to time.Time) Throughput {
 	t.cover(from.Unix(), from.Unix())
 	perSecond := float64(responses) / elapsed.Seconds()
 	return Throughput{PerSecond: perSecond, PerMinute: 60 * perSecond, Interval: float64(t.Interval), Timeline: t.Ticks}
-}
-
-// byCount puts the reason first that was met most.
-func byCount(a, b Skip) int {
-	return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Reason, b.Reason))
-}
-
-// byUrgency puts what failed first, then what was requested most.
-func byUrgency(a, b Endpoint) int {
-	return cmp.Or(
-		cmp.Compare(b.Failed+b.Errors, a.Failed+a.Errors), cmp.Compare(b.Requests, a.Requests),
-		cmp.Compare(a.Path, b.Path), cmp.Compare(a.Method, b.Method))
 }
