@@ -1,7 +1,6 @@
 package replay
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -39,18 +38,16 @@ func (p *pass) generate(ctx context.Context) (string, error) {
 	if !Sends(&p.replay.Spec) {
 		return "mocks are answered until the replay is deleted", nil
 	}
-	config, err := p.config()
+	objects, config, err := p.configured()
 	if err != nil {
 		return "", err
 	}
 	job := p.job
 	if job == nil {
-		objects := p.objects()
 		objects.Config.Replay.Generator.Resources, err = overridden(objects.Config.Replay.Generator.Resources, config.GeneratorResources())
 		if err != nil {
 			return "", err
 		}
-		objects.Config.LogLevel = cmp.Or(config.LogLevel(), objects.Config.LogLevel)
 		targets, err := p.targets(ctx)
 		if err != nil {
 			return "", err

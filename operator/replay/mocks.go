@@ -20,26 +20,19 @@ func (p *pass) mocks(ctx context.Context) (string, error) {
 	if len(keys) == 0 || p.job != nil {
 		return "", nil
 	}
-	config, err := p.config()
+	objects, config, err := p.configured()
 	if err != nil {
 		return "", err
 	}
-	objects := p.objects()
 	objects.Config.Replay.Responder.Resources, err = overridden(objects.Config.Replay.Responder.Resources, config.ResponderResources())
 	if err != nil {
 		return "", err
-	}
-	if config.LogLevel() != "" {
-		objects.Config.LogLevel = config.LogLevel()
 	}
 	d, err := ensure(ctx, p, objects.ResponderDeployment(keys), objects.ResponderService())
 	if err != nil {
 		return "", err
 	}
 	if d.Status.ObservedGeneration >= d.Generation && d.Status.ReadyReplicas > 0 {
-		if !p.mocking() {
-			p.condition(v1.ConditionMocksReady, metav1.ConditionTrue, "ResponderReady", fmt.Sprintf("the responder answers for %d slices of the snapshot", len(keys)))
-		}
 		return "", nil
 	}
 	why, err := p.deploymentUnready(ctx, d, resource.Responder)
@@ -63,16 +56,12 @@ func (p *pass) deploymentUnready(ctx context.Context, d *appsv1.Deployment, comp
 // collect starts the collector where the test config asks for one. A replay goes on
 // without it.
 func (p *pass) collect(ctx context.Context, targets []*target) {
-	config, err := p.config()
+	objects, config, err := p.configured()
 	if err != nil || !config.LogsCollected() {
 		return
 	}
 	selector, err := p.collected(targets)
 	if err == nil && selector != "" {
-		objects := p.objects()
-		if config.LogLevel() != "" {
-			objects.Config.LogLevel = config.LogLevel()
-		}
 		_, err = ensure(ctx, p, objects.CollectorDeployment(selector), objects.CollectorAccount(), objects.CollectorBinding())
 	}
 	if err != nil && p.entering(v1.ReasonWorkload) {

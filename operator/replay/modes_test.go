@@ -280,6 +280,47 @@ func TestGeneratorOnlyLeavesTheWorkloadAsItIs(t *testing.T) {
 	w.endsWith(v1.ReasonTestSucceeded, "Passed")
 }
 
+func TestOtherKinds(t *testing.T) {
+	d := checkout()
+	for kind, o := range map[string]client.Object{
+		"StatefulSet": &appsv1.StatefulSet{ObjectMeta: d.ObjectMeta, Spec: appsv1.StatefulSetSpec{
+			Replicas: new(int32(1)), Selector: d.Spec.Selector, Template: d.Spec.Template,
+			UpdateStrategy: appsv1.StatefulSetUpdateStrategy{Type: appsv1.OnDeleteStatefulSetStrategyType},
+		}},
+		"DaemonSet": &appsv1.DaemonSet{ObjectMeta: d.ObjectMeta, Spec: appsv1.DaemonSetSpec{
+			Selector: d.Spec.Selector, Template: d.Spec.Template,
+			UpdateStrategy: appsv1.DaemonSetUpdateStrategy{Type: appsv1.OnDeleteDaemonSetStrategyType},
+		}},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			old := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "old", Labels: map[string]string{"app": "checkout"}}}
+			w := newWorld(t, o, old, trafficReplay(func(r *v1.TrafficReplay) { r.Spec.Workloads[0].Ref.Kind = kind }))
+			w.until("workload", w.in(v1.ReasonWorkload))
+			want := strings.ToLower(kind) + " shop/checkout: 1 of 1 pods have no routing yet: its update strategy is OnDelete"
+			if m := w.ready().Message; !strings.Contains(m, want) {
+				t.Errorf("meanwhile %q, want %q", m, want)
+			}
+			template := func() corev1.PodTemplateSpec {
+				w.must(w.c.Get(t.Context(), client.ObjectKeyFromObject(o), o))
+				if s, ok := o.(*appsv1.StatefulSet); ok {
+					return s.Spec.Template
+				}
+				return o.(*appsv1.DaemonSet).Spec.Template
+			}
+			// Its owner deletes the pod, and the controller makes one of the template.
+			w.must(w.c.Delete(t.Context(), old))
+			w.must(w.c.Create(t.Context(), w.podOf(&appsv1.Deployment{ObjectMeta: d.ObjectMeta, Spec: appsv1.DeploymentSpec{Template: template()}}, 0)))
+			w.until("finished", func() bool { return w.get().Status.FinishedTime != nil })
+			if c := w.ready(); c.Reason != v1.ReasonTestSucceeded {
+				t.Errorf("ended with %+v", c)
+			}
+			if _, ok := template().Annotations[annotation.Replay]; ok {
+				t.Error("the annotation is left")
+			}
+		})
+	}
+}
+
 func TestCustomURL(t *testing.T) {
 	w := newWorld(t, checkout(), trafficReplay(func(r *v1.TrafficReplay) {
 		r.Spec.CustomURL = "https://new.example.com:8443/"

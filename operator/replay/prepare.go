@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -136,6 +137,14 @@ func (p *pass) putSecret(ctx context.Context, start *cloudv1.StartReplayResponse
 		err = p.Client.Create(ctx, secret)
 	}
 	return err
+}
+
+// configured is objects with what the test config says of them, and the test config.
+func (p *pass) configured() (resource.Replay, testconfig.Config, error) {
+	config, err := p.config()
+	objects := p.objects()
+	objects.Config.LogLevel = cmp.Or(config.LogLevel(), objects.Config.LogLevel)
+	return objects, config, err
 }
 
 // config is the test config, as it was when the replay started.

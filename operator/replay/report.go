@@ -33,7 +33,8 @@ func (p *pass) report(ctx context.Context) (time.Duration, error) {
 	if outcome.Reason == v1.ReasonReporting && since < settle && p.putsParts() {
 		return settle - since, nil
 	}
-	if p.end(ctx, outcome.Reason, outcome.Message, since >= reportLimit) {
+	last := since >= reportLimit || p.replay.Status.Name == "" // nothing was begun
+	if p.end(ctx, outcome.Reason, outcome.Message, last) {
 		return poll, p.restore(ctx) // which does not wait for the cloud
 	}
 	return poll, nil

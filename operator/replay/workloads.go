@@ -62,6 +62,9 @@ func (p *pass) workloads(ctx context.Context) (string, error) {
 		p.mocksAre(cmp.Or(p.unmocked, strings.Join(waits, "; ")))
 		return "mocks are answered until the replay is deleted", nil
 	}
+	if len(waits) == 0 && len(p.mocked()) > 0 {
+		p.mocksAre("")
+	}
 	return strings.Join(waits, "; "), nil
 }
 
@@ -77,7 +80,7 @@ func (p *pass) whileMocking(err error) error {
 // mocksAre states whether all pods are mocked; why says why not.
 func (p *pass) mocksAre(why string) {
 	if why == "" {
-		p.condition(v1.ConditionMocksReady, metav1.ConditionTrue, "Routed", "dependencies of every pod are mocked")
+		p.condition(v1.ConditionMocksReady, metav1.ConditionTrue, "Routed", fmt.Sprintf("%d dependencies are mocked for every pod", len(p.mocked())))
 		return
 	}
 	p.condition(v1.ConditionMocksReady, metav1.ConditionFalse, "NotRouted", why)

@@ -16,12 +16,12 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -133,7 +133,7 @@ type world struct {
 func newWorld(t *testing.T, objects ...client.Object) *world {
 	t.Helper()
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, appsv1.AddToScheme, batchv1.AddToScheme, rbacv1.AddToScheme, v1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
 		}
@@ -225,13 +225,13 @@ func (w *world) apply(ctx context.Context, c client.Client, o runtime.ApplyConfi
 	if err != nil {
 		return err
 	}
-	applied := &appsv1.Deployment{}
+	applied := &metav1.PartialObjectMetadata{}
 	if err := json.Unmarshal(text, applied); err != nil {
 		return err
 	}
-	there := &appsv1.Deployment{}
-	if err := c.Get(ctx, client.ObjectKeyFromObject(applied), there); err != nil || there.UID != applied.UID {
-		return apierrors.NewConflict(schema.GroupResource{Resource: "deployments"}, applied.Name, errors.New("uid mismatch"))
+	there := replay.Object(applied.Kind)
+	if err := c.Get(ctx, client.ObjectKeyFromObject(applied), there); err != nil || there.GetUID() != applied.UID {
+		return apierrors.NewConflict(schema.GroupResource{Resource: applied.Kind}, applied.Name, errors.New("uid mismatch"))
 	}
 	return c.Patch(ctx, there, client.RawPatch(types.MergePatchType, text))
 }
