@@ -125,6 +125,9 @@ func Run(ctx context.Context, opts Options) (*Summary, error) {
 	r.http2 = newTransport(&r.opts)
 	defer r.http2.close()
 	r.stats.begin(r.total())
+	if opts.Report != nil {
+		opts.Report.Begin(r.stats.s.Started)
+	}
 	stop := r.progress()
 	defer context.AfterFunc(ctx, r.live.interrupt)()
 	if opts.Plan.VUs > 0 {

@@ -181,6 +181,28 @@ func TestProgressIsOfTheInterval(t *testing.T) {
 	})
 }
 
+// TestLoadingIsNotReplaying: a snapshot that takes long to load does not make the
+// workload look slow.
+func TestLoadingIsNotReplaying(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := report.NewBuilder(nil, report.Options{})
+		slow := func(yield func(*traffic.RRPair, error) bool) {
+			time.Sleep(time.Minute)
+			yield(get("/", "", 0), nil)
+		}
+		server := newPipeServer(0)
+		_, err := generator.Run(t.Context(), generator.Options{
+			Actions: slow, Plan: generator.Plan{Rate: 10, For: 10 * time.Second}, Dial: server.dial, Wait: goWait, Report: b,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := b.Finish(); r.Throughput.PerSecond < 9 || r.Throughput.PerSecond > 11 {
+			t.Errorf("%v requests/s from %v to %v, want 10", r.Throughput.PerSecond, r.Started, r.Finished)
+		}
+	})
+}
+
 // TestWrongShare: a share that is not one is refused before anything is sent.
 func TestWrongShare(t *testing.T) {
 	for _, s := range []generator.Share{{Index: 1}, {Index: 2, Count: 2}, {Index: -1, Count: 2}, {Count: -1}} {

@@ -101,6 +101,14 @@ func NewBuilder(meta *snapshot.Meta, opts Options) *Builder {
 	}
 }
 
+// Begin says when the first request was due, where that is later than
+// Options.Started: loading what is sent takes time too.
+func (b *Builder) Begin(at time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.part.Started = at
+}
+
 // AddResult folds in what the generator saw. It keeps no reference to the pairs.
 func (b *Builder) AddResult(r Result) {
 	if failure := b.addResult(&r); failure != nil && b.opts.OnFailure != nil {

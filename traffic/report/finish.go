@@ -15,7 +15,7 @@ func (b *Builder) Finish() *Report {
 	p, o := &b.part, &b.opts
 	r := &Report{
 		Version: Version, ID: o.ID, Name: cmp.Or(o.Name, b.meta.Info.Name), BuildTag: o.BuildTag, Tags: o.Tags, Target: o.Target,
-		Status: p.Status, Error: p.Error, Started: o.Started.UTC(), Finished: time.Now().UTC(),
+		Status: p.Status, Error: p.Error, Started: p.Started.UTC(), Finished: time.Now().UTC(),
 		Snapshot: SnapshotRef{ID: b.meta.ID, Name: b.meta.Info.Name},
 		Losses:   b.meta.Losses, Gaps: b.meta.Gaps, Vanished: b.meta.Vanished,
 		Requests: p.Requests, Noise: p.Noise, ClusterEvents: p.ClusterEvents,
