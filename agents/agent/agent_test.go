@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -120,6 +121,22 @@ func TestVars(t *testing.T) {
 	}
 	if !strings.Contains(err.Error(), "gone is not set") {
 		t.Error(err)
+	}
+}
+
+func TestPrefixes(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "[]", "10.1.2.3/8, ::ffff:1.2.3.4,1.2.3.4,fd00::1": "[10.0.0.0/8 1.2.3.4/32 fd00::1/128]", "*,10.0.0.0/8": "[0.0.0.0/0 ::/0 10.0.0.0/8]",
+		"10.0.0": "RANGES", "10.0.0.0/33": "RANGES", "::ffff:10.0.0.0/104": "RANGES",
+	} {
+		v := agent.NewVars(func(string) string { return text })
+		got := fmt.Sprint(v.Prefixes("RANGES"))
+		if err := v.Err(); err != nil {
+			got = err.Error()
+		}
+		if !strings.Contains(got, want) {
+			t.Errorf("%q: %s, want %s", text, got, want)
+		}
 	}
 }
 

@@ -1,8 +1,11 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"net"
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -157,4 +160,38 @@ func (v *Vars) Pairs(name string) map[string]string {
 		out[k] = val
 	}
 	return out
+}
+
+// Prefixes returns the ranges of IP addresses between commas, each once: 10.0.0.0/8, an
+// address for itself alone, or "*" for all of both families.
+func (v *Vars) Prefixes(name string) (found []netip.Prefix) {
+	for _, value := range v.List(name) {
+		all := []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
+		if value != "*" {
+			p, err := prefix(value)
+			if err != nil {
+				v.Fail(name, value, `want IP addresses, ranges such as 10.0.0.0/8, or "*", with commas between them`)
+				continue
+			}
+			all = []netip.Prefix{p}
+		}
+		for _, p := range all {
+			if !slices.Contains(found, p) {
+				found = append(found, p)
+			}
+		}
+	}
+	return found
+}
+
+func prefix(s string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		a = a.Unmap().WithZone("")
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err == nil && p.Addr().Is4In6() {
+		return p, errors.New("an IPv4 range in IPv6 form")
+	}
+	return p.Masked(), err
 }

@@ -2,7 +2,10 @@
 // speedctl) and the agents: names, keys and versioned settings, no logic.
 package config
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // Modes of the proxy, as documented for sidecar.speedscale.com/proxy-type.
 const (
@@ -123,6 +126,9 @@ type Route struct {
 	// Search are the domains under which the app's resolver looks up short names
 	// (resolv.conf(5)): a mock stands for its host in all forms of its name.
 	Search []string
+	// Ignored are addresses to which connections are not redirected to the proxy: no
+	// name of a mocked host may lead there.
+	Ignored []netip.Prefix
 }
 
 // Mock is a host that the responder stands for.

@@ -45,6 +45,9 @@ type Options struct {
 	// where the nameservers know none or do not answer. A name has the same address
 	// in all forms (see Forms), and mostly in every relay.
 	Synthesize []string
+	// Ignored are addresses that these names are not given either: where an answer has
+	// one, they get their own.
+	Ignored []netip.Prefix
 	// Search are the domains under which the clients look up short names.
 	Search []string
 	// MaxInFlight bounds the UDP queries that wait for an answer; 1024 when 0.
@@ -90,7 +93,7 @@ func New(o Options) (*Relay, error) {
 	if len(o.Nameservers) == 0 && len(o.Synthesize) == 0 {
 		return nil, errors.New("dns relay: no nameservers given")
 	}
-	synth, err := newSynthesizer(o.Synthesize, o.Search)
+	synth, err := newSynthesizer(o.Synthesize, o.Search, o.Ignored)
 	if err != nil {
 		return nil, err
 	}

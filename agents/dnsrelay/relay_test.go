@@ -317,6 +317,24 @@ func TestSynthesizeAllForms(t *testing.T) {
 	}
 }
 
+// TestIgnoredAddress: a mocked host has no address at which connections pass by.
+func TestIgnoredAddress(t *testing.T) {
+	ns := startNameserver(t, zone{
+		"api.example.com.": {a("198.18.0.7"), aaaa("fd00::7")}, "ads.example.com.": {a("198.18.0.7")}, "six.example.com.": {a("198.18.9.9"), aaaa("fd00::7")},
+	})
+	r := startRelay(t, dnsrelay.Options{
+		Nameservers: []netip.AddrPort{ns.addr}, Synthesize: []string{"api.example.com", "six.example.com"},
+		Ignored: []netip.Prefix{netip.MustParsePrefix("198.18.0.0/24"), netip.MustParsePrefix("fd00::/64")},
+	})
+	res := resolver(r, "")
+	replayAddress(t, res, "api.example.com.")
+	for name, want := range map[string][]string{"ads.example.com.": {"198.18.0.7"}, "six.example.com.": {"198.18.9.9"}} {
+		if got := lookup(t, res, name); !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", name, got, want)
+		}
+	}
+}
+
 // TestSharedAddress: an address of a mocked host and another one names neither.
 func TestSharedAddress(t *testing.T) {
 	ns := startNameserver(t, zone{

@@ -29,12 +29,14 @@ type synthesizer struct {
 	byAddr map[netip.Addr]string
 	of     map[string]string   // each form of a name → the name
 	wholes map[string][]string // each name → what it may be as a whole
+	// ignored are addresses that no name of ours is given.
+	ignored []netip.Prefix
 }
 
-func newSynthesizer(names, search []string) (*synthesizer, error) {
+func newSynthesizer(names, search []string, ignored []netip.Prefix) (*synthesizer, error) {
 	s := &synthesizer{
 		byName: make(map[string]netip.Addr), byAddr: make(map[netip.Addr]string),
-		of: make(map[string]string), wholes: make(map[string][]string),
+		of: make(map[string]string), wholes: make(map[string][]string), ignored: ignored,
 	}
 	var sorted []string
 	for _, n := range names {
@@ -151,11 +153,16 @@ func (s *synthesizer) replace(answer []byte, unresolved *lru.Cache[string, struc
 	case dnsmessage.RCodeSuccess:
 		// A name that exists without an IPv4 address may have an IPv6 one, so
 		// only the question for the former gets our answer.
-		if q.Type == dnsmessage.TypeA && !hasAddress(answer) && !elsewhere(others) {
+		addresses := addressesIn(answer)
+		if slices.ContainsFunc(addresses, s.isIgnored) || q.Type == dnsmessage.TypeA && len(addresses) == 0 && !elsewhere(others) {
 			return s.respond(h, q)
 		}
 	}
 	return nil
+}
+
+func (s *synthesizer) isIgnored(a netip.Addr) bool {
+	return slices.ContainsFunc(s.ignored, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // unanswered answers where no nameserver did.
@@ -204,24 +211,25 @@ func respond(h dnsmessage.Header, q dnsmessage.Question, fill func(*dnsmessage.B
 	return message
 }
 
-// hasAddress says whether an answer has an IPv4 address, behind aliases or not.
-func hasAddress(message []byte) bool {
+// addressesIn an answer, behind aliases or not, at most maxAnswersNoted.
+func addressesIn(message []byte) (found []netip.Addr) {
 	var p dnsmessage.Parser
 	if _, err := p.Start(message); err != nil || p.SkipAllQuestions() != nil {
-		return false
+		return nil
 	}
-	for {
-		h, err := p.AnswerHeader()
+	for range maxAnswersNoted {
+		r, err := p.Answer()
 		if err != nil {
-			return false
+			return found
 		}
-		if h.Type == dnsmessage.TypeA {
-			return true
-		}
-		if p.SkipAnswer() != nil {
-			return false
+		switch body := r.Body.(type) {
+		case *dnsmessage.AResource:
+			found = append(found, netip.AddrFrom4(body.A))
+		case *dnsmessage.AAAAResource:
+			found = append(found, netip.AddrFrom16(body.AAAA).Unmap())
 		}
 	}
+	return found
 }
 
 // reverseAddr is the address in a name under in-addr.arpa (RFC 1035, section 3.5).

@@ -26,7 +26,7 @@ func newDNS(s Settings, log *slog.Logger, r prometheus.Registerer) (*dnsrelay.Re
 	}
 	o := dnsrelay.Options{Nameservers: servers, Log: log}
 	if s.Route != nil {
-		o.Search = s.Route.Search
+		o.Search, o.Ignored = s.Route.Search, s.Route.Ignored
 	}
 	for _, ip := range []string{"127.0.0.1", "::1"} {
 		// Not every pod has IPv6. A probe tells it from a port that is taken.

@@ -58,6 +58,7 @@ type Settings struct {
 //	REPLAY_RESPONDER      host:port; REPLAY_DEFAULT refuse (default) or passthrough
 //	REPLAY_ID             the replay that this is part of: each pair is marked as one of it
 //	REPLAY_MOCKS          slice keys, each with =h2 or =http/1.1 where only that was recorded
+//	IGNORE_DST_IPS        as initproxy reads it: in a replay no mocked host has one of these addresses
 //	CONNECT_TIMEOUT       10s; DRAIN_TIMEOUT 30s; SILENCE_WARNING 30s
 func ReadSettings(v *agent.Vars) (Settings, error) {
 	s := Settings{Proxy: config.Proxy{
@@ -187,6 +188,7 @@ func readRoute(v *agent.Vars, s *Settings) {
 		Responder: responder,
 		Default:   v.Choice("REPLAY_DEFAULT", config.RouteRefuse, config.RouteRefuse, config.RoutePassthrough),
 	}
+	s.Route.Ignored = v.Prefixes("IGNORE_DST_IPS")
 	for _, text := range mocks {
 		key, alpn, chosen := strings.Cut(text, "=")
 		if chosen && alpn != "h2" && alpn != "http/1.1" {

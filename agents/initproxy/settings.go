@@ -57,11 +57,6 @@ type Settings struct {
 	NodeIPs []netip.Prefix
 }
 
-// everything is what "*" stands for in a list of addresses.
-func everything() []netip.Prefix {
-	return []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
-}
-
 // ReadSettings reads the settings from the environment. Its error names every
 // variable that is wrong.
 func ReadSettings(v *agent.Vars) (Settings, error) {
@@ -73,8 +68,8 @@ func ReadSettings(v *agent.Vars) (Settings, error) {
 		IgnoreUIDs:             uids(v, "IGNORE_UIDS"),
 		IgnoreInPorts:          ports(v, "IGNORE_INBOUND_PORTS"),
 		IgnoreOutPorts:         ports(v, "IGNORE_OUTBOUND_PORTS"),
-		IgnoreSources:          prefixes(v, "IGNORE_SRC_IPS"),
-		IgnoreDestinations:     prefixes(v, "IGNORE_DST_IPS"),
+		IgnoreSources:          v.Prefixes("IGNORE_SRC_IPS"),
+		IgnoreDestinations:     v.Prefixes("IGNORE_DST_IPS"),
 		IgnoreSourceHosts:      list(v, "IGNORE_SRC_HOSTS"),
 		IgnoreDestinationHosts: list(v, "IGNORE_DST_HOSTS"),
 		IgnoreLoopback:         v.Bool("IGNORE_LOOPBACK", false),
@@ -83,7 +78,7 @@ func ReadSettings(v *agent.Vars) (Settings, error) {
 	if v.Choice("HOST_RESOLUTION", "smart", "smart", "standard", "none") == "smart" {
 		s.DNSPort = uint16(v.Port("DNS_PORT", config.ProxyDNSPort))
 	}
-	s.HostIPs = prefixes(v, "STATUS_HOST_IP")
+	s.HostIPs = v.Prefixes("STATUS_HOST_IP")
 	s.CaptureNode = v.Bool("CAPTURE_NODE_TRAFFIC", false)
 	s.Replay = v.String("REPLAY_ID", "") != ""
 	s.TerminationLog = v.String("TERMINATION_LOG", "/dev/termination-log")
@@ -158,26 +153,6 @@ func ports(v *agent.Vars, name string) (found []uint16) {
 			continue
 		}
 		found = append(found, uint16(p))
-	}
-	return found
-}
-
-func prefixes(v *agent.Vars, name string) (found []netip.Prefix) {
-	for _, value := range list(v, name) {
-		if value == "*" {
-			found = append(found, everything()...)
-			continue
-		}
-		if a, err := netip.ParseAddr(value); err == nil {
-			found = append(found, prefixOf(a))
-			continue
-		}
-		p, err := netip.ParsePrefix(value)
-		if err != nil || p.Addr().Is4In6() {
-			v.Fail(name, value, `want IP addresses, ranges such as 10.0.0.0/8, or "*", with commas between them`)
-			continue
-		}
-		found = append(found, p.Masked())
 	}
 	return found
 }

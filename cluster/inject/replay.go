@@ -29,6 +29,14 @@ func routing(r *stamp.Replay) (v variables) {
 	return v
 }
 
+// ignored tells goproxy what initproxy is told, so that no mocked host has an address
+// at which connections pass by.
+func (p *patch) ignored(v *variables) {
+	if p.mocks() {
+		list(v, "IGNORE_DST_IPS", p.s.IgnoreDestinations, netip.Prefix.String)
+	}
+}
+
 // routed says whether the sidecar that a pod has routes as the replay says.
 func routed(pod *corev1.Pod, r *stamp.Replay) bool {
 	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
@@ -67,8 +75,7 @@ func (p *patch) unrouted() *Refused {
 }
 
 // ignoredBy is the annotation for which a destination is not redirected, "" for none.
-// Of a name the addresses are not known here; one that is in a range which is left
-// alone was not recorded either.
+// The addresses of a name are goproxy's to look after (see ignored).
 func (p *patch) ignoredBy(host string, port uint16) string {
 	addr, err := netip.ParseAddr(host)
 	within := func(r netip.Prefix) bool { return r.Bits() == 0 || err == nil && r.Contains(addr.Unmap()) }
