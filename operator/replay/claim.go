@@ -29,8 +29,12 @@ func (p *pass) claim(ctx context.Context) (string, error) {
 			continue
 		}
 		text := fmt.Sprintf("waits for TrafficReplay %q, which has %s %q", other.Name, shared.Kind, shared.Name)
-		if other.Status.FinishedTime != nil {
+		switch {
+		case other.Status.FinishedTime == nil:
+		case other.Spec.Cleanup == v1.CleanupNone:
 			text += "; it has ended and keeps it until it is deleted"
+		default:
+			text += "; it has ended, and pods with its routing are still being replaced"
 		}
 		return text, nil
 	}

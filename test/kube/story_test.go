@@ -19,6 +19,11 @@ func TestCluster(t *testing.T) {
 	c.run("install", install)
 	c.run("demo", demo)
 	c.run("capture", capture)
+	c.run("replay", func(c *cluster) {
+		loop(c)
+		faults(c)
+	})
+	c.run("least rights", leastRights)
 	c.run("uninstall", func(c *cluster) { uninstall(c, before) })
 }
 
