@@ -87,7 +87,7 @@ func (w *Workloads) Setup(mgr ctrl.Manager) error {
 			Named("workloads-" + strings.ToLower(k.name)).
 			WatchesRawSource(source.Kind(metadata, object, &handler.TypedEnqueueRequestForObject[*metav1.PartialObjectMetadata]{}, asks())).
 			Complete(reconcile.Func(func(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
-				return w.reconcile(ctx, k, req.NamespacedName)
+				return w.Reconcile(ctx, k.name, req.NamespacedName)
 			}))
 		if err != nil {
 			return err
