@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -60,9 +61,10 @@ func (p *pass) afterwards(ctx context.Context) (time.Duration, error) {
 		if err != nil {
 			return 0, err
 		}
-		if left && p.Now().Before(p.replay.Status.FinishedTime.Add(rollLimit)) {
+		if left != "" && p.Now().Before(p.replay.Status.FinishedTime.Add(rollLimit)) {
 			return poll, nil
 		}
+		p.stillRouted(left)
 		if err := p.discardAll(ctx); err != nil {
 			return 0, err
 		}
@@ -109,9 +111,10 @@ func (p *pass) remove(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	if left && since < rollLimit {
+	if left != "" && since < rollLimit {
 		return poll, nil
 	}
+	p.stillRouted(left)
 	if err := p.discardAll(ctx); err != nil {
 		return 0, err
 	}
@@ -138,7 +141,7 @@ func (p *pass) restore(ctx context.Context) error {
 		switch {
 		case err == nil && o == nil:
 			continue // it is gone
-		case err == nil && policy == v1.CleanupAll && p.replay.Status.Active:
+		case err == nil && policy == v1.CleanupAll && p.replay.Status.Active && p.untouchable(o) == "":
 			err = p.discard(ctx, o)
 		case err == nil:
 			err = p.unroute(ctx, o)
@@ -173,15 +176,28 @@ func (p *pass) unroute(ctx context.Context, o client.Object) error {
 	return client.IgnoreNotFound(p.Client.Patch(ctx, o, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(fieldManager)))
 }
 
-// routedPods says whether pods are left that send to the responder.
-func (p *pass) routedPods(ctx context.Context) (bool, error) {
+// routedPods names the pods that still send to the responder, "" for none.
+func (p *pass) routedPods(ctx context.Context) (string, error) {
 	if len(p.mocked()) == 0 {
-		return false, nil
+		return "", nil
 	}
 	pods := &corev1.PodList{}
 	err := p.Client.List(ctx, pods, client.InNamespace(p.replay.Namespace),
 		client.MatchingLabels{annotation.ReplayID: p.id()}, client.HasLabels{annotation.ReplayTarget})
-	return len(pods.Items) > 0, err
+	var names []string
+	for _, pod := range pods.Items {
+		names = append(names, pod.Name)
+	}
+	return strings.Join(names, ", "), err
+}
+
+// stillRouted tells of pods that nobody replaces, such as those of a workload that is
+// paused, and whose mocks are gone now.
+func (p *pass) stillRouted(pods string) {
+	if pods != "" {
+		p.Events.Eventf(p.replay, nil, corev1.EventTypeWarning, "StillRouted", "Replay",
+			"pods still have the routing of the replay, which has ended, and are not replaced: delete them: %s", pods)
+	}
 }
 
 // discardAll deletes the objects of the replay.

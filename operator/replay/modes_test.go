@@ -317,6 +317,12 @@ func TestOtherKinds(t *testing.T) {
 			if _, ok := template().Annotations[annotation.Replay]; ok {
 				t.Error("the annotation is left")
 			}
+			// Nobody deletes the pod: the responder does not stay for ever.
+			w.now = w.now.Add(2 * time.Minute)
+			w.until("over", w.ended)
+			if !w.heard("StillRouted") {
+				t.Error("no event names the pod")
+			}
 		})
 	}
 }
@@ -435,10 +441,17 @@ func TestWorkloadsThatCannotBeReplayed(t *testing.T) {
 	} {
 		d := checkout()
 		change(d)
-		w := newWorld(t, d, trafficReplay(nil))
+		w := newWorld(t, d, trafficReplay(func(r *v1.TrafficReplay) {
+			if len(d.Annotations) > 0 {
+				r.Spec.Cleanup = v1.CleanupAll
+			}
+		}))
 		w.until("ended", w.ended)
 		if c := w.ready(); c.Reason != v1.ReasonError || !strings.Contains(c.Message, want) {
 			t.Errorf("ended with %+v, want an error that says %q", c, want)
+		}
+		if left := len(list(w, &appsv1.DeploymentList{}).Items); len(d.Annotations) > 0 && left != 1 {
+			t.Errorf("a workload that must not be changed was deleted by cleanup all")
 		}
 	}
 }

@@ -86,7 +86,7 @@ func (p *pass) advance(ctx context.Context) (time.Duration, error) {
 			return poll, nil
 		}
 	}
-	return poll, p.decide(ctx, v1.ReasonReporting, "the report is made")
+	return poll, p.decide(ctx, v1.ReasonReporting, "the report is being made")
 }
 
 // entering says that the last pass had not come to a phase.

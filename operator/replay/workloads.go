@@ -89,12 +89,8 @@ func (p *pass) mocksAre(why string) {
 // route puts the annotation on the pod template, unless it is there. It is applied as
 // a field of our own: whatever else of the object changes meanwhile stays.
 func (p *pass) route(ctx context.Context, t *target) error {
-	notes := t.object.GetAnnotations()
-	if by := notes[annotation.ManagedBy]; by != "" && by != p.Instance {
-		return failf("%s is managed by another operator, %q", t.workload.Ref, by)
-	}
-	if notes[annotation.Ignore] == "true" {
-		return failf("%s has the annotation %s", t.workload.Ref, annotation.Ignore)
+	if why := p.untouchable(t.object); why != "" {
+		return failf("%s %s", t.workload.Ref, why)
 	}
 	value := p.routing(t).String()
 	if t.workload.Template.Annotations[annotation.Replay] == value {
@@ -113,6 +109,18 @@ func (p *pass) route(ctx context.Context, t *target) error {
 	}
 	t.workload.Counts.Seen = false
 	return nil
+}
+
+// untouchable says why a workload must not be changed, "" where it may be.
+func (p *pass) untouchable(o client.Object) string {
+	notes := o.GetAnnotations()
+	if by := notes[annotation.ManagedBy]; by != "" && by != p.Instance {
+		return fmt.Sprintf("is managed by another operator, %q", by)
+	}
+	if notes[annotation.Ignore] == "true" {
+		return "has the annotation " + annotation.Ignore
+	}
+	return ""
 }
 
 // routing is what the pods of a target are told.
