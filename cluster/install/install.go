@@ -42,6 +42,12 @@ type Options struct {
 	Progress func(step string)
 }
 
+func (o *Options) say(step string) {
+	if o.Progress != nil {
+		o.Progress(step)
+	}
+}
+
 // releases are what is installed, in order.
 func (o *Options) releases() ([]helm.Release, error) {
 	var list []helm.Release
@@ -83,10 +89,6 @@ func Template(ctx context.Context, o Options, version string) (manifests string,
 // Run installs, or upgrades what is there; it waits until all is ready, and is safe
 // to repeat.
 func Run(ctx context.Context, c kubernetes.Interface, h *helm.Client, o Options) error {
-	say := o.Progress
-	if say == nil {
-		say = func(string) {}
-	}
 	if err := supported(c.Discovery()); err != nil {
 		return err
 	}
@@ -98,7 +100,7 @@ func Run(ctx context.Context, c kubernetes.Interface, h *helm.Client, o Options)
 		return err
 	}
 	for _, r := range releases {
-		say("installing " + r.Name + " into namespace " + r.Namespace)
+		o.say("installing " + r.Name + " into namespace " + r.Namespace)
 		if _, err := h.Apply(ctx, r, o.Timeout); err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package workload_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -45,5 +46,38 @@ func TestCaptures(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestRollRaisesTheCounter and keeps the settings.
+func TestRollRaisesTheCounter(t *testing.T) {
+	d := shop()
+	settings, err := annotation.Parse(map[string]string{annotation.Inject: "true"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Spec.Template.Annotations = map[string]string{annotation.Stamp: stamp.Next("", "Deployment", "cart", settings)}
+	c := fake.NewClientset(d)
+	w := workload.Ref{Kind: "Deployment", Namespace: "shop", Name: "cart"}
+	for want := 1; want < 3; want++ {
+		now, err := workload.Get(t.Context(), c, w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := workload.Roll(t.Context(), c, now, time.Minute, nil); err != nil {
+			t.Fatal(err)
+		}
+		if now, err = workload.Get(t.Context(), c, w); err != nil {
+			t.Fatal(err)
+		}
+		s, err := stamp.Parse(now.Template.Annotations[annotation.Stamp])
+		if err != nil || s.Count != want || s.Hash != settings.Hash() {
+			t.Errorf("%+v, %v", s, err)
+		}
+	}
+	for _, held := range []*workload.Workload{{Ref: w}, {Ref: w, Held: "it is paused", Template: d.Spec.Template}} {
+		if s, err := workload.Roll(t.Context(), c, held, time.Minute, nil); err != nil || !s.Done {
+			t.Errorf("%+v, %v", s, err)
+		}
 	}
 }

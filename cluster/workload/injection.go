@@ -6,7 +6,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -165,7 +164,7 @@ func WaitRemoved(ctx context.Context, c kubernetes.Interface, r Ref, limit time.
 		return err == nil && w.Template.Annotations[annotation.Stamp] == "", err
 	})
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		err = unstamp(ctx, c, r)
+		err = AnnotatePods(ctx, c, r, map[string]*string{annotation.Stamp: nil})
 	}
 	if err != nil {
 		return State{}, err
@@ -176,19 +175,3 @@ func WaitRemoved(ctx context.Context, c kubernetes.Interface, r Ref, limit time.
 // unstampLimit is short, since the webhook answers in the request that takes the
 // annotations away, or not at all.
 const unstampLimit = 3 * time.Second
-
-// unstamp takes the stamp off a workload's template.
-func unstamp(ctx context.Context, c kubernetes.Interface, r Ref) error {
-	template := map[string]any{"template": map[string]any{"metadata": map[string]any{"annotations": map[string]any{annotation.Stamp: nil}}}}
-	if r.Kind == CronJob {
-		template = map[string]any{"jobTemplate": map[string]any{"spec": template}}
-	}
-	patch, err := json.Marshal(map[string]any{"spec": template})
-	if err != nil {
-		return err
-	}
-	if err := apply(ctx, c, r, patch); err != nil {
-		return fmt.Errorf("%s: %w", r, err)
-	}
-	return nil
-}

@@ -126,7 +126,11 @@ func Pods(ctx context.Context, c kubernetes.Interface, w *Workload) ([]corev1.Po
 	if w.Selector == nil {
 		return nil, nil
 	}
-	list, err := c.CoreV1().Pods(w.Namespace).List(ctx, metav1.ListOptions{LabelSelector: metav1.FormatLabelSelector(w.Selector)})
+	selector, err := metav1.LabelSelectorAsSelector(w.Selector)
+	if err != nil {
+		return nil, fmt.Errorf("pods of %s: %w", w.Ref, err)
+	}
+	list, err := c.CoreV1().Pods(w.Namespace).List(ctx, metav1.ListOptions{LabelSelector: selector.String()})
 	if err != nil {
 		return nil, fmt.Errorf("pods of %s: %w", w.Ref, err)
 	}
@@ -137,6 +141,23 @@ func Pods(ctx context.Context, c kubernetes.Interface, w *Workload) ([]corev1.Po
 // workload.
 func Annotate(ctx context.Context, c kubernetes.Interface, r Ref, changes map[string]*string) error {
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": changes}})
+	if err != nil {
+		return err
+	}
+	if err := apply(ctx, c, r, patch); err != nil {
+		return fmt.Errorf("%s: %w", r, err)
+	}
+	return nil
+}
+
+// AnnotatePods changes annotations of a workload's pod template, which replaces its
+// pods; nil takes one away.
+func AnnotatePods(ctx context.Context, c kubernetes.Interface, r Ref, changes map[string]*string) error {
+	spec := map[string]any{"template": map[string]any{"metadata": map[string]any{"annotations": changes}}}
+	if r.Kind == CronJob {
+		spec = map[string]any{"jobTemplate": map[string]any{"spec": spec}}
+	}
+	patch, err := json.Marshal(map[string]any{"spec": spec})
 	if err != nil {
 		return err
 	}

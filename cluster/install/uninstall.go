@@ -1,0 +1,162 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+
+	v1 "github.com/speedscale/speedscale/cluster/api/v1"
+	"github.com/speedscale/speedscale/cluster/replay"
+	"github.com/speedscale/speedscale/cluster/workload"
+)
+
+// Use is what still needs the operator.
+type Use struct {
+	// Injected are workloads of others that ask for a sidecar or have one.
+	Injected []*workload.Workload
+	// Replays are those that are there, of which Active have not ended.
+	Replays []v1.TrafficReplay
+	Active  int
+}
+
+// InUse looks for what still needs the operator.
+func InUse(ctx context.Context, c kubernetes.Interface, replays replay.Client) (u Use, err error) {
+	injected, err := workload.Injected(ctx, c, metav1.NamespaceAll)
+	if err != nil {
+		return u, err
+	}
+	u.Injected = slices.DeleteFunc(injected, func(w *workload.Workload) bool {
+		return w.Template.Labels["app.kubernetes.io/managed-by"] == Operator // the demo
+	})
+	if u.Replays, err = replays.List(ctx, metav1.NamespaceAll); apierrors.IsNotFound(err) {
+		err = nil // their definition is gone
+	}
+	for i := range u.Replays {
+		if !replay.Ended(&u.Replays[i]) {
+			u.Active++
+		}
+	}
+	return u, err
+}
+
+// String names what is in use, "" for nothing.
+func (u Use) String() string {
+	const most = 10
+	var parts []string
+	for i, w := range u.Injected {
+		if i == most {
+			parts = append(parts, fmt.Sprintf("and %d others", len(u.Injected)-i))
+			break
+		}
+		parts = append(parts, w.Ref.String())
+	}
+	if u.Active > 0 {
+		parts = append(parts, fmt.Sprintf("%d replays", u.Active))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// replayLimit is how long the operator may take to end a replay.
+const replayLimit = 2 * time.Minute
+
+// Release has replays end and takes the sidecars out of workloads, one after the
+// other, while the operator is there to do it.
+func (u Use) Release(ctx context.Context, c kubernetes.Interface, replays replay.Client, limit time.Duration, say func(string)) error {
+	for i := range u.Replays {
+		r := &u.Replays[i]
+		if replay.Ended(r) {
+			continue
+		}
+		say("cancelling the replay " + r.Namespace + "/" + r.Name)
+		if err := replays.Delete(ctx, r.Namespace, r.Name); err != nil && !apierrors.IsNotFound(err) {
+			return err
+		}
+		// One that the operator does not end is cleared away after the operator.
+		if err := replay.WaitGone(ctx, replays, r.Namespace, r.Name, replayLimit); err != nil && ctx.Err() != nil {
+			return err
+		}
+	}
+	for _, w := range u.Injected {
+		say("taking the sidecar out of " + w.Ref.String())
+		if err := workload.Annotate(ctx, c, w.Ref, workload.Removal(w)); err != nil {
+			return err
+		}
+		if _, err := workload.WaitRemoved(ctx, c, w.Ref, limit, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Clear removes what an operator leaves that could not clean up, as when its namespace
+// was deleted: objects of the whole cluster, and its hold on TrafficReplays and their
+// workloads. It is for when the operator is gone.
+func Clear(ctx context.Context, c kubernetes.Interface, replays replay.Client) error {
+	list, err := replays.List(ctx, metav1.NamespaceAll)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return err
+	}
+	var errs []error
+	for i := range list {
+		errs = append(errs, replays.Abandon(ctx, c, &list[i]))
+	}
+	errs = append(errs, clearCluster(ctx, c))
+	return errors.Join(errs...)
+}
+
+// clearCluster deletes objects that belong to no namespace, or to those of others.
+func clearCluster(ctx context.Context, c kubernetes.Interface) error {
+	ours := metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=" + Operator}
+	demo := metav1.ListOptions{LabelSelector: "app.kubernetes.io/part-of=speedscale-demo"}
+	var none metav1.DeleteOptions
+	registered, rbac := c.AdmissionregistrationV1(), c.RbacV1()
+	var errs []error
+	sweep := func(list runtime.Object, err error, remove func(metav1.Object) error) {
+		if err == nil {
+			err = apimeta.EachListItem(list, func(o runtime.Object) error {
+				m, err := apimeta.Accessor(o)
+				if err == nil {
+					err = remove(m)
+				}
+				if apierrors.IsNotFound(err) {
+					return nil
+				}
+				return err
+			})
+		}
+		errs = append(errs, err)
+	}
+	mutating, err := registered.MutatingWebhookConfigurations().List(ctx, ours)
+	sweep(mutating, err, func(m metav1.Object) error {
+		return registered.MutatingWebhookConfigurations().Delete(ctx, m.GetName(), none)
+	})
+	validating, err := registered.ValidatingWebhookConfigurations().List(ctx, ours)
+	sweep(validating, err, func(m metav1.Object) error {
+		return registered.ValidatingWebhookConfigurations().Delete(ctx, m.GetName(), none)
+	})
+	clusterBindings, err := rbac.ClusterRoleBindings().List(ctx, ours)
+	sweep(clusterBindings, err, func(m metav1.Object) error { return rbac.ClusterRoleBindings().Delete(ctx, m.GetName(), none) })
+	clusterRoles, err := rbac.ClusterRoles().List(ctx, ours)
+	sweep(clusterRoles, err, func(m metav1.Object) error { return rbac.ClusterRoles().Delete(ctx, m.GetName(), none) })
+	bindings, err := rbac.RoleBindings(metav1.NamespaceAll).List(ctx, ours)
+	sweep(bindings, err, func(m metav1.Object) error {
+		return rbac.RoleBindings(m.GetNamespace()).Delete(ctx, m.GetName(), none)
+	})
+	roles, err := rbac.Roles(metav1.NamespaceAll).List(ctx, ours)
+	sweep(roles, err, func(m metav1.Object) error { return rbac.Roles(m.GetNamespace()).Delete(ctx, m.GetName(), none) })
+	namespaces, err := c.CoreV1().Namespaces().List(ctx, demo)
+	sweep(namespaces, err, func(m metav1.Object) error { return c.CoreV1().Namespaces().Delete(ctx, m.GetName(), none) })
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("what is left of the operator: %w", err)
+	}
+	return nil
+}

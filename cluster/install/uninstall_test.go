@@ -1,0 +1,171 @@
+package install_test
+
+import (
+	"strings"
+	"testing"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
+	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/speedscale/speedscale/cluster/annotation"
+	v1 "github.com/speedscale/speedscale/cluster/api/v1"
+	"github.com/speedscale/speedscale/cluster/install"
+	"github.com/speedscale/speedscale/cluster/replay"
+	"github.com/speedscale/speedscale/cluster/stamp"
+)
+
+func meta(name string, labels ...string) metav1.ObjectMeta {
+	m := metav1.ObjectMeta{Name: name, Labels: map[string]string{}}
+	for i := 0; i < len(labels); i += 2 {
+		m.Labels[labels[i]] = labels[i+1]
+	}
+	return m
+}
+
+func deployment(name string, annotations map[string]string, template metav1.ObjectMeta) *appsv1.Deployment {
+	return &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, Annotations: annotations},
+		Spec:       appsv1.DeploymentSpec{Replicas: new(int32(0)), Selector: &metav1.LabelSelector{}, Template: corev1.PodTemplateSpec{ObjectMeta: template}},
+	}
+}
+
+func replays(t *testing.T, list ...*v1.TrafficReplay) replay.Client {
+	t.Helper()
+	d := dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{replay.Resource(): "TrafficReplayList"})
+	for _, r := range list {
+		object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Tracker().Create(replay.Resource(), &unstructured.Unstructured{Object: object}, r.Namespace); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return replay.Client{Dynamic: d}
+}
+
+func running(name string, workloads ...string) *v1.TrafficReplay {
+	r := &v1.TrafficReplay{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "speedscale.com/v1", Kind: "TrafficReplay"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, Finalizers: []string{"others", v1.Finalizer}},
+	}
+	for _, w := range workloads {
+		r.Spec.Workloads = append(r.Spec.Workloads, v1.Workload{Ref: &v1.WorkloadRef{Kind: "Deployment", Name: w}})
+	}
+	return r
+}
+
+func TestInUse(t *testing.T) {
+	asks := map[string]string{annotation.Inject: "true"}
+	c := fake.NewClientset(
+		deployment("cart", asks, metav1.ObjectMeta{}),
+		deployment("stamped", nil, metav1.ObjectMeta{Annotations: map[string]string{annotation.Stamp: "x"}}),
+		deployment("plain", nil, metav1.ObjectMeta{}),
+		deployment("java-server", asks, meta("", "app.kubernetes.io/managed-by", "speedscale-operator")),
+	)
+	ended := running("ended")
+	ended.Status.Conditions = []metav1.Condition{{Type: v1.ConditionReady, Status: metav1.ConditionTrue}}
+	use, err := install.InUse(t.Context(), c, replays(t, running("one"), ended))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := use.String(); got != "deployment shop/cart, deployment shop/stamped, 1 replays" {
+		t.Errorf("in use: %q", got)
+	}
+	if use, err = install.InUse(t.Context(), fake.NewClientset(), replays(t)); err != nil || use.String() != "" {
+		t.Errorf("an empty cluster: %q, %v", use, err)
+	}
+}
+
+// TestRelease: sidecars and running replays go, and what is not ours stays.
+func TestRelease(t *testing.T) {
+	c := fake.NewClientset(deployment("cart", map[string]string{annotation.Inject: "true", annotation.TLSOut: "true", "team": "a"}, metav1.ObjectMeta{}))
+	r := replays(t, running("one"))
+	use, err := install.InUse(t.Context(), c, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	if err := use.Release(t.Context(), c, r, 1e9, func(step string) { said = append(said, step) }); err != nil {
+		t.Fatal(err)
+	}
+	d, err := c.AppsV1().Deployments("shop").Get(t.Context(), "cart", metav1.GetOptions{})
+	if err != nil || len(d.Annotations) != 1 || d.Annotations["team"] != "a" {
+		t.Errorf("%v, %v", d.Annotations, err)
+	}
+	if list, err := r.List(t.Context(), ""); err != nil || len(list) != 0 {
+		t.Errorf("%v, %v", list, err)
+	}
+	if got := strings.Join(said, "\n"); !strings.Contains(got, "shop/one") || !strings.Contains(got, "shop/cart") {
+		t.Errorf("it said %s", got)
+	}
+}
+
+// TestClear: what an operator leaves whose namespace was deleted goes, its hold on
+// replays and workloads with it; what belongs to others stays.
+func TestClear(t *testing.T) {
+	const name, operator = "app.kubernetes.io/name", "speedscale-operator"
+	in := func(namespace string, m metav1.ObjectMeta) metav1.ObjectMeta { m.Namespace = namespace; return m }
+	took := func(replay string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Annotations: map[string]string{"a": "1", annotation.Replay: stamp.Replay{ID: "1", Name: replay, Target: "0", Kind: "Deployment", Workload: "x"}.String()}}
+	}
+	c := fake.NewClientset(
+		&admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: meta("ours", name, operator)},
+		&admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: meta("theirs", name, "other")},
+		&admissionregistrationv1.ValidatingWebhookConfiguration{ObjectMeta: meta("ours", name, operator)},
+		&rbacv1.ClusterRole{ObjectMeta: meta("ours", name, operator)}, &rbacv1.ClusterRole{ObjectMeta: meta("admin")},
+		&rbacv1.ClusterRoleBinding{ObjectMeta: meta("ours", name, operator)},
+		&rbacv1.Role{ObjectMeta: in("shop", meta("ours", name, operator))}, &rbacv1.RoleBinding{ObjectMeta: in("shop", meta("ours", name, operator))},
+		&corev1.Namespace{ObjectMeta: meta("speedscale-demo", "app.kubernetes.io/part-of", "speedscale-demo")}, &corev1.Namespace{ObjectMeta: meta("shop")},
+		deployment("cart", nil, took("shop/one")), deployment("other", nil, took("shop/two")),
+	)
+	r := replays(t, running("one", "cart", "other", "gone"))
+	for range 2 { // it is safe to repeat
+		if err := install.Clear(t.Context(), c, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	count := func(what string, n, want int, err error) {
+		t.Helper()
+		if err != nil || n != want {
+			t.Errorf("%d %s are left, want %d (%v)", n, what, want, err)
+		}
+	}
+	var all metav1.ListOptions
+	mutating, err := c.AdmissionregistrationV1().MutatingWebhookConfigurations().List(t.Context(), all)
+	count("mutating webhooks", len(mutating.Items), 1, err)
+	validating, err := c.AdmissionregistrationV1().ValidatingWebhookConfigurations().List(t.Context(), all)
+	count("validating webhooks", len(validating.Items), 0, err)
+	roles, err := c.RbacV1().ClusterRoles().List(t.Context(), all)
+	count("cluster roles", len(roles.Items), 1, err)
+	bindings, err := c.RbacV1().ClusterRoleBindings().List(t.Context(), all)
+	count("cluster role bindings", len(bindings.Items), 0, err)
+	own, err := c.RbacV1().Roles("").List(t.Context(), all)
+	count("roles", len(own.Items), 0, err)
+	ownBindings, err := c.RbacV1().RoleBindings("").List(t.Context(), all)
+	count("role bindings", len(ownBindings.Items), 0, err)
+	namespaces, err := c.CoreV1().Namespaces().List(t.Context(), all)
+	count("namespaces", len(namespaces.Items), 1, err)
+
+	left, err := r.Get(t.Context(), "shop", "one")
+	if err != nil || len(left.Finalizers) != 1 || left.Finalizers[0] != "others" {
+		t.Errorf("finalizers are %v (%v)", left.Finalizers, err)
+	}
+	for workload, kept := range map[string]bool{"cart": false, "other": true} {
+		d, err := c.AppsV1().Deployments("shop").Get(t.Context(), workload, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, has := d.Spec.Template.Annotations[annotation.Replay]; has != kept || d.Spec.Template.Annotations["a"] != "1" {
+			t.Errorf("the template of %s has %v", workload, d.Spec.Template.Annotations)
+		}
+	}
+}

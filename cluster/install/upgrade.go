@@ -1,0 +1,63 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/speedscale/speedscale/cluster/helm"
+)
+
+// ErrNotInstalled says that there is nothing to upgrade.
+var ErrNotInstalled = errors.New("it is not installed")
+
+// Upgrade brings what is installed to the charts of this version. It keeps the values
+// that were given before; those of the options come on top. Keys stay.
+func Upgrade(ctx context.Context, c kubernetes.Interface, h *helm.Client, o Options) error {
+	if err := supported(c.Discovery()); err != nil {
+		return err
+	}
+	o.AppURL = "" // whether there is a cloud in the cluster says the cluster
+	releases, err := o.releases()
+	if err != nil {
+		return err
+	}
+	for _, r := range releases {
+		old, found, err := h.Values(r.Name, r.Namespace)
+		if err != nil {
+			return err
+		}
+		if !found && r.Name == Cloud {
+			continue // it is elsewhere
+		}
+		if !found {
+			return fmt.Errorf("release %q in namespace %q: %w", r.Name, r.Namespace, ErrNotInstalled)
+		}
+		r.Values = merge(old, r.Values)
+		o.say("upgrading " + r.Name + " in namespace " + r.Namespace)
+		if _, err := h.Apply(ctx, r, o.Timeout); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// merge returns the values of both; those of over win, key by key.
+func merge(under, over map[string]any) map[string]any {
+	all := maps.Clone(under)
+	if all == nil {
+		all = map[string]any{}
+	}
+	for key, value := range over {
+		below, ok := all[key].(map[string]any)
+		above, ok2 := value.(map[string]any)
+		if ok && ok2 {
+			value = merge(below, above)
+		}
+		all[key] = value
+	}
+	return all
+}
