@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,7 +18,7 @@ import (
 	"github.com/speedscale/speedscale/speedctl/term"
 )
 
-// installFlags are common to install and uninstall.
+// installFlags are common to install, upgrade and uninstall.
 type installFlags struct {
 	kube           kubeFlags
 	cloudNamespace string
@@ -153,37 +152,4 @@ func readValues(file string, set []string) (map[string]any, error) {
 		}
 	}
 	return values, nil
-}
-
-func newUninstall(g *global) *cobra.Command {
-	f := installFlags{kube: g.kube}
-	var data bool
-	c := &cobra.Command{
-		Use:   "uninstall",
-		Short: "Take the operator and the cloud out of a cluster",
-		Long: `What was captured stays, in the cloud's volume and behind the keys in its Secret, unless --delete-data is given;
-so do the namespaces, and the definition of TrafficReplay with the replays of it.`,
-		Example: "  speedctl uninstall\n  speedctl uninstall --delete-data",
-		Args:    args(cobra.NoArgs),
-		RunE: func(c *cobra.Command, _ []string) error {
-			kube, err := f.kube.client()
-			if err != nil {
-				return err
-			}
-			o := f.options()
-			progress := g.StartProgress("uninstalling")
-			found, err := install.Remove(c.Context(), kube, &helm.Client{Getter: f.kube, Log: g.logger()}, o, data)
-			progress.Stop()
-			if err != nil {
-				return err
-			}
-			if !found {
-				g.Sayf("Nothing was installed in the namespaces %s.", strings.Join([]string{o.Namespace, o.CloudNamespace}, " and "))
-			}
-			return nil
-		},
-	}
-	f.add(c)
-	c.Flags().BoolVar(&data, "delete-data", false, "delete the cloud's volume and keys too")
-	return c
 }

@@ -72,7 +72,7 @@ the dependencies are mocked. A report says what changed and how fast it was.`,
 	root.AddCommand(
 		newInit(g), newCapture(g), newMock(g), newReplay(g), newDemo(g),
 		newCreate(g), newGet(g), newPull(g), newPush(g), newDelete(g),
-		newInstall(g), newUninstall(g), newInject(g), newUninject(g), newInfra(g), newWait(g), newCheck(g), newWhy(g),
+		newInstall(g), newUpgrade(g), newUninstall(g), newInject(g), newUninject(g), newInfra(g), newWait(g), newCheck(g), newWhy(g),
 		newVersion(g), newDemoShop(g),
 	)
 	return group(root)

@@ -1,0 +1,93 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/speedscale/speedscale/cluster/helm"
+	"github.com/speedscale/speedscale/cluster/install"
+	"github.com/speedscale/speedscale/cluster/replay"
+	"github.com/speedscale/speedscale/speedctl/term"
+)
+
+type uninstallFlags struct {
+	installFlags
+	data, force, yes bool
+}
+
+func newUninstall(g *global) *cobra.Command {
+	f := uninstallFlags{installFlags: installFlags{kube: g.kube}}
+	c := &cobra.Command{
+		Use:   "uninstall",
+		Short: "Take the operator and the cloud out of a cluster",
+		Long: `What was captured stays, in the cloud's volume and behind the keys in its Secret, unless --delete-data is given;
+so do the namespaces, and the definition of TrafficReplay with the replays of it.
+
+It refuses while workloads have a sidecar or replays run; --force ends those first, one after the other, and waits. It
+works after the operator's namespace was deleted too, and removes what is left then. On a terminal it asks first.`,
+		Example: `  speedctl uninstall
+  speedctl uninstall --force --yes
+  speedctl uninstall --delete-data`,
+		Args: args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			kube, err := f.kube.client()
+			if err != nil {
+				return err
+			}
+			replays, err := g.replays()
+			if err != nil {
+				return err
+			}
+			return f.run(c.Context(), g, kube, replays)
+		},
+	}
+	f.add(c)
+	c.Flags().BoolVar(&f.data, "delete-data", false, "delete the cloud's volume and keys too")
+	c.Flags().BoolVar(&f.force, "force", false, "end replays and take the sidecars out of workloads first")
+	c.Flags().BoolVarP(&f.yes, "yes", "y", false, "do so without being asked")
+	return c
+}
+
+func (f *uninstallFlags) run(ctx context.Context, g *global, kube kubernetes.Interface, replays replay.Client) error {
+	use, err := install.InUse(ctx, kube, replays)
+	if err != nil {
+		return workloadCode(err)
+	}
+	if text := use.String(); text != "" && !f.force {
+		return term.WithHint(fmt.Errorf("still in use: %s", text), "speedctl uninject and speedctl delete replay end that; --force does it for you")
+	}
+	o := f.options()
+	if g.InTTY && !f.yes {
+		if err := g.Confirm(ctx, f.question(o, use), "--yes"); err != nil {
+			return err
+		}
+	}
+	progress := g.StartProgress("uninstalling")
+	defer progress.Stop()
+	if err := use.Release(ctx, kube, replays, f.timeout, func(step string) { progress.Update("%s", step) }); err != nil {
+		return err
+	}
+	found, err := install.Remove(ctx, kube, &helm.Client{Getter: f.kube, Log: g.logger()}, o, f.data)
+	if err := errors.Join(err, install.Clear(ctx, kube, replays)); err != nil {
+		return err
+	}
+	if !found {
+		g.Sayf("Nothing was installed in the namespaces %s and %s; what may have been left of an installation is gone.", o.Namespace, o.CloudNamespace)
+	}
+	return nil
+}
+
+func (f *uninstallFlags) question(o install.Options, use install.Use) string {
+	text := fmt.Sprintf("Remove the operator from namespace %s and the cloud from %s", o.Namespace, o.CloudNamespace)
+	if f.data {
+		text += ", with all that was captured"
+	}
+	if names := use.String(); names != "" {
+		text += ", and end first: " + names
+	}
+	return text + "?"
+}
