@@ -95,9 +95,9 @@ func ofPod(w *workload.Workload, p *corev1.Pod) Explanation {
 	if e.Captured {
 		return e
 	}
-	for _, text := range []string{p.Annotations[annotation.Refused], w.Annotations[annotation.Refused]} {
+	for _, text := range []string{p.Annotations[annotation.Refused], w.Withdrawn()} {
 		if text != "" && !slices.ContainsFunc(e.Reasons, func(r Reason) bool { return r.Text == text }) {
-			e.Reasons = append(e.Reasons, Reason{text, "change the workload or its annotations; each is refused anew with its next rollout"})
+			e.Reasons = append(e.Reasons, Reason{text, "once what is in the way is gone, or the annotations are others, speedctl inject has it tried again"})
 		}
 	}
 	return e

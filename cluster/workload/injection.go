@@ -30,7 +30,8 @@ type Injection struct {
 	Settings annotation.Sidecar
 }
 
-// Plan adds annotations to those of a workload, and inject="true" with them. Its
+// Plan adds annotations to those of a workload, and inject="true" with them, and has
+// one whose sidecar was withdrawn tried again. Its
 // error names what is wrong with them, or is a *inject.Refused where the pods
 // cannot have a sidecar so.
 func Plan(w *Workload, set map[string]string) (Injection, error) {
@@ -55,6 +56,9 @@ func Plan(w *Workload, set map[string]string) (Injection, error) {
 		if old, ok := w.Annotations[key]; !ok || old != value {
 			p.Changes[key] = &value
 		}
+	}
+	if _, withdrawn := w.Annotations[annotation.Refused]; withdrawn {
+		p.Changes[annotation.Refused] = nil // to be tried again: what was in the way may be gone
 	}
 	return p, nil
 }
@@ -116,7 +120,7 @@ func WaitInjected(ctx context.Context, c kubernetes.Interface, r Ref, limit time
 		if w, err = Get(ctx, c, r); err != nil {
 			return false, err
 		}
-		return w.Template.Annotations[annotation.Stamp] != "" || w.Annotations[annotation.Refused] != "", nil
+		return w.Template.Annotations[annotation.Stamp] != "" || w.Withdrawn() != "", nil
 	})
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return State{}, fmt.Errorf("%s: %w", r, ErrNoStamp)

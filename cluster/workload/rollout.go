@@ -14,6 +14,7 @@ import (
 
 	"github.com/speedscale/speedscale/cluster/annotation"
 	"github.com/speedscale/speedscale/cluster/inject"
+	"github.com/speedscale/speedscale/cluster/stamp"
 )
 
 // State is how far a workload's pods are.
@@ -108,15 +109,29 @@ func Sidecars(w *Workload, pods []corev1.Pod) (with int, refused []string) {
 			refused = append(refused, why)
 		}
 	}
-	add(w.Annotations[annotation.Refused])
 	for i := range pods {
 		if inject.Injected(&pods[i]) {
 			with++
-			continue
 		}
-		add(pods[i].Annotations[annotation.Refused])
+	}
+	if with < len(pods) || len(pods) == 0 {
+		add(w.Withdrawn())
+	}
+	for i := range pods {
+		if !inject.Injected(&pods[i]) {
+			add(pods[i].Annotations[annotation.Refused])
+		}
 	}
 	return with, refused
+}
+
+// Withdrawn is why the operator has withdrawn a workload's sidecar, "" where it has not.
+func (w *Workload) Withdrawn() string {
+	text := w.Annotations[annotation.Refused]
+	if r, err := stamp.ParseRefusal(text); err == nil {
+		return r.Reason
+	}
+	return text
 }
 
 // pollEvery is how often the API server is asked.

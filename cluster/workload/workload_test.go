@@ -3,6 +3,7 @@ package workload_test
 import (
 	"errors"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/speedscale/speedscale/cluster/annotation"
 	"github.com/speedscale/speedscale/cluster/inject"
+	"github.com/speedscale/speedscale/cluster/stamp"
 	"github.com/speedscale/speedscale/cluster/workload"
 )
 
@@ -199,6 +201,29 @@ func TestPlan(t *testing.T) {
 	d.Annotations = map[string]string{annotation.Inject: "true", annotation.TLSOut: "true", annotation.Refused: "hostNetwork", "team": "a"}
 	if diff := cmp.Diff(map[string]*string{annotation.Inject: nil, annotation.TLSOut: nil, annotation.Refused: nil}, workload.Removal(get(t, d))); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestWithdrawnIsTriedAgain, and why it was withdrawn is told without the operator's mark.
+func TestWithdrawnIsTriedAgain(t *testing.T) {
+	d := shop()
+	d.Annotations[annotation.Inject] = "true"
+	d.Annotations[annotation.Refused] = stamp.Refusal{Hash: "5f1c2e9a07", Reason: "exceeded quota"}.String()
+	w := get(t, d)
+	p, err := workload.Plan(w, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]*string{annotation.Refused: nil}, p.Changes); diff != "" {
+		t.Error(diff)
+	}
+	plain := []corev1.Pod{{}}
+	if _, refused := workload.Sidecars(w, plain); !slices.Equal(refused, []string{"exceeded quota"}) {
+		t.Errorf("pods without it: %q", refused)
+	}
+	with := []corev1.Pod{{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{annotation.Injected: "true"}}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: inject.Goproxy}}}}}
+	if _, refused := workload.Sidecars(w, with); len(refused) > 0 {
+		t.Errorf("pods with it: %q", refused)
 	}
 }
 
