@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +27,9 @@ import (
 	"github.com/speedscale/speedscale/cluster/annotation"
 	"github.com/speedscale/speedscale/speedctl/command"
 	"github.com/speedscale/speedscale/speedctl/term"
+	"github.com/speedscale/speedscale/traffic"
 	"github.com/speedscale/speedscale/traffic/mask"
+	"github.com/speedscale/speedscale/traffic/snapshot"
 )
 
 // remote is a cloud that speedctl has a context of, and a cluster behind an inspector.
@@ -169,6 +174,52 @@ func TestInfraCommandsACluster(t *testing.T) {
 	}
 	if len(entries) != 1 || entries[0].Cluster != "prod" || entries[0].Outcome != "done" || entries[0].Command["injection"] == nil {
 		t.Errorf("%+v", entries)
+	}
+}
+
+// push puts a snapshot of one request to web into the cloud.
+func (r *remote) push(t *testing.T) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "snapshot")
+	w, err := snapshot.Create(dir, snapshot.Meta{Info: snapshot.Info{Name: "shop"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = w.Add(&traffic.RRPair{
+		Uuid: traffic.NewUUID(), Ts: time.Unix(1_700_000_000, 0).UnixNano(), Duration: int64(time.Millisecond),
+		Direction: traffic.Direction_DIRECTION_IN, Service: "web", L7Protocol: traffic.HTTPProtocol,
+		Command: "GET", Location: "/", Status: "200", NetworkAddress: "web:80",
+		Http: &traffic.HTTP{
+			Req: &traffic.HTTPRequest{Url: "http://web/", Uri: "/", Version: "1.1", Method: "GET", Host: "web"},
+			Res: &traffic.HTTPResponse{StatusCode: 200, Version: "1.1"},
+		},
+	})
+	if err == nil {
+		_, err = w.Commit()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, _, said := r.speedctl(t, "push", "snapshot", dir); code != 0 {
+		t.Fatal(said)
+	}
+}
+
+func TestInfraStartsAndCancelsAReplay(t *testing.T) {
+	r := startRemote(t, "prod")
+	r.push(t)
+	for _, target := range [][]string{{"deployment/web"}, {"--test-against", "http://web.staging"}} {
+		code, out, said := r.speedctl(t, slices.Concat([]string{"infra", "replay", "-n", "shop", "--timeout", "5m"}, target)...)
+		name := regexp.MustCompile(`TrafficReplay shop/(\S+) started`).FindStringSubmatch(out)
+		if code != 0 || name == nil {
+			t.Fatalf("%v: exit code %d: %s%s", target, code, out, said)
+		}
+		if code, _, said := r.speedctl(t, "infra", "cancel-replay", name[1], "-n", "shop"); code != 0 || !strings.Contains(said, name[1]) {
+			t.Errorf("%v: exit code %d: %s", target, code, said)
+		}
+	}
+	if code, _, said := r.speedctl(t, "infra", "replay", "deployment/web", "-n", "shop", "--mode", "all"); code != 2 || !strings.Contains(said, `mode "all"`) {
+		t.Errorf("exit code %d: %s", code, said)
 	}
 }
 
