@@ -56,6 +56,11 @@ func (c *Collector) follow(ctx context.Context, what source, id string, running 
 		return
 	}
 	if len(c.streams) >= maxStreams {
+		bound(c.said)
+		if c.said[id] {
+			return
+		}
+		c.said[id] = true
 		c.counts.dropped[dropStream].Add(1)
 		c.log.Warn("log not followed", "pod", what.pod.Name, "container", what.container, "limit", maxStreams)
 		return

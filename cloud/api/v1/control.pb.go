@@ -584,8 +584,8 @@ func (x *GetLogs) GetLines() int32 {
 	return 0
 }
 
-// SetInjection sets sidecar.speedscale.com/* annotations of a workload; an empty value
-// takes one away.
+// SetInjection sets annotations of a workload that begin with sidecar.speedscale.com/; an
+// empty value takes one away, and sidecar.speedscale.com/* with it all of them.
 type SetInjection struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -717,9 +717,10 @@ func (x *StartReplay) GetSpec() []byte {
 }
 
 type CancelReplay struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// name is the TrafficReplay's, or its report's id.
+	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
