@@ -149,8 +149,8 @@ func TestNetworkPoliciesLetPassWhatIsNeeded(t *testing.T) {
 		"java-server TCP/http":              "generator.somewhere java-client",
 		"catalog TCP/https":                 "java-server",
 		"responder.somewhere TCP/responder": "java-server",
-		"outside UDP/53":                    "java-client java-server speedscale-forwarder speedscale-inspector speedscale-operator",
-		"outside TCP/53":                    "java-client java-server speedscale-forwarder speedscale-inspector speedscale-operator",
+		"outside UDP/53":                    "catalog java-client java-server speedscale-forwarder speedscale-inspector speedscale-operator",
+		"outside TCP/53":                    "catalog java-client java-server speedscale-forwarder speedscale-inspector speedscale-operator",
 		"outside TCP/6443":                  "speedscale-forwarder speedscale-inspector speedscale-operator",
 		"outside TCP/443":                   "speedscale-forwarder speedscale-inspector speedscale-operator",
 	}
