@@ -88,7 +88,7 @@ cluster-test: ## test the node itself
 # Third-party servers in images, made from Debian's packages, npm and Go modules, and kept beside the node's programs.
 .PHONY: test-images
 test-images:
-	@test/deps.sh debootstrap npm=npm
+	@test/deps.sh debootstrap npm=npm conntrack
 	test/kube/servers.sh dist/images
 
 .PHONY: cluster-e2e

@@ -73,7 +73,7 @@ func (c *cluster) eventually(what string, done func() bool) {
 func (c *cluster) install() {
 	c.Helper()
 	images := "image.registry=docker.io/speedscale,image.pullPolicy=Never,image.tag=" + c.version
-	c.speedctl("install", "--set", images, "--set", "clusterName=e2e", "--cloud-set", images, "--cloud-set", "persistence.size=1Gi", "--timeout", "2m")
+	c.speedctl("install", "--set", images, "--set", "clusterName=e2e,networkPolicies.apiServer.ports={6443}", "--cloud-set", images, "--cloud-set", "persistence.size=1Gi", "--timeout", "2m")
 }
 
 // apply applies a file of testdata, in a namespace of its own that ends with the test.

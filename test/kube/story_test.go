@@ -16,12 +16,19 @@ import (
 func TestCluster(t *testing.T) {
 	c := newCluster(t)
 	before := c.objects()
+	seen, unseen := observe(c)
 	c.run("install", install)
 	c.run("demo", demo)
 	c.run("capture", capture)
 	c.run("replay", func(c *cluster) {
 		loop(c)
 		faults(c)
+	})
+	c.run("network policies", func(c *cluster) {
+		if unseen != nil {
+			c.Skipf("SKIPPED: connections cannot be seen: %v", unseen)
+		}
+		networkPolicies(c, seen)
 	})
 	c.run("least rights", leastRights)
 	c.run("uninstall", func(c *cluster) { uninstall(c, before) })
