@@ -70,10 +70,11 @@ func (c *cluster) eventually(what string, done func() bool) {
 }
 
 // install installs the cloud, the operator and the demo, or upgrades them.
-func (c *cluster) install() {
+func (c *cluster) install(args ...string) {
 	c.Helper()
 	images := "image.registry=docker.io/speedscale,image.pullPolicy=Never,image.tag=" + c.version
-	c.speedctl("install", "--set", images, "--set", "clusterName=e2e,networkPolicies.apiServer.ports={6443}", "--cloud-set", images, "--cloud-set", "persistence.size=1Gi", "--timeout", "2m")
+	c.speedctl(append([]string{"install", "--set", images, "--set", "clusterName=e2e,networkPolicies.apiServer.ports={6443}",
+		"--cloud-set", images, "--cloud-set", "persistence.size=1Gi", "--timeout", "2m"}, args...)...)
 }
 
 // apply applies a file of testdata, in a namespace of its own that ends with the test.

@@ -22,7 +22,6 @@ const slow = `{"id": "slow", "generator": {"stages": [{"duration": "20s", "arriv
 // faults is about what may go wrong during a replay of the app of loop. Whatever it is, the
 // app answers all along, and nothing of ours is left on it.
 func faults(c *cluster) {
-	c.putTestConfig(slow)
 	p := c.probe("http://" + c.clusterIP("shop", "web") + "/healthz")
 	before := c.template("shop", "web")
 	c.run("operator killed in every phase", operatorKilled)

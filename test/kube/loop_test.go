@@ -25,9 +25,7 @@ func loop(c *cluster) {
 	c.apply("shop", "shop.yaml")
 	c.rollout("shop", "deployment/web")
 	c.speedctl("inject", "deployment/web", "-n", "shop")
-	if got := c.containers("shop", "web"); got != "speedscale-goproxy nginx speedscale-goproxy nginx" {
-		c.Errorf("containers are %q", got)
-	}
+	c.eventually("the pods have no sidecar", func() bool { return c.containers("shop", "web") == "speedscale-goproxy nginx speedscale-goproxy nginx" })
 	c.kubectl("-n", "shop", "apply", "-f", "testdata/driver.yaml")
 	c.kubectl("-n", "shop", "wait", "job/driver", "--for=condition=Complete", "--timeout=60s")
 	c.eventually("not all pairs are in the cloud", func() bool {

@@ -3,7 +3,9 @@ package kube
 import (
 	"bufio"
 	"encoding/json"
+	"net/http"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -14,15 +16,15 @@ import (
 // request is what the audit log has of one, as far as roles are about it.
 type request struct {
 	Verb string
-	User struct{ Username string }
 	// ObjectRef is of audit.k8s.io/v1; Subresource stands apart from Resource.
-	ObjectRef   struct{ Resource, Namespace, Name, APIGroup, Subresource string }
-	Annotations map[string]string
+	ObjectRef      struct{ Resource, Namespace, Name, APIGroup, Subresource string }
+	ResponseStatus struct{ Code int }
+	Annotations    map[string]string
 }
 
 // leastRights compares the rules of our roles with the API server's audit log: none is a
-// wildcard, and each verb on each resource was used. The test node keeps such a log;
-// elsewhere it is where KUBENODE_STATE says.
+// wildcard, and each verb and each resource of a rule was used. The test node keeps
+// such a log; elsewhere it is where KUBENODE_STATE says.
 func leastRights(c *cluster) {
 	state := os.Getenv("KUBENODE_STATE")
 	if state == "" {
@@ -33,7 +35,9 @@ func leastRights(c *cluster) {
 		c.Skipf("SKIPPED: the cluster's audit log is not at hand: %v", err)
 	}
 	defer log.Close()
-	used := map[string][]request{} // by service account
+	// RBAC: allowed by RoleBinding "x/y" of Role "speedscale-operator" to ServiceAccount "z"
+	by := regexp.MustCompile(`of (ClusterRole|Role) "([^"]+)"`)
+	used := map[string][]request{} // by role
 	lines := bufio.NewScanner(log)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
@@ -41,21 +45,16 @@ func leastRights(c *cluster) {
 		if json.Unmarshal(lines.Bytes(), &r) != nil || r.Annotations["authorization.k8s.io/decision"] != "allow" {
 			continue
 		}
-		if name, ok := strings.CutPrefix(r.User.Username, "system:serviceaccount:speedscale:"); ok {
-			used[name] = append(used[name], r)
+		if role := by.FindStringSubmatch(r.Annotations["authorization.k8s.io/reason"]); role != nil {
+			used[role[2]] = append(used[role[2]], r)
 		}
 	}
 	if err := lines.Err(); err != nil {
 		c.Fatal(err)
 	}
 	for _, role := range c.roles() {
-		account := role.Name // each has the name of its service account
-		if len(used[account]) == 0 {
-			c.Errorf("%s %q: %q made no request", role.Kind, role.Name, account)
-			continue
-		}
 		for _, rule := range role.Rules {
-			c.judge(role, rule, used[account])
+			c.judge(role, rule, used[role.Name])
 		}
 	}
 }
@@ -96,18 +95,33 @@ func (c *cluster) judge(role role, rule rbacv1.PolicyRule, used []request) {
 	if slices.Contains(slices.Concat(rule.APIGroups, rule.Resources, rule.Verbs), "*") {
 		c.Errorf("%s %q has a wildcard: %v", role.Kind, role.Name, rule)
 	}
-	for _, resource := range rule.Resources {
-		for _, verb := range rule.Verbs {
-			covered := func(r request) bool {
-				name, sub, _ := strings.Cut(resource, "/")
-				return r.Verb == verb && r.ObjectRef.Resource == name && r.ObjectRef.Subresource == sub &&
-					slices.Contains(rule.APIGroups, r.ObjectRef.APIGroup) &&
-					(role.Namespace == "" || role.Namespace == r.ObjectRef.Namespace) &&
-					(len(rule.ResourceNames) == 0 || slices.Contains(rule.ResourceNames, r.ObjectRef.Name))
-			}
-			if !slices.ContainsFunc(used, covered) {
-				c.Errorf("%s %q: nobody used %s of %v/%s %v", role.Kind, role.Name, verb, rule.APIGroups, resource, rule.ResourceNames)
-			}
+	for _, verb := range rule.Verbs {
+		if !slices.ContainsFunc(used, func(r request) bool {
+			return r.does(verb) && slices.ContainsFunc(rule.Resources, func(resource string) bool { return r.isOn(role, rule, resource) })
+		}) {
+			c.Errorf("%s %q: nobody used %s of %v/%v %v", role.Kind, role.Name, verb, rule.APIGroups, rule.Resources, rule.ResourceNames)
 		}
 	}
+	for _, resource := range rule.Resources {
+		if !slices.ContainsFunc(used, func(r request) bool {
+			return r.isOn(role, rule, resource) && slices.ContainsFunc(rule.Verbs, r.does)
+		}) {
+			c.Errorf("%s %q: nobody used %v/%s %v", role.Kind, role.Name, rule.APIGroups, resource, rule.ResourceNames)
+		}
+	}
+}
+
+// does says whether the request needs the verb. A server-side apply that makes an object
+// needs create too; and a watch begins with a list where the API server is older.
+func (r request) does(verb string) bool {
+	return r.Verb == verb || verb == "create" && r.Verb == "patch" && r.ResponseStatus.Code == http.StatusCreated ||
+		verb == "list" && r.Verb == "watch"
+}
+
+func (r request) isOn(role role, rule rbacv1.PolicyRule, resource string) bool {
+	name, sub, _ := strings.Cut(resource, "/")
+	return r.ObjectRef.Resource == name && r.ObjectRef.Subresource == sub &&
+		slices.Contains(rule.APIGroups, r.ObjectRef.APIGroup) &&
+		(role.Namespace == "" || role.Namespace == r.ObjectRef.Namespace) &&
+		(len(rule.ResourceNames) == 0 || slices.Contains(rule.ResourceNames, r.ObjectRef.Name))
 }

@@ -22,6 +22,8 @@ func TestCluster(t *testing.T) {
 	c.run("capture", capture)
 	c.run("replay", func(c *cluster) {
 		loop(c)
+		c.putTestConfig(slow)
+		c.run("infra", infra)
 		faults(c)
 	})
 	c.run("network policies", func(c *cluster) {
