@@ -37,8 +37,11 @@ func networkPolicies(c *cluster, seen *observer) {
 	if err != nil {
 		c.Fatal(err)
 	}
-	w := c.witness(seen, set)
+	w := testify(seen, set, c.nodeAddresses())
 	c.Logf("%d connections of our pods, of %d: %s", w.judged, len(seen.connections), strings.Join(slices.Sorted(maps.Keys(w.allowed)), ", "))
+	for _, text := range slices.Sorted(maps.Keys(w.wrong)) {
+		c.Error(text)
+	}
 	for _, r := range set.Rules() {
 		ours := slices.Contains(ourNamespaces, strings.Split(r.Policy, "/")[0])
 		// Names whose answer fits into a datagram never ask by TCP.
@@ -76,51 +79,44 @@ func (c *cluster) scrape() {
 	}
 }
 
-// witness is what connections say of policies.
-type witness struct {
+// testimony is what connections say of policies.
+type testimony struct {
 	// judged counts the connections of our pods.
 	judged int
-	// used are the rules that allowed one, allowed what they were.
-	used, allowed map[string]bool
+	// used are the rules that allowed one, allowed the connections that one is about, and
+	// wrong is what should not be.
+	used, allowed, wrong map[string]bool
 }
 
-func (c *cluster) witness(seen *observer, set *policy.Set) witness {
-	c.Helper()
-	w := witness{used: map[string]bool{}, allowed: map[string]bool{}}
-	wrong := map[string]bool{}
-	node := c.nodeAddresses()
+func testify(seen *observer, set *policy.Set, node map[netip.Addr]bool) testimony {
+	t := testimony{used: map[string]bool{}, allowed: map[string]bool{}, wrong: map[string]bool{}}
 	for s := range seen.connections {
-		if s.from == s.to {
-			continue // a pod always reaches itself
-		}
 		from, to := seen.podAt(s.from, s.second), seen.podAt(s.to, s.second)
-		if !ours(from) && !ours(to) || from == nil && node[s.from] && probed(to, int32(s.port)) {
-			continue
-		}
-		w.judged++
-		link := policy.Connection{From: end(s.from, from), To: end(s.to, to), Protocol: s.protocol, Port: int32(s.port)}
-		text := fmt.Sprintf("%s → %s %s/%d", party(from, s.from), party(to, s.to), s.protocol, s.port)
-		for _, direction := range []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress} {
-			v := set.Judge(link, direction)
-			own := to
-			if direction == networkingv1.PolicyTypeEgress {
-				own = from
-			}
-			switch {
-			case !v.Allowed():
-				wrong[fmt.Sprintf("%s is not allowed: %s", direction, text)] = true
-			case ours(own) && !v.Selected && own.Labels[annotation.ReplayComponent] == "":
-				wrong[fmt.Sprintf("no policy of %s is about %s", direction, party(own, s.to))] = true
-			}
-			for _, r := range v.By {
-				w.used[r.String()], w.allowed[text] = true, true
-			}
+		switch {
+		case !ours(from) && !ours(to), s.from == s.to: // a pod always reaches itself
+		case from == nil && node[s.from] && probed(to, int32(s.port)): // the kubelet
+		default:
+			t.judged++
+			link := policy.Connection{From: end(s.from, from), To: end(s.to, to), Protocol: s.protocol, Port: int32(s.port)}
+			text := fmt.Sprintf("%s → %s %s/%d", party(from, s.from), party(to, s.to), s.protocol, s.port)
+			t.hear(set.Judge(link, networkingv1.PolicyTypeIngress), to, "ingress: "+text)
+			t.hear(set.Judge(link, networkingv1.PolicyTypeEgress), from, "egress: "+text)
 		}
 	}
-	for _, text := range slices.Sorted(maps.Keys(wrong)) {
-		c.Error(text)
+	return t
+}
+
+// hear notes what the policies of a pod say of a connection.
+func (t testimony) hear(v policy.Verdict, own *corev1.Pod, text string) {
+	switch {
+	case !v.Allowed():
+		t.wrong["not allowed: "+text] = true
+	case ours(own) && !v.Selected && own.Labels[annotation.ReplayComponent] == "":
+		t.wrong["no policy is about it: "+text] = true
 	}
-	return w
+	for _, r := range v.By {
+		t.used[r.String()], t.allowed[text] = true, true
+	}
 }
 
 func ours(p *corev1.Pod) bool { return p != nil && slices.Contains(ourNamespaces, p.Namespace) }
