@@ -55,7 +55,7 @@ func networkPolicies(c *cluster, seen *observer) {
 // replayDemo replays what java-server got, under the demo's policies.
 func (c *cluster) replayDemo() {
 	c.Helper()
-	c.speedctl("create", "snapshot", "--name", "demo", "--service", "java-server", "--start", "20s")
+	c.speedctl("create", "snapshot", "--name", "demo", "--service", "java-server", "--start", "40s")
 	r, code := c.replay("speedscale", "deployment/java-server", "demo")
 	if code != 0 && code != 3 || r.Requests.Sent == 0 || r.Mocks == nil || r.Mocks.Matched == 0 {
 		c.Errorf("the demo's replay: exit code %d, %s", code, describe(r))
