@@ -27,6 +27,9 @@ type Pods struct {
 	// Options returns the cluster's settings. They are read anew for each pod, since
 	// the forwarder's certificate is made while the operator runs.
 	Options func() inject.Options
+	// Running says whether a replay, which a pod is to take part in, still runs. A
+	// rollback brings back templates of replays that have ended.
+	Running Running
 	// Logger says which pods were injected, and which not.
 	Logger *slog.Logger
 }
@@ -34,7 +37,7 @@ type Pods struct {
 var _ admission.Handler = Pods{}
 
 // Handle answers one request.
-func (p Pods) Handle(_ context.Context, req admission.Request) admission.Response {
+func (p Pods) Handle(ctx context.Context, req admission.Request) admission.Response {
 	if req.Kind.Kind != "Pod" || req.Operation != admissionv1.Create || reserved(req.Namespace) {
 		return admission.Allowed("")
 	}
@@ -47,7 +50,7 @@ func (p Pods) Handle(_ context.Context, req admission.Request) admission.Respons
 	w, s, err := settings(pod)
 	wrong := err != nil && bare
 	if err == nil {
-		o.Replay, err = replay(pod, &w, &s)
+		o.Replay, err = p.replay(ctx, pod, &w, &s)
 	}
 	w.Namespace = req.Namespace // which a pod of a template does not have yet
 	log := p.Logger.With("workload", w.String())
@@ -96,13 +99,13 @@ func settings(pod *corev1.Pod) (inject.Workload, annotation.Sidecar, error) {
 // replay returns the replay that a pod takes part in, nil for none. A pod that does
 // gets a sidecar, with the settings of its workload or, where that has none, with the
 // usual ones.
-func replay(pod *corev1.Pod, w *inject.Workload, s *annotation.Sidecar) (*stamp.Replay, error) {
+func (p Pods) replay(ctx context.Context, pod *corev1.Pod, w *inject.Workload, s *annotation.Sidecar) (*stamp.Replay, error) {
 	text, ok := pod.Annotations[annotation.Replay]
 	if !ok {
 		return nil, nil
 	}
 	r, err := stamp.ParseReplay(text)
-	if err != nil {
+	if err != nil || !p.Running(ctx, r) {
 		return nil, err
 	}
 	if !s.Inject {

@@ -1,6 +1,7 @@
 package webhook_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -15,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	clusterinject "github.com/speedscale/speedscale/cluster/inject"
+	"github.com/speedscale/speedscale/cluster/stamp"
 
 	"github.com/speedscale/speedscale/cluster/annotation"
 	"github.com/speedscale/speedscale/operator/webhook"
@@ -41,7 +43,10 @@ func pods(t *testing.T) webhook.Pods {
 		GoproxyImage: "registry.example/goproxy:1", InitproxyImage: "registry.example/initproxy:1",
 		Forwarder: "speedscale-forwarder.speedscale.svc:80", ForwarderCA: certificate(t), Cluster: "test", NativeSidecars: true,
 	}
-	return webhook.Pods{Instance: "test", Logger: discard(), Options: func() clusterinject.Options { return o }}
+	return webhook.Pods{
+		Instance: "test", Logger: discard(), Options: func() clusterinject.Options { return o },
+		Running: func(context.Context, stamp.Replay) bool { return true },
+	}
 }
 
 // pod is a manifest of a pod with annotations and owners. It has fields that no
