@@ -61,7 +61,6 @@ func (c *ControlPlane) Setup(mgr ctrl.Manager) error {
 		Owns(&appsv1.Deployment{}, spec).
 		Owns(&corev1.Service{}).
 		Owns(&corev1.ServiceAccount{}).
-		Owns(&corev1.PersistentVolumeClaim{}).
 		Complete(c)
 }
 

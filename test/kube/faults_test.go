@@ -32,6 +32,7 @@ func faults(c *cluster) {
 	if now := c.template("shop", "web"); now != before {
 		c.Errorf("the template is\n%s\nand was\n%s", now, before)
 	}
+	c.run("webhook unreachable", webhookUnreachable)
 	c.run("namespace deleted midway", namespaceDeleted)
 }
 
@@ -188,7 +189,7 @@ func (c *cluster) killOperator() {
 
 // operatorKilled: the one that comes next goes on where the other stopped.
 func operatorKilled(c *cluster) {
-	r := c.start("shop", "--test-config", "slow")
+	r := c.start("shop", "--test-config", "slow", "--ttl", "1s", "--name", "killed")
 	for _, phase := range []string{"prepare", "responder", "workload", "generator"} {
 		r.await(phase, "started")
 		c.killOperator()
@@ -197,6 +198,10 @@ func operatorKilled(c *cluster) {
 		c.Errorf("exit code %d:\n%s", code, strings.Join(r.said, "\n"))
 	}
 	c.nothingLeft("shop")
+	c.eventually("the replay outlives its time", func() bool {
+		_, err := c.try("kubectl", "-n", "shop", "get", "trafficreplay", "killed")
+		return err != nil
+	})
 }
 
 // replayDeleted: it is canceled.
@@ -251,6 +256,26 @@ func scaledWithoutWebhook(c *cluster) {
 	c.kubectl("-n", "shop", "scale", "deployment", "web", "--replicas=2")
 	c.nothingLeft("shop")
 	c.rollout("shop", "deployment/web")
+}
+
+// webhookUnreachable: pods start uninjected, and are found afterwards.
+func webhookUnreachable(c *cluster) {
+	c.kubectl("-n", "speedscale", "scale", "deployment", "speedscale-operator", "--replicas=0")
+	c.kubectl("-n", "speedscale", "wait", "pod", "-l", "app=speedscale-operator", "--for=delete", "--timeout=60s")
+	c.apply("late", "idle.yaml")
+	for _, w := range []string{"deployment/idle", "statefulset/idle-set", "cronjob/idle-yearly"} {
+		c.kubectl("-n", "late", "annotate", w, "sidecar.speedscale.com/inject=true")
+	}
+	c.rollout("late", "deployment/idle")
+	if got := c.containers("late", "idle"); got != "idle" {
+		c.Errorf("without an operator the containers are %q", got)
+	}
+	c.kubectl("-n", "speedscale", "scale", "deployment", "speedscale-operator", "--replicas=1")
+	c.eventually("pods without a sidecar are not found", func() bool {
+		stamp := c.kubectl("-n", "late", "get", "cronjob", "idle-yearly", "-o", "jsonpath={.spec.jobTemplate.spec.template.metadata.annotations}")
+		return c.containers("late", "idle") == "speedscale-goproxy idle" && c.containers("late", "idle-set") == "speedscale-goproxy idle" &&
+			strings.Contains(stamp, "operator.speedscale.com/stamp")
+	})
 }
 
 // namespaceDeleted: nothing of ours keeps a namespace from being deleted.

@@ -32,6 +32,7 @@ func TestCluster(t *testing.T) {
 		}
 		networkPolicies(c, seen)
 	})
+	c.run("certificates healed", certificatesHealed)
 	c.run("least rights", leastRights)
 	c.run("uninstall", func(c *cluster) { uninstall(c, before) })
 }
