@@ -66,7 +66,11 @@ func (o *Options) releases() ([]helm.Release, error) {
 			return nil, err
 		}
 	}
-	return list, add(Operator, o.Namespace, map[string]any{"apiKeySecret": OperatorKey}, o.OperatorValues)
+	own := map[string]any{"apiKeySecret": OperatorKey}
+	if o.AppURL != "" {
+		own["appUrl"] = o.AppURL // the chart's policies open its port
+	}
+	return list, add(Operator, o.Namespace, own, o.OperatorValues)
 }
 
 // Template renders all of it without a cluster. The Secrets are not in it, since it

@@ -17,7 +17,7 @@ import (
 func TestFollowerTellsOfPhases(t *testing.T) {
 	var out strings.Builder
 	g := &global{World: &term.World{Err: &out, Getenv: func(string) string { return "" }}}
-	f := follower{g: g, progress: g.StartProgress("")}
+	f := follower{g: g, progress: g.StartProgress(""), warned: map[string]bool{}}
 	defer f.progress.Stop()
 	sink := f.sink()
 	sink.Condition("Waiting", "for shop/cart-0")

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -196,7 +197,7 @@ func (f *replayFlags) follow(ctx context.Context, g *global, out *printer.Flag, 
 	if r.Spec.Timeout != nil {
 		limit = r.Spec.Timeout.Duration + cleaningLimit
 	}
-	show := follower{g: g, progress: g.StartProgress("waiting for the operator")}
+	show := follower{g: g, progress: g.StartProgress("waiting for the operator"), warned: map[string]bool{}}
 	r, err := replay.Follow(ctx, kube, cl.Replays, r, limit, show.sink())
 	show.progress.Stop()
 	switch {
@@ -271,7 +272,8 @@ func cancel(ctx context.Context, g *global, kube replay.Client, r *v1.TrafficRep
 type follower struct {
 	g        *global
 	progress *term.Progress
-	phases   bool // the cloud has told of one
+	phases   bool            // the cloud has told of one
+	warned   map[string]bool // of a kind of object, with a reason
 	sent     string
 	mocks    string
 }
@@ -298,8 +300,7 @@ func (f *follower) event(e *cloudv1.ReplayEvent) {
 		m := e.GetMocks()
 		f.mocks = fmt.Sprintf("mocks: %d requests, %d missed", m.GetRequests(), m.GetMissed())
 	case e.GetClusterEvent().GetType() == "Warning":
-		w := e.GetClusterEvent()
-		f.g.Warnf("%s: %s: %s", w.GetObject(), w.GetReason(), w.GetMessage())
+		f.warning(e.GetClusterEvent())
 	}
 	if text := strings.Join(slices.DeleteFunc([]string{f.sent, f.mocks}, func(s string) bool { return s == "" }), "; "); text != "" {
 		f.progress.Update("%s", text)
@@ -314,7 +315,18 @@ func (f *follower) phase(at time.Time, p *cloudv1.ReplayPhase) {
 	}
 	f.g.Sayf("%s", line)
 	f.sent, f.mocks = "", ""
-	f.progress.Update("%s", strings.Join(append([]string{p.GetName()}, p.GetPods()...), " "))
+	f.progress.Update("%s: %s", p.GetName(), cmp.Or(p.GetText(), p.GetState()))
+}
+
+// warning tells of each reason once: probes fail again and again while pods are replaced.
+func (f *follower) warning(e *cloudv1.ClusterEvent) {
+	kind, _, _ := strings.Cut(e.GetObject(), "/")
+	key := kind + " " + e.GetReason()
+	if f.warned[key] {
+		return
+	}
+	f.warned[key] = true
+	f.g.Warnf("%s: %s: %s", e.GetObject(), e.GetReason(), e.GetMessage())
 }
 
 func sending(p *cloudv1.ReplayProgress) string {

@@ -110,9 +110,6 @@ func explainMissing(dir string) error {
 // Meta returns what snapshot.json says. It must not be changed.
 func (s *Snapshot) Meta() *Meta { return s.meta }
 
-// Dir returns the folder.
-func (s *Snapshot) Dir() string { return s.dir }
-
 func (s *Snapshot) path(name string) string { return filepath.Join(s.dir, name) }
 
 func (s *Snapshot) has(name string) bool {
