@@ -24,6 +24,7 @@ const slow = `{"id": "slow", "generator": {"stages": [{"duration": "20s", "arriv
 func faults(c *cluster) {
 	p := c.probe("http://" + c.clusterIP("shop", "web") + "/healthz")
 	before := c.template("shop", "web")
+	c.run("forwarder and cloud away", pipelineAway)
 	c.run("operator killed in every phase", operatorKilled)
 	c.run("replay deleted midway", replayDeleted)
 	c.run("workload edited by its owner", workloadEdited)
@@ -185,6 +186,29 @@ func (r *running) end() int {
 func (c *cluster) killOperator() {
 	c.Helper()
 	c.kubectl("-n", "speedscale", "delete", "pod", "-l", "app=speedscale-operator", "--grace-period=0", "--force")
+}
+
+// pipelineAway: the app does not notice that what is captured cannot be sent, and nothing
+// of it is lost where it fits into the sidecar's memory.
+func pipelineAway(c *cluster) {
+	scale := func(replicas string) {
+		c.kubectl("-n", "speedscale", "scale", "deployment", "speedscale-forwarder", "--replicas="+replicas)
+		c.kubectl("-n", "speedscale-cloud", "scale", "statefulset", "speedscale-cloud", "--replicas="+replicas)
+	}
+	list, _ := c.traffic("web")
+	scale("0")
+	c.kubectl("-n", "speedscale", "wait", "pod", "-l", "app=speedscale-forwarder", "--for=delete", "--timeout=60s")
+	c.kubectl("-n", "shop", "delete", "job", "driver", "--ignore-not-found")
+	c.kubectl("-n", "shop", "apply", "-f", "testdata/driver.yaml")
+	c.kubectl("-n", "shop", "wait", "job/driver", "--for=condition=Complete", "--timeout=60s")
+	scale("1")
+	c.rollout("speedscale", "deployment/speedscale-forwarder")
+	c.kubectl("-n", "speedscale-cloud", "rollout", "status", "statefulset/speedscale-cloud", "--timeout=90s")
+	want := len(list) + 2*driven // in and out
+	c.eventually("what was captured meanwhile is not in the cloud", func() bool {
+		list, err := c.tryTraffic("web")
+		return err == nil && len(list) >= want
+	})
 }
 
 // operatorKilled: the one that comes next goes on where the other stopped.

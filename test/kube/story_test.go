@@ -26,6 +26,7 @@ func TestCluster(t *testing.T) {
 		c.run("infra", infra)
 		faults(c)
 	})
+	c.run("sidecars", sidecars)
 	c.run("network policies", func(c *cluster) {
 		if unseen != nil {
 			c.Skipf("SKIPPED: connections cannot be seen: %v", unseen)
@@ -35,6 +36,17 @@ func TestCluster(t *testing.T) {
 	c.run("certificates healed", certificatesHealed)
 	c.run("least rights", leastRights)
 	c.run("uninstall", func(c *cluster) { uninstall(c, before) })
+	c.run("namespace deleted first", func(c *cluster) {
+		c.install("--set", "deployDemo=")
+		c.kubectl("delete", "namespace", "speedscale", "--timeout=2m")
+		// Nothing waits for a webhook that is gone.
+		c.namespace("unblocked")
+		c.kubectl("-n", "unblocked", "create", "deployment", "x", "--image=docker.io/speedscale-test/web:1")
+		c.kubectl("-n", "unblocked", "annotate", "deployment", "x", "sidecar.speedscale.com/inject=true")
+		c.eventually("no pod is made", func() bool { return c.kubectl("-n", "unblocked", "get", "pods", "-o", "name") != "" })
+		c.kubectl("delete", "namespace", "unblocked", "--timeout=2m")
+		uninstall(c, before)
+	})
 }
 
 // install has the pods that the documentation shows, and no others, within a minute; a
@@ -70,14 +82,31 @@ type record struct {
 func (c *cluster) traffic(service string) (list []record, text string) {
 	c.Helper()
 	text = c.speedctl("get", "traffic", "--service", service, "-o", "json", "-q")
+	list, err := records(text)
+	if err != nil {
+		c.Fatal(err)
+	}
+	return list, text
+}
+
+// tryTraffic is traffic of a cloud that may be away.
+func (c *cluster) tryTraffic(service string) ([]record, error) {
+	text, err := c.try(speedctl, "get", "traffic", "--service", service, "-o", "json", "-q")
+	if err != nil {
+		return nil, err
+	}
+	return records(text)
+}
+
+func records(text string) (list []record, err error) {
 	for line := range strings.Lines(text) {
 		var r record
 		if err := json.Unmarshal([]byte(line), &r); err != nil {
-			c.Fatalf("%v\n%s", err, line)
+			return nil, fmt.Errorf("%w: %s", err, line)
 		}
 		list = append(list, r)
 	}
-	return list, text
+	return list, nil
 }
 
 // demo proves that the JVM trusts the sidecar: java-server's calls to its HTTPS
@@ -155,8 +184,8 @@ func capture(c *cluster) {
 
 // uninstall leaves nothing but what the user keeps.
 func uninstall(c *cluster, before []string) {
-	c.speedctl("uninstall", "--delete-data")
-	c.kubectl("delete", "namespace", "speedscale", "speedscale-cloud", "--timeout=2m")
+	c.speedctl("uninstall", "--delete-data", "--force")
+	c.kubectl("delete", "namespace", "speedscale", "speedscale-cloud", "--ignore-not-found", "--timeout=2m")
 	c.kubectl("delete", "crd", "trafficreplays.speedscale.com")
 	var diff string
 	defer func() {
