@@ -1,0 +1,136 @@
+package kube
+
+import (
+	"os"
+	"strings"
+)
+
+const (
+	injected = `{sidecar.speedscale.com/inject: "true"}`
+	dual     = `{sidecar.speedscale.com/inject: "true", sidecar.speedscale.com/proxy-type: dual, sidecar.speedscale.com/proxy-port: "18080"}`
+)
+
+// serve starts the app of testdata/security.yaml.
+func (c *cluster) serve(namespace, name, annotations string, hostNetwork bool) {
+	c.Helper()
+	text, err := os.ReadFile("testdata/security.yaml")
+	if err != nil {
+		c.Fatal(err)
+	}
+	onHost := "false"
+	if hostNetwork {
+		onHost = "true"
+	}
+	manifest := strings.NewReplacer("HOSTNETWORK", onHost, "ANNOTATIONS", annotations, "NAME", name).Replace(string(text))
+	path := c.TempDir() + "/" + name + ".yaml"
+	if err := os.WriteFile(path, []byte(manifest), 0o600); err != nil {
+		c.Fatal(err)
+	}
+	c.kubectl("-n", namespace, "apply", "-f", path)
+}
+
+// reach waits until a Service leads to a pod that answers.
+func (c *cluster) reach(url string) {
+	c.Helper()
+	c.eventually(url+" is not there", func() bool {
+		_, err := c.try("curl", "-fsS", "-m", "5", url)
+		return err == nil
+	})
+}
+
+// restrictedPods: rules need NET_ADMIN, which such a namespace allows to nobody; dual mode
+// does without.
+func restrictedPods(c *cluster) {
+	const namespace = "restricted"
+	c.namespace(namespace)
+	c.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+	c.serve(namespace, "walled", "{}", false)
+	c.serve(namespace, "walled-new", injected, false)
+	c.serve(namespace, "walled-dual", dual, false)
+	c.rollout(namespace, "deployment/walled")
+	url := "http://" + c.clusterIP(namespace, "walled") + "/status/200"
+	c.reach(url)
+	p := c.probe(url)
+	c.kubectl("-n", namespace, "annotate", "deployment", "walled", "sidecar.speedscale.com/inject=true")
+
+	c.rollout(namespace, "deployment/walled-dual")
+	if got := c.containers(namespace, "walled-dual"); got != "speedscale-goproxy httpbin" {
+		c.Errorf("in dual mode containers are %q", got)
+	}
+	c.reach("http://" + c.clusterIP(namespace, "walled-dual") + "/anything/dual")
+	c.eventually("dual mode captures nothing", func() bool {
+		list, _ := c.traffic("walled-dual")
+		for _, r := range list {
+			if r.Direction == "IN" && r.Location == "/anything/dual" {
+				return true
+			}
+		}
+		return false
+	})
+	for _, app := range []string{"walled", "walled-new"} {
+		c.withdrawn(namespace, app, "violates PodSecurity")
+	}
+	p.stop(c)
+}
+
+// quota: the app's own pods fit in, also two during a rollout; those with a sidecar do not.
+func quota(c *cluster) {
+	const namespace = "quota"
+	c.namespace(namespace)
+	c.serve(namespace, "thrifty", "{}", false)
+	c.rollout(namespace, "deployment/thrifty")
+	c.kubectl("-n", namespace, "create", "quota", "memory", "--hard=requests.memory=90Mi")
+	url := "http://" + c.clusterIP(namespace, "thrifty") + "/status/200"
+	c.reach(url)
+	p := c.probe(url)
+	c.kubectl("-n", namespace, "annotate", "deployment", "thrifty", "sidecar.speedscale.com/inject=true")
+	c.withdrawn(namespace, "thrifty", "exceeded quota")
+	c.kubectl("-n", namespace, "rollout", "restart", "deployment/thrifty")
+	c.withdrawn(namespace, "thrifty", "exceeded quota")
+	p.stop(c)
+}
+
+// withdrawn waits until an app runs without a sidecar, with the reason on the workload
+// and in an event.
+func (c *cluster) withdrawn(namespace, app, reason string) {
+	c.Helper()
+	deployment := func(path string) string {
+		return c.kubectl("-n", namespace, "get", "deployment", app, "-o", "jsonpath={"+path+"}")
+	}
+	c.eventually(app+" does not say why it has no sidecar", func() bool {
+		return strings.Contains(deployment(`.metadata.annotations.operator\.speedscale\.com/refused`), reason)
+	})
+	c.rollout(namespace, "deployment/"+app)
+	c.eventually(app+" has other pods", func() bool { return c.containers(namespace, app) == "httpbin" })
+	if got := deployment(".spec.template.metadata"); strings.Contains(got, "speedscale.com") {
+		c.Errorf("the template of %s keeps %s", app, got)
+	}
+	c.told(namespace, app, "SidecarWithdrawn", reason)
+}
+
+// told waits for an event about a Deployment.
+func (c *cluster) told(namespace, app, reason, text string) {
+	c.Helper()
+	c.eventually("there is no event "+reason+" about "+app, func() bool {
+		notes := c.kubectl("-n", namespace, "get", "events", "--field-selector=reason="+reason+",involvedObject.kind=Deployment,involvedObject.name="+app, "-o", "jsonpath={.items[*].message}")
+		return strings.Contains(notes, text)
+	})
+}
+
+// hostNetwork: rules would be the node's.
+func hostNetwork(c *cluster) {
+	const namespace = "host-network"
+	c.namespace(namespace)
+	c.serve(namespace, "neighbour", injected, true)
+	c.rollout(namespace, "deployment/neighbour")
+	pod := c.pod(namespace, "neighbour")
+	if len(pod.Spec.Containers) != 1 || len(pod.Spec.InitContainers) != 0 {
+		c.Errorf("containers are %v and %v", pod.Spec.InitContainers, pod.Spec.Containers)
+	}
+	const reason = "with hostNetwork the redirection of transparent mode would be the node's"
+	if got := pod.Annotations["operator.speedscale.com/refused"]; !strings.Contains(got, reason) {
+		c.Errorf("the pod says %q", got)
+	}
+	c.reach("http://" + c.clusterIP(namespace, "neighbour") + "/status/200")
+	c.told(namespace, "neighbour", "SidecarNotInjected", reason)
+}
