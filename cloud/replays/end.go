@@ -97,9 +97,7 @@ func (r *Replays) end(ctx context.Context, replay catalog.Replay, l *eventLog, r
 	if entry.Document, err = json.Marshal(made); err != nil {
 		return end, err
 	}
-	// What lists show is the report without its long parts.
-	made.Endpoints, made.Failures = nil, nil
-	if entry.Summary, err = json.Marshal(made); err != nil {
+	if entry.Summary, err = json.Marshal(made.Summary()); err != nil {
 		return end, err
 	}
 	end.Status, end.Error, end.Reported = string(made.Status), made.Error, true
