@@ -74,7 +74,7 @@ func Follow(ctx context.Context, c Client, events Watcher, r *v1.TrafficReplay, 
 			return r, err
 		}
 		r = now
-		ready := Condition(r, v1.ConditionReady)
+		ready := r.Status.Condition(v1.ConditionReady)
 		if ready != nil && (ready.Reason != told.Reason || ready.Message != told.Message) {
 			told = *ready
 			sink.Condition(ready.Reason, ready.Message)
@@ -119,18 +119,8 @@ func transient(err error) bool {
 		apierrors.IsServiceUnavailable(err) || apierrors.IsInternalError(err)
 }
 
-// Condition returns a condition of a replay, nil where it has none of that type.
-func Condition(r *v1.TrafficReplay, kind string) *metav1.Condition {
-	for i := range r.Status.Conditions {
-		if r.Status.Conditions[i].Type == kind {
-			return &r.Status.Conditions[i]
-		}
-	}
-	return nil
-}
-
 func holds(r *v1.TrafficReplay, kind string) bool {
-	c := Condition(r, kind)
+	c := r.Status.Condition(kind)
 	return c != nil && c.Status == metav1.ConditionTrue
 }
 

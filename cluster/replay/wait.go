@@ -62,7 +62,7 @@ func Status(r *v1.TrafficReplay) string {
 
 // Verdict is Passed or why not, "" while there is none.
 func Verdict(r *v1.TrafficReplay) string {
-	ready := Condition(r, v1.ConditionReady)
+	ready := r.Status.Condition(v1.ConditionReady)
 	if ready == nil || ready.Status != metav1.ConditionTrue {
 		return ""
 	}

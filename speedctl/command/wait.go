@@ -59,7 +59,7 @@ having passed, or before its mocks were ready, ends the wait with the exit code 
 				return workloadCode(err)
 			}
 			g.Sayf("trafficreplay %s/%s: %s", r.Namespace, r.Name, replay.Status(r))
-			if held := replay.Condition(r, kind); held != nil && held.Status == "True" {
+			if held := r.Status.Condition(kind); held != nil && held.Status == "True" {
 				return nil
 			}
 			return ending(r)
