@@ -69,17 +69,18 @@ func (c *cluster) called(app, location string) {
 	})
 }
 
-// pod is an app's only pod.
+// pod is an app's only pod that is not going away.
 func (c *cluster) pod(namespace, app string) *corev1.Pod {
 	c.Helper()
 	var list corev1.PodList
 	if err := json.Unmarshal([]byte(c.kubectl("-n", namespace, "get", "pods", "-l", "app="+app, "-o", "json")), &list); err != nil {
 		c.Fatal(err)
 	}
-	if len(list.Items) != 1 {
-		c.Fatalf("%s has %d pods", app, len(list.Items))
+	pods := slices.DeleteFunc(list.Items, func(p corev1.Pod) bool { return p.DeletionTimestamp != nil })
+	if len(pods) != 1 {
+		c.Fatalf("%s has %d pods", app, len(pods))
 	}
-	return &list.Items[0]
+	return &pods[0]
 }
 
 // nativeSidecar is the init container that goes on running, "" without one.

@@ -13,6 +13,7 @@ func sidecars(c *cluster) {
 			{"restricted pods", restrictedPods},
 			{"quota", quota},
 			{"host network", hostNetwork},
+			{"node traffic", nodeTraffic},
 		} {
 			c.run(part.name, func(c *cluster) {
 				c.Parallel() // they wait more than they work, in namespaces of their own
@@ -20,4 +21,5 @@ func sidecars(c *cluster) {
 			})
 		}
 	})
+	c.run("upgrade", upgrade)
 }

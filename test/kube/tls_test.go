@@ -70,10 +70,10 @@ func failed(log []string) bool {
 	return slices.ContainsFunc(log, func(line string) bool { return !strings.HasPrefix(line, "200") })
 }
 
-// podIP is the address of an app's only pod.
+// podIP is the address of an app's only pod that is not going away.
 func (c *cluster) podIP(namespace, app string) string {
 	c.Helper()
-	return c.kubectl("-n", namespace, "get", "pods", "-l", "app="+app, "-o", "jsonpath={.items[0].status.podIP}")
+	return c.pod(namespace, app).Status.PodIP
 }
 
 // metrics of goproxy in an app's pod.

@@ -1,0 +1,107 @@
+package kube
+
+import (
+	"cmp"
+	"encoding/json"
+	"slices"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// upgrade changes a value of the chart: no pod of an app is made anew, until that is asked
+// for, and then one workload after the other.
+func upgrade(c *cluster) {
+	const namespace = "upgrade"
+	c.namespace(namespace)
+	c.serve(namespace, "kept-1", injected, false)
+	c.serve(namespace, "kept-2", injected, false)
+	c.rollout(namespace, "deployment/kept-1")
+	c.rollout(namespace, "deployment/kept-2")
+	before := c.injectedPods()
+
+	defer c.speedctl("upgrade", "--set", "logLevel=info")
+	c.speedctl("upgrade", "--set", "logLevel=debug")
+	c.rollout("speedscale", "deployment/speedscale-operator")
+	c.rollout("speedscale", "deployment/speedscale-forwarder")
+	if diff := gocmp.Diff(before, c.injectedPods(), gocmp.Transformer("uids", uids)); diff != "" {
+		c.Errorf("the upgrade changed pods (-before +after):\n%s", diff)
+	}
+
+	c.speedctl("upgrade", "--roll")
+	after := c.injectedPods()
+	rolled := map[string][]corev1.Pod{} // by workload
+	for _, p := range after {
+		if slices.Contains(uids(before), string(p.UID)) {
+			c.Errorf("pod %s/%s was not made anew", p.Namespace, p.Name)
+		}
+		rolled[p.Namespace+"/"+p.Labels["app"]] = append(rolled[p.Namespace+"/"+p.Labels["app"]], p)
+	}
+	for _, app := range []string{"kept-1", "kept-2"} {
+		if pods := rolled[namespace+"/"+app]; len(pods) != 1 || sidecarLevel(pods[0]) != "debug" {
+			c.Errorf("the pods of %s have not the new settings: %v", app, pods)
+		}
+	}
+	var last rollout
+	for _, r := range rollouts(rolled) {
+		if r.began.Before(last.ready) {
+			c.Errorf("%s began at %v, when %s was not ready: it was at %v", r.workload, r.began, last.workload, last.ready)
+		}
+		last = r
+	}
+}
+
+// injectedPods are those with a sidecar that are not going away.
+func (c *cluster) injectedPods() []corev1.Pod {
+	c.Helper()
+	var list corev1.PodList
+	if err := json.Unmarshal([]byte(c.kubectl("get", "pods", "-A", "-l", "sidecar.speedscale.com/injected=true", "-o", "json")), &list); err != nil {
+		c.Fatal(err)
+	}
+	return slices.DeleteFunc(list.Items, func(p corev1.Pod) bool { return p.DeletionTimestamp != nil })
+}
+
+func uids(pods []corev1.Pod) (list []string) {
+	for _, p := range pods {
+		list = append(list, string(p.UID))
+	}
+	slices.Sort(list)
+	return list
+}
+
+// sidecarLevel is the log level of a pod's goproxy.
+func sidecarLevel(p corev1.Pod) string {
+	for _, v := range p.Spec.Containers[0].Env {
+		if v.Name == "LOG_LEVEL" {
+			return v.Value
+		}
+	}
+	return ""
+}
+
+// rollout is when a workload's new pods were made, and were all ready.
+type rollout struct {
+	workload     string
+	began, ready time.Time
+}
+
+// rollouts in the order of their beginnings.
+func rollouts(rolled map[string][]corev1.Pod) (list []rollout) {
+	for workload, pods := range rolled {
+		r := rollout{workload: workload, began: pods[0].CreationTimestamp.Time}
+		for _, p := range pods {
+			if at := p.CreationTimestamp.Time; at.Before(r.began) {
+				r.began = at
+			}
+			for _, condition := range p.Status.Conditions {
+				if at := condition.LastTransitionTime.Time; condition.Type == corev1.PodReady && at.After(r.ready) {
+					r.ready = at
+				}
+			}
+		}
+		list = append(list, r)
+	}
+	slices.SortFunc(list, func(a, b rollout) int { return cmp.Or(a.began.Compare(b.began), a.ready.Compare(b.ready)) })
+	return list
+}
