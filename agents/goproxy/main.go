@@ -132,9 +132,13 @@ func serve(ctx context.Context, env *agent.Env, s Settings, child *supervise.Chi
 		follower = rules.NewFollower(rules.Options{Conn: conn, Subject: bus.RulesMasking, Logger: env.Log})
 		recorder = masking{publisher, follower}
 	}
+	var busy func() bool
+	if s.PodNetwork {
+		busy = socketsOfOthers
+	}
 	p, err := New(s.Proxy, Options{
 		HostOf: names.hostOf(), Recorder: recorder, Logger: env.Log, Registry: registry, Budget: budget,
-		Listeners: child.Listeners, CaptureDisabled: child.Degraded, DrainQuiet: drainQuiet,
+		Listeners: child.Listeners, CaptureDisabled: child.Degraded, DrainQuiet: drainQuiet, Busy: busy,
 		Grace: s.DrainTimeout + config.ProxyFlushTime - exitTime,
 	})
 	if err != nil {

@@ -59,6 +59,9 @@ type Options struct {
 	// DrainQuiet is how long no connection must be open before a drain ends
 	// early; 0 ends it as soon as none is.
 	DrainQuiet time.Duration
+	// Busy says whether an app that has no connection open may still make one, as long
+	// as which a drain does not end early; nil is never.
+	Busy func() bool
 	// Grace is how long after the end of Run's context the process is killed, so that
 	// what was captured has to be handed over by then; 0 is never.
 	Grace time.Duration
@@ -165,7 +168,7 @@ func identity(cfg config.Proxy) tap.Identity {
 }
 
 // Run serves until the context ends, then drains: it goes on accepting while
-// connections are open, so that an app that is shutting down too still reaches
+// connections are open or Options.Busy says so, so that an app that is shutting down too still reaches
 // its dependencies, and resets what is left after the drain time-out. All that
 // was captured has been handed to the recorder when it returns.
 func (p *Proxy) Run(ctx context.Context) error {
@@ -292,7 +295,11 @@ func (p *Proxy) resetAll() {
 	}
 }
 
-// drain waits until no connection is open, at most for the drain time-out.
+// lookEvery is how often Options.Busy is asked.
+const lookEvery = 200 * time.Millisecond
+
+// drain waits until no connection is open and the app makes none any more, at most for
+// the drain time-out.
 func (p *Proxy) drain() {
 	p.drains.Store(true)
 	if p.cfg.DrainTimeout <= 0 {
@@ -304,11 +311,14 @@ func (p *Proxy) drain() {
 	defer deadline.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
+	var looked time.Time
 	for {
 		quiet := time.Since(time.Unix(0, p.lastEnd.Load()))
 		n := p.openCount()
-		if n == 0 && quiet >= p.opts.DrainQuiet {
-			return
+		if n == 0 && quiet >= p.opts.DrainQuiet && time.Since(looked) >= lookEvery {
+			if looked = time.Now(); p.opts.Busy == nil || !p.opts.Busy() {
+				return
+			}
 		}
 		select {
 		case <-deadline.C:

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -317,6 +318,46 @@ func TestDrainFinishesOpenConnections(t *testing.T) {
 		}
 	case <-time.After(3 * time.Second):
 		t.Error("it did not end with its last connection")
+	}
+}
+
+// TestDrainLastsWhileBusy: an app that has no connection open may need one yet.
+func TestDrainLastsWhileBusy(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	cfg := reverse(l.Addr().String())
+	cfg.DrainTimeout = time.Minute
+	var asked atomic.Int64
+	var left atomic.Bool
+	p, err := goproxy.New(cfg, goproxy.Options{Busy: func() bool { asked.Add(1); return !left.Load() }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	cancel()
+	eventually(t, func() bool { return asked.Load() > 1 }, "it does not ask whether the app is busy")
+	late := dialTo(t, p.InAddr())
+	s, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Write([]byte("late"))
+	s.Close()
+	expect(t, late, "late")
+	late.Close()
+	left.Store(true)
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("it did not end with the app")
 	}
 }
 

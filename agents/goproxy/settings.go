@@ -28,6 +28,9 @@ type Settings struct {
 	DNSPort int
 	// ReverseDNS names addresses by their PTR records.
 	ReverseDNS bool
+	// PodNetwork says that all sockets of the network namespace belong to one pod, so
+	// that they tell whether its app may still connect.
+	PodNetwork bool
 }
 
 // ReadSettings reads everything that the binary is told, and nothing else reads
@@ -59,6 +62,8 @@ type Settings struct {
 //	REPLAY_ID             the replay that this is part of: each pair is marked as one of it
 //	REPLAY_MOCKS          slice keys, each with =h2 or =http/1.1 where only that was recorded
 //	IGNORE_DST_IPS        as initproxy reads it: in a replay no mocked host has one of these addresses
+//	POD_NETWORK           false; true where the network namespace is that of one pod:
+//	                      after SIGTERM goproxy then goes on while others in it have sockets
 //	CONNECT_TIMEOUT       10s; DRAIN_TIMEOUT 30s; SILENCE_WARNING 30s
 func ReadSettings(v *agent.Vars) (Settings, error) {
 	s := Settings{Proxy: config.Proxy{
@@ -88,6 +93,7 @@ func ReadSettings(v *agent.Vars) (Settings, error) {
 	s.Forwarder = v.Address("FORWARDER_ADDR", "speedscale-forwarder.speedscale.svc:80")
 	s.ForwarderCA = v.String("FORWARDER_CA", "")
 	s.ForwarderToken = v.String("FORWARDER_TOKEN_FILE", "")
+	s.PodNetwork = v.Bool("POD_NETWORK", false)
 	s.MaskHere = v.Choice("MASK_IN", "forwarder", "forwarder", "sidecar") == "sidecar"
 	return s, v.Err()
 }

@@ -156,6 +156,7 @@ func (p *patch) goproxyEnv() ([]corev1.EnvVar, []corev1.VolumeMount, error) {
 	v.set("REVERSE_PROXY_HOST", p.s.Host)
 	v.set("REVERSE_PROXY_PORT", number(p.s.Port))
 	v.set("DRAIN_TIMEOUT", p.drainTimeout().String())
+	v.setTrue("POD_NETWORK", !p.pod.Spec.HostNetwork)
 	if p.o.MaskInSidecar {
 		v.set("MASK_IN", "sidecar")
 	}
