@@ -13,6 +13,7 @@ func sidecars(c *cluster) {
 			{"restricted pods", restrictedPods},
 			{"quota", quota},
 			{"host network", hostNetwork},
+			{"termination", termination},
 			{"node traffic", nodeTraffic},
 		} {
 			c.run(part.name, func(c *cluster) {
