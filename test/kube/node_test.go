@@ -13,7 +13,7 @@ func nodeTraffic(c *cluster) {
 	c.serve(namespace, "near-node", injected, false)
 	c.kubectl("-n", namespace, "run", "client", "--image=docker.io/speedscale-test/servers:1", "--image-pull-policy=Never", "--grace-period=1", "--command", "--", "sleep", "600")
 	c.rollout(namespace, "deployment/near-node")
-	c.kubectl("-n", namespace, "wait", "pod/client", "--for=condition=Ready", "--timeout=60s")
+	c.kubectl("-n", namespace, "wait", "pod/client", "--for=condition=Ready", "--timeout=90s")
 	url := func() string {
 		return "http://" + net.JoinHostPort(c.podIP(namespace, "near-node"), "18080") + "/anything/"
 	}

@@ -106,6 +106,15 @@ func (c *cluster) withdrawn(namespace, app, reason string) {
 		c.Errorf("the template of %s keeps %s", app, got)
 	}
 	c.told(namespace, app, "SidecarWithdrawn", reason)
+	c.why(namespace, app, reason)
+}
+
+// why asks speedctl about an app.
+func (c *cluster) why(namespace, app, reason string) {
+	c.Helper()
+	if out, _ := c.try(speedctl, "why", "deployment/"+app, "-n", namespace); !strings.Contains(out, reason) {
+		c.Errorf("speedctl why %s says\n%s", app, out)
+	}
 }
 
 // told waits for an event about a Deployment.
@@ -133,4 +142,5 @@ func hostNetwork(c *cluster) {
 	}
 	c.reach("http://" + c.clusterIP(namespace, "neighbour") + "/status/200")
 	c.told(namespace, "neighbour", "SidecarNotInjected", reason)
+	c.why(namespace, "neighbour", reason)
 }

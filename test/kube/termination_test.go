@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 )
 
 // termination: whoever calls others after its SIGTERM has no call that fails, and
@@ -29,8 +28,7 @@ func termination(c *cluster) {
 			log <- out
 		}()
 	}
-	time.Sleep(time.Second) // the logs are followed
-	c.kubectl(append([]string{"-n", namespace, "delete", "pod", "--timeout=60s"}, pods...)...)
+	c.kubectl(append([]string{"-n", namespace, "delete", "pod", "--timeout=90s"}, pods...)...)
 	for _, app := range apps {
 		n := c.leaving(app, <-logs[app])
 		c.eventually("calls after the SIGTERM are not in the cloud", func() bool {
