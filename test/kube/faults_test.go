@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"os/exec"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,7 +19,7 @@ import (
 )
 
 // slow is a test config that sends for long enough to do things meanwhile.
-const slow = `{"id": "slow", "generator": {"stages": [{"duration": "20s", "arrivals": {"rate": 20}}]}}`
+const slow = `{"id": "slow", "generator": {"stages": [{"duration": "20s", "arrivals": {"rate": 20}}]}, "cluster": {"logsCollected": true}}`
 
 // faults is about what may go wrong during a replay of the app of loop. Whatever it is, the
 // app answers all along, and nothing of ours is left on it.
@@ -26,6 +28,7 @@ func faults(c *cluster) {
 	before := c.template("shop", "web")
 	c.run("forwarder and cloud away", pipelineAway)
 	c.run("operator killed in every phase", operatorKilled)
+	c.run("generator only", generatorOnly)
 	c.run("replay deleted midway", replayDeleted)
 	c.run("workload edited by its owner", workloadEdited)
 	c.run("workload scaled while the webhook is away", scaledWithoutWebhook)
@@ -228,10 +231,40 @@ func operatorKilled(c *cluster) {
 	})
 }
 
+// generatorOnly: dependencies stay real, and there is nothing that would mock them.
+func generatorOnly(c *cluster) {
+	r := c.start("shop", "--test-config", "slow", "--mode", "generator-only")
+	r.await("generator", "started")
+	c.replayPods("collector generator")
+	if code := r.end(); code != 0 {
+		c.Errorf("exit code %d:\n%s", code, strings.Join(r.said, "\n"))
+	}
+	c.nothingLeft("shop")
+}
+
+// replayPods waits until the pods of a replay are those of the named components, and have
+// the names that the documentation shows.
+func (c *cluster) replayPods(components string) {
+	c.Helper()
+	name := regexp.MustCompile(`^pod/speedscale-(collector|generator|responder)-[a-z]+-[a-z]+-[a-z0-9-]+$`)
+	c.eventually("the pods of the replay are not "+components, func() bool {
+		names := c.kubectl("-n", "shop", "get", "pods", "-o", "name", "-l", "replay.speedscale.com/component")
+		var found []string
+		for line := range strings.Lines(names) {
+			if m := name.FindStringSubmatch(strings.TrimSpace(line)); m != nil {
+				found = append(found, m[1])
+			}
+		}
+		slices.Sort(found)
+		return strings.Join(found, " ") == components
+	})
+}
+
 // replayDeleted: it is canceled.
 func replayDeleted(c *cluster) {
 	r := c.start("shop", "--test-config", "slow", "--name", "deleted")
 	r.await("generator", "started")
+	c.replayPods("collector generator responder")
 	c.kubectl("-n", "shop", "delete", "trafficreplay", "deleted", "--timeout=90s")
 	if code := r.end(); code == 0 {
 		c.Errorf("a replay that was deleted ends well:\n%s", strings.Join(r.said, "\n"))
