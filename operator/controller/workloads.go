@@ -48,6 +48,9 @@ type Workloads struct {
 	Instance string
 	// Namespaces are those that are looked after; empty is all but the cluster's own.
 	Namespaces []string
+	// From is when the first pass is made: pods that are made anew are to meet the
+	// webhook, which the API server cannot reach at once when the operator starts.
+	From time.Time
 	// Events tells owners.
 	Events events.EventRecorder
 	// Now is the time.
@@ -110,6 +113,9 @@ func asks() predicate.TypedPredicate[*metav1.PartialObjectMetadata] {
 
 // Reconcile makes one pass over a workload of the given kind.
 func (w *Workloads) Reconcile(ctx context.Context, kindName string, key client.ObjectKey) (reconcile.Result, error) {
+	if wait := w.From.Sub(w.Now()); wait > 0 {
+		return reconcile.Result{RequeueAfter: wait}, nil
+	}
 	for _, k := range kinds() {
 		if k.name == kindName {
 			return w.reconcile(ctx, k, key)

@@ -57,6 +57,20 @@ func TestPodsThatWereNotSeenAreMadeAnew(t *testing.T) {
 	}
 }
 
+// Pods that are made anew before the webhook can be reached would be without a sidecar again.
+func TestNothingIsRolledOutBeforeTheWebhookIsReached(t *testing.T) {
+	d := deployment(t, "cart")
+	v := newWorld(t, d, podOf("cart-1", d.Spec.Template))
+	v.w.From = v.now.Add(10 * time.Second)
+	if r := v.pass("Deployment", "cart"); r.RequeueAfter != 10*time.Second {
+		t.Errorf("again after %v", r.RequeueAfter)
+	}
+	v.expectTold()
+	v.now = v.w.From
+	v.pass("Deployment", "cart")
+	v.expectTold("Normal SidecarRolledOut")
+}
+
 func TestFewWorkloadsAreRolledOutAtATime(t *testing.T) {
 	var objects []client.Object
 	const n = 8

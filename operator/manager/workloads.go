@@ -11,12 +11,16 @@ import (
 	"github.com/speedscale/speedscale/operator/resource"
 )
 
+// webhookLead is how long after its start the operator's webhook is reached at the
+// latest: its probe and the node's rules for the Service come first.
+const webhookLead = 15 * time.Second
+
 // setupWorkloads adds the controllers of workloads that ask for a sidecar. direct reads
 // without a cache.
 func setupWorkloads(mgr ctrl.Manager, direct client.Client, s Settings, env *agent.Env) error {
 	workloads := &controller.Workloads{
 		Client: direct, Instance: s.Instance, Namespaces: s.Replays.Namespaces,
-		Events: mgr.GetEventRecorder(resource.Operator), Now: time.Now, Logger: env.Log,
+		Events: mgr.GetEventRecorder(resource.Operator), Now: time.Now, From: time.Now().Add(webhookLead), Logger: env.Log,
 	}
 	return workloads.Setup(mgr)
 }

@@ -192,21 +192,27 @@ func (c *cluster) killOperator() {
 }
 
 // pipelineAway: the app does not notice that what is captured cannot be sent, and nothing
-// of it is lost where it fits into the sidecar's memory.
+// of it is lost where it fits into the sidecar's memory. A forwarder that starts without
+// the cloud has no masking rules, and takes nothing.
 func pipelineAway(c *cluster) {
-	scale := func(replicas string) {
-		c.kubectl("-n", "speedscale", "scale", "deployment", "speedscale-forwarder", "--replicas="+replicas)
-		c.kubectl("-n", "speedscale-cloud", "scale", "statefulset", "speedscale-cloud", "--replicas="+replicas)
+	scale := func(replicas string) error {
+		return exec.Command("kubectl", "-n", "speedscale-cloud", "scale", "statefulset", "speedscale-cloud", "--replicas="+replicas).Run()
 	}
 	list, _ := c.traffic("web")
-	scale("0")
-	c.kubectl("-n", "speedscale", "wait", "pod", "-l", "app=speedscale-forwarder", "--for=delete", "--timeout=60s")
+	c.Cleanup(func() { scale("1") })
+	if err := scale("0"); err != nil {
+		c.Fatal(err)
+	}
+	c.kubectl("-n", "speedscale-cloud", "wait", "pod", "-l", "app.kubernetes.io/name=speedscale-cloud", "--for=delete", "--timeout=60s")
+	c.kubectl("-n", "speedscale", "delete", "pod", "-l", "app=speedscale-forwarder", "--timeout=60s")
 	c.kubectl("-n", "shop", "delete", "job", "driver", "--ignore-not-found")
 	c.kubectl("-n", "shop", "apply", "-f", "testdata/driver.yaml")
 	c.kubectl("-n", "shop", "wait", "job/driver", "--for=condition=Complete", "--timeout=60s")
-	scale("1")
-	c.rollout("speedscale", "deployment/speedscale-forwarder")
+	if err := scale("1"); err != nil {
+		c.Fatal(err)
+	}
 	c.kubectl("-n", "speedscale-cloud", "rollout", "status", "statefulset/speedscale-cloud", "--timeout=90s")
+	c.rollout("speedscale", "deployment/speedscale-forwarder")
 	want := len(list) + 2*driven // in and out
 	c.eventually("what was captured meanwhile is not in the cloud", func() bool {
 		list, err := c.tryTraffic("web")
