@@ -98,7 +98,7 @@ test-images:
 .PHONY: cluster-e2e
 cluster-e2e: bin/speedctl images test-images ## the end-to-end test in Kubernetes, on a node of its own (Linux, root)
 	eval "$$(test/kubenode/kubenode up)" && export PATH="$${KUBENODE_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/kubenode}/bin:$$PATH" && \
-	test/kubenode/kubenode load dist/images/*.tar && SPEEDSCALE_E2E_VERSION=$(VERSION) $(GO) test -count 1 -timeout 20m -v ./test/kube; \
+	test/kubenode/kubenode load dist/images/*.tar && SPEEDSCALE_E2E_VERSION=$(VERSION) $(GO) test -count 1 -timeout 40m -v ./test/kube; \
 	status=$$?; test/kubenode/kubenode down; exit $$status
 
 .PHONY: fuzz
