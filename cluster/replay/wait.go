@@ -2,11 +2,13 @@ package replay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	v1 "github.com/speedscale/speedscale/cluster/api/v1"
 )
@@ -69,23 +71,11 @@ func Verdict(r *v1.TrafficReplay) string {
 	return ready.Reason
 }
 
-// poll asks until it is done, for at most the limit.
+// poll asks until it is done, for at most the limit, and says then why it is late.
 func poll(ctx context.Context, limit time.Duration, done func(context.Context) (bool, error), late func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	tick := time.NewTicker(pollEvery)
-	defer tick.Stop()
-	for {
-		if ok, err := done(ctx); ok || err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			if ctx.Err() == context.Canceled {
-				return ctx.Err()
-			}
-			return late()
-		case <-tick.C:
-		}
+	err := wait.PollUntilContextTimeout(ctx, pollEvery, limit, true, done)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return late()
 	}
+	return err
 }

@@ -16,6 +16,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/speedscale/speedscale/cluster/annotation"
@@ -115,7 +116,7 @@ var ErrNoStamp = errors.New("the operator has not taken its annotations up")
 // error says what keeps them, or why they start without.
 func WaitInjected(ctx context.Context, c kubernetes.Interface, r Ref, limit time.Duration, progress func(State)) (State, error) {
 	var w *Workload
-	err := poll(ctx, min(limit, stampLimit), func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, pollEvery, min(limit, stampLimit), true, func(ctx context.Context) (bool, error) {
 		var err error
 		if w, err = Get(ctx, c, r); err != nil {
 			return false, err
@@ -162,7 +163,7 @@ func Services(ctx context.Context, c kubernetes.Interface, w *Workload) ([]corev
 // takes the stamp off its template, it does so itself.
 func WaitRemoved(ctx context.Context, c kubernetes.Interface, r Ref, limit time.Duration, progress func(State)) (State, error) {
 	var w *Workload
-	err := poll(ctx, min(limit, unstampLimit), func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, pollEvery, min(limit, unstampLimit), true, func(ctx context.Context) (bool, error) {
 		var err error
 		w, err = Get(ctx, c, r)
 		return err == nil && w.Template.Annotations[annotation.Stamp] == "", err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/speedscale/speedscale/cluster/annotation"
@@ -142,7 +143,7 @@ const pollEvery = time.Second
 // of a wait that takes longer than the limit says what keeps the pods.
 func Wait(ctx context.Context, c kubernetes.Interface, r Ref, limit time.Duration, progress func(State)) (State, error) {
 	var s State
-	err := poll(ctx, limit, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, pollEvery, limit, true, func(ctx context.Context) (bool, error) {
 		w, err := Get(ctx, c, r)
 		if err != nil {
 			return false, err
@@ -162,22 +163,4 @@ func Wait(ctx context.Context, c kubernetes.Interface, r Ref, limit time.Duratio
 		err = fmt.Errorf("%s is not rolled out after %s: %s", r, limit, why)
 	}
 	return s, err
-}
-
-// poll asks until it is done, for at most the limit.
-func poll(ctx context.Context, limit time.Duration, done func(context.Context) (bool, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	tick := time.NewTicker(pollEvery)
-	defer tick.Stop()
-	for {
-		if ok, err := done(ctx); ok || err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-	}
 }
