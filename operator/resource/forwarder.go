@@ -102,31 +102,37 @@ func spoolVolume(s Spool) *accorev1.VolumeApplyConfiguration {
 }
 
 func forwarderContainer(c Config) *accorev1.ContainerApplyConfiguration {
-	probe := func(path string) *accorev1.ProbeApplyConfiguration {
-		return accorev1.Probe().WithHTTPGet(accorev1.HTTPGetAction().WithPath(path).WithPort(intstr.FromString("health")))
-	}
-	port := func(name string, number int32) *accorev1.ContainerPortApplyConfiguration {
-		return accorev1.ContainerPort().WithName(name).WithContainerPort(number).WithProtocol(corev1.ProtocolTCP)
-	}
-	container := accorev1.Container().
-		WithName(Forwarder).
-		WithImage(c.Images.Of("forwarder")).
-		WithEnv(forwarderEnv(c)...).
+	return container(c, "forwarder", c.Forwarder.Resources, forwarderEnv(c)).
 		WithPorts(port("bus", forwarderListen), port("health", forwarderHealth), port("metrics", forwarderMetrics)).
-		WithReadinessProbe(probe("/readyz").WithPeriodSeconds(5)).
-		WithLivenessProbe(probe("/healthz").WithFailureThreshold(6)).
-		WithResources(accorev1.ResourceRequirements().
-			WithRequests(c.Forwarder.Resources.Requests).WithLimits(c.Forwarder.Resources.Limits)).
-		WithSecurityContext(accorev1.SecurityContext().
-			WithAllowPrivilegeEscalation(false).WithReadOnlyRootFilesystem(true).
-			WithCapabilities(accorev1.Capabilities().WithDrop("ALL"))).
 		WithVolumeMounts(
 			accorev1.VolumeMount().WithName("spool").WithMountPath(spoolDir),
 			accorev1.VolumeMount().WithName("certs").WithMountPath(certsDir).WithReadOnly(true))
-	if c.Images.PullPolicy != "" {
-		container.WithImagePullPolicy(c.Images.PullPolicy)
+}
+
+// container is one of the control plane, with probes on its port health and what the
+// restricted Pod Security level asks of a container.
+func container(c Config, component string, resources corev1.ResourceRequirements, env []*accorev1.EnvVarApplyConfiguration) *accorev1.ContainerApplyConfiguration {
+	probe := func(path string) *accorev1.ProbeApplyConfiguration {
+		return accorev1.Probe().WithHTTPGet(accorev1.HTTPGetAction().WithPath(path).WithPort(intstr.FromString("health")))
 	}
-	return container
+	made := accorev1.Container().
+		WithName("speedscale-" + component).
+		WithImage(c.Images.Of(component)).
+		WithEnv(env...).
+		WithReadinessProbe(probe("/readyz").WithPeriodSeconds(5)).
+		WithLivenessProbe(probe("/healthz").WithFailureThreshold(6)).
+		WithResources(accorev1.ResourceRequirements().WithRequests(resources.Requests).WithLimits(resources.Limits)).
+		WithSecurityContext(accorev1.SecurityContext().
+			WithAllowPrivilegeEscalation(false).WithReadOnlyRootFilesystem(true).
+			WithCapabilities(accorev1.Capabilities().WithDrop("ALL")))
+	if c.Images.PullPolicy != "" {
+		made.WithImagePullPolicy(c.Images.PullPolicy)
+	}
+	return made
+}
+
+func port(name string, number int32) *accorev1.ContainerPortApplyConfiguration {
+	return accorev1.ContainerPort().WithName(name).WithContainerPort(number).WithProtocol(corev1.ProtocolTCP)
 }
 
 // cloudEnv is the way to the cloud, for those that have a key of their own.

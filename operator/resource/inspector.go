@@ -6,7 +6,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	acappsv1 "k8s.io/client-go/applyconfigurations/apps/v1"
 	accorev1 "k8s.io/client-go/applyconfigurations/core/v1"
 	acmetav1 "k8s.io/client-go/applyconfigurations/meta/v1"
@@ -37,7 +36,8 @@ func InspectorObjects(c Config, owner *acmetav1.OwnerReferenceApplyConfiguration
 		WithSecurityContext(accorev1.PodSecurityContext().
 			WithRunAsNonRoot(true).WithRunAsUser(user).WithRunAsGroup(user).
 			WithSeccompProfile(accorev1.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault))).
-		WithContainers(inspectorContainer(c))
+		WithContainers(container(c, "inspector", c.Inspector.Resources, inspectorEnv(c)).
+			WithPorts(port("health", inspectorHealth), port("metrics", inspectorMetrics)))
 	for _, name := range c.Images.PullSecrets {
 		pod.WithImagePullSecrets(accorev1.LocalObjectReference().WithName(name))
 	}
@@ -50,31 +50,6 @@ func InspectorObjects(c Config, owner *acmetav1.OwnerReferenceApplyConfiguration
 				WithSelector(acmetav1.LabelSelector().WithMatchLabels(map[string]string{"app": Inspector})).
 				WithTemplate(accorev1.PodTemplateSpec().WithLabels(labels("inspector")).WithSpec(pod))),
 	}
-}
-
-func inspectorContainer(c Config) *accorev1.ContainerApplyConfiguration {
-	probe := func(path string) *accorev1.ProbeApplyConfiguration {
-		return accorev1.Probe().WithHTTPGet(accorev1.HTTPGetAction().WithPath(path).WithPort(intstr.FromString("health")))
-	}
-	port := func(name string, number int32) *accorev1.ContainerPortApplyConfiguration {
-		return accorev1.ContainerPort().WithName(name).WithContainerPort(number).WithProtocol(corev1.ProtocolTCP)
-	}
-	container := accorev1.Container().
-		WithName(Inspector).
-		WithImage(c.Images.Of("inspector")).
-		WithEnv(inspectorEnv(c)...).
-		WithPorts(port("health", inspectorHealth), port("metrics", inspectorMetrics)).
-		WithReadinessProbe(probe("/readyz").WithPeriodSeconds(5)).
-		WithLivenessProbe(probe("/healthz").WithFailureThreshold(6)).
-		WithResources(accorev1.ResourceRequirements().
-			WithRequests(c.Inspector.Resources.Requests).WithLimits(c.Inspector.Resources.Limits)).
-		WithSecurityContext(accorev1.SecurityContext().
-			WithAllowPrivilegeEscalation(false).WithReadOnlyRootFilesystem(true).
-			WithCapabilities(accorev1.Capabilities().WithDrop("ALL")))
-	if c.Images.PullPolicy != "" {
-		container.WithImagePullPolicy(c.Images.PullPolicy)
-	}
-	return container
 }
 
 // inspectorEnv is what agents/inspector reads.
