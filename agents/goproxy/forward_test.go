@@ -191,7 +191,7 @@ func TestForwardSOCKS5(t *testing.T) {
 		t.Run(tt.host, func(t *testing.T) {
 			l, err := net.Listen("tcp", tt.listen)
 			if err != nil {
-				t.Skip(err)
+				t.Skipf("SKIPPED: %s is not to be listened on: %v", tt.listen, err)
 			}
 			s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "hi") }))
 			s.Listener.Close()

@@ -151,7 +151,7 @@ func (b *binary) relay(t *testing.T) int {
 	eventually(t, func() bool {
 		lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", b.Process.Pid)) // by thread
 		if len(lists) == 0 {
-			t.Skip("the children of a process are not to be had here")
+			t.Skip("SKIPPED: the children of a process are not to be had here")
 		}
 		var all []string
 		for _, l := range lists {
