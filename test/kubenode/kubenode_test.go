@@ -123,6 +123,10 @@ func (n node) testPods() {
 		return json.Unmarshal([]byte(n.kubectl("get", "--raw", "/apis/probe.kubenode.test/v1/whoami")), &passedOn)
 	})
 	want("by the aggregation layer", passedOn, answer{Host: "server", Family: 4, Certificate: "front-proxy-client", User: "admin"})
+	n.eventually(func() error {
+		_, err := n.try(n.bin+"/kubectl", "-n", "kube-system", "top", "pod", "server")
+		return err
+	})
 	n.testAudit()
 }
 

@@ -12,7 +12,7 @@ build() {
   local version; version=$(awk '$1 == "k8s.io/kubernetes" {print $2; exit}' "$here/controlplane/go.mod")
   local v=k8s.io/component-base/version minor=${version#v1.}
   go_build controlplane "$bin/controlplane" -X $v.gitVersion="$version" -X $v.gitMajor=1 -X $v.gitMinor="${minor%%.*}"
-  for p in kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubectl; do ln -sf controlplane "$bin/$p"; done
+  for p in kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubectl metrics-server; do ln -sf controlplane "$bin/$p"; done
   go_build dns "$bin/coredns"
   (cd "$here/runtime" && go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$bin/" \
     github.com/containerd/containerd/v2/cmd/{containerd,containerd-shim-runc-v2,ctr} &&

@@ -3,7 +3,7 @@
 
 down() {
   local name
-  for name in kubelet kube-proxy coredns kube-scheduler kube-controller-manager; do stop $name; done
+  for name in kubelet kube-proxy coredns metrics-server kube-scheduler kube-controller-manager; do stop $name; done
   stop_containers
   for name in containerd kube-apiserver etcd; do stop $name; done
   awk -v s="$state/" 'index($2, s) == 1 {print $2}' /proc/mounts | sort -r | while read -r m; do umount -l "$m" || true; done

@@ -19,6 +19,7 @@ up() {
     --cluster-cidr="$(both "$pods" "$pods6")" --conntrack-max-per-core=0 --healthz-bind-address="$node_ip:10256"
   start_dns
   objects | kubectl apply -f - >/dev/null
+  start_metrics
   await kubelet kubectl wait --for=condition=Ready node/kubenode --timeout=1s
   await kube-controller-manager kubectl get serviceaccount default
   echo "export KUBECONFIG=$KUBECONFIG"
@@ -142,10 +143,19 @@ E
   start coredns -conf "$state/Corefile"
 }
 
-# The cluster's own objects: DNS, and a default storage class whose few ready volumes on the node's disk stand in for
+# metrics-server serves metrics.k8s.io, some seconds after the kubelet has measured. It ends at once where it has no rights yet.
+start_metrics() {
+  local p=$state/pki
+  start metrics-server --kubeconfig="$p/metrics-server.conf" --authentication-kubeconfig="$p/metrics-server.conf" \
+    --authorization-kubeconfig="$p/metrics-server.conf" --bind-address="$node_ip" --secure-port=4443 \
+    --tls-cert-file="$p/metrics-server.crt" --tls-private-key-file="$p/metrics-server.key" \
+    --kubelet-certificate-authority="$p/ca.crt" --kubelet-preferred-address-types=InternalIP --kubelet-request-timeout=5s --metric-resolution=10s
+}
+
+# The cluster's own objects: DNS, metrics, and a default storage class whose few ready volumes on the node's disk stand in for
 # a dynamic provisioner.
 objects() {
-  sed "s/NODE_IP/$node_ip/; s/DNS_IP/$dns_ip/" "$here/config/objects.yaml"
+  sed "s/NODE_IP/$node_ip/; s/DNS_IP/$dns_ip/; s/CA_BUNDLE/$(base64 -w0 <"$state/pki/ca.crt" | sed 's#/#\\/#g')/" "$here/config/objects.yaml"
   for i in 1 2 3 4 5 6 7 8; do
     mkdir -p "$state/volumes/$i"
     chmod 777 "$state/volumes/$i"

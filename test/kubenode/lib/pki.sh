@@ -13,10 +13,11 @@ pki() {
     issue ca apiserver /CN=kube-apiserver serverAuth "$names,IP:$node_ip,IP:$api_ip,IP:$node_ip6,IP:$api_ip6"
     issue ca kubelet-server /O=system:nodes/CN=system:node:kubenode serverAuth "DNS:kubenode,IP:$node_ip,IP:$node_ip6"
     issue ca apiserver-kubelet-client /O=system:masters/CN=kube-apiserver-kubelet-client clientAuth
+    issue ca metrics-server /CN=metrics-server serverAuth DNS:metrics-server.kube-system.svc
     issue front-proxy-ca front-proxy-client /CN=front-proxy-client clientAuth
     credentials /O=system:masters/CN=admin "$KUBECONFIG"
     credentials /O=system:nodes/CN=system:node:kubenode kubelet.conf
-    for name in kube-controller-manager kube-scheduler kube-proxy coredns; do
+    for name in kube-controller-manager kube-scheduler kube-proxy coredns metrics-server; do
       credentials "/CN=system:$name" "$name.conf"
     done
   )
