@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -51,6 +52,16 @@ func (c *cluster) must(name string, args ...string) string {
 		c.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
 	}
 	return out
+}
+
+// stdin runs a command that reads a text.
+func (c *cluster) stdin(text, name string, args ...string) {
+	c.Helper()
+	cmd := exec.CommandContext(c.Context(), name, args...)
+	cmd.Env, cmd.Stdin = c.env, strings.NewReader(text)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		c.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
 }
 
 func (c *cluster) kubectl(args ...string) string { c.Helper(); return c.must("kubectl", args...) }
@@ -138,4 +149,21 @@ func (c *cluster) objects() []string {
 	list := strings.Split(out, "\n")
 	slices.Sort(list)
 	return slices.Compact(list)
+}
+
+// packetFilter lists the node's own rules, sorted; none where they cannot be read.
+func (c *cluster) packetFilter() []string {
+	c.Helper()
+	out, err := c.try("nft", "list", "ruleset")
+	if err != nil {
+		c.Logf("SKIPPED: packet filter rules cannot be compared: %v: %s", err, out)
+		return nil
+	}
+	counters := regexp.MustCompile(`counter packets \d+ bytes \d+`)
+	var list []string
+	for line := range strings.Lines(counters.ReplaceAllString(out, "counter")) {
+		list = append(list, strings.TrimSpace(line))
+	}
+	slices.Sort(list)
+	return list
 }

@@ -24,9 +24,11 @@ const slow = `{"id": "slow", "generator": {"stages": [{"duration": "20s", "arriv
 // faults is about what may go wrong during a replay of the app of loop. Whatever it is, the
 // app answers all along, and nothing of ours is left on it.
 func faults(c *cluster) {
+	c.putTestConfig(slow)
 	p := c.probe("http://" + c.clusterIP("shop", "web") + "/healthz")
 	before := c.template("shop", "web")
 	c.run("forwarder and cloud away", pipelineAway)
+	c.run("names away", namesAway)
 	c.run("operator killed in every phase", operatorKilled)
 	c.run("generator only", generatorOnly)
 	c.run("replay deleted midway", replayDeleted)
@@ -191,10 +193,15 @@ func (c *cluster) killOperator() {
 	c.kubectl("-n", "speedscale", "delete", "pod", "-l", "app=speedscale-operator", "--grace-period=0", "--force")
 }
 
-// pipelineAway: the app does not notice that what is captured cannot be sent, and nothing
-// of it is lost where it fits into the sidecar's memory. A forwarder that starts without
-// the cloud has no masking rules, and takes nothing.
+// pipelineAway takes forwarder and cloud away for a minute. The apps do not notice that what
+// is captured cannot be sent, and nothing of it is lost where it fits into the sidecar's
+// memory; what does not is counted. A forwarder that starts without the cloud has no
+// masking rules, and takes nothing.
 func pipelineAway(c *cluster) {
+	const namespace = "pressed"
+	c.namespace(namespace)
+	c.serve(namespace, "pressed", `{sidecar.speedscale.com/inject: "true", sidecar.speedscale.com/capture-node-traffic: "true"}`, false)
+	c.rollout(namespace, "deployment/pressed")
 	scale := func(replicas string) error {
 		return exec.Command("kubectl", "-n", "speedscale-cloud", "scale", "statefulset", "speedscale-cloud", "--replicas="+replicas).Run()
 	}
@@ -205,9 +212,12 @@ func pipelineAway(c *cluster) {
 	}
 	c.kubectl("-n", "speedscale-cloud", "wait", "pod", "-l", "app.kubernetes.io/name=speedscale-cloud", "--for=delete", "--timeout=60s")
 	c.kubectl("-n", "speedscale", "delete", "pod", "-l", "app=speedscale-forwarder", "--timeout=60s")
+	back := time.After(time.Minute)
 	c.kubectl("-n", "shop", "delete", "job", "driver", "--ignore-not-found")
 	c.kubectl("-n", "shop", "apply", "-f", "testdata/driver.yaml")
 	c.kubectl("-n", "shop", "wait", "job/driver", "--for=condition=Complete", "--timeout=60s")
+	c.press(namespace, "pressed")
+	<-back
 	if err := scale("1"); err != nil {
 		c.Fatal(err)
 	}
@@ -218,6 +228,13 @@ func pipelineAway(c *cluster) {
 		list, err := c.tryTraffic("web")
 		return err == nil && len(list) >= want
 	})
+	var lost string
+	c.eventually("the cloud does not know what the sidecar could not keep", func() bool {
+		out, err := c.try(speedctl, "create", "snapshot", "--name", "pressed", "--service", "pressed", "-o", "json")
+		lost = out
+		return err == nil && strings.Contains(out, `"losses"`)
+	})
+	c.Logf("of the app that was pressed: %s", lost)
 }
 
 // operatorKilled: the one that comes next goes on where the other stopped.
@@ -283,7 +300,10 @@ func workloadEdited(c *cluster) {
 	r := c.start("shop", "--test-config", "slow")
 	r.await("workload", "done")
 	c.kubectl("-n", "shop", "annotate", "deployment", "web", "team=payments")
-	c.kubectl("-n", "shop", "scale", "deployment", "web", "--replicas=3")
+	c.kubectl("-n", "shop", "apply", "-f", "testdata/autoscaler.yaml")
+	c.eventually("the autoscaler does not scale", func() bool {
+		return c.kubectl("-n", "shop", "get", "deployment", "web", "-o", "jsonpath={.spec.replicas}") == "3"
+	})
 	c.kubectl("-n", "shop", "patch", "deployment", "web", "--type=json", "-p", `[{"op":"add","path":"/spec/template/metadata/labels/tier","value":"front"}]`)
 	r.end() // the verdict may be any: pods were replaced while requests were sent
 	c.nothingLeft("shop")
@@ -291,6 +311,7 @@ func workloadEdited(c *cluster) {
 	if got != "payments 3 front" {
 		c.Errorf("of the owner's edits there is %q", got)
 	}
+	c.kubectl("-n", "shop", "delete", "hpa", "web")
 	c.kubectl("-n", "shop", "patch", "deployment", "web", "--type=json", "-p", `[{"op":"remove","path":"/spec/template/metadata/labels/tier"}]`)
 	c.kubectl("-n", "shop", "scale", "deployment", "web", "--replicas=2")
 	c.rollout("shop", "deployment/web")

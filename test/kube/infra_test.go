@@ -10,6 +10,7 @@ import (
 // commands. Left out, it takes remote control away and nothing else. It needs the
 // snapshot and the dependencies of loop.
 func infra(c *cluster) {
+	c.putTestConfig(slow)
 	c.apply("remote", "idle.yaml")
 	c.rollout("remote", "deployment/idle")
 	if out := c.speedctl("infra", "inspectors"); !strings.Contains(out, "e2e") {

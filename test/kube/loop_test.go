@@ -15,15 +15,19 @@ const (
 	driven       = roundsDriven * 6 // requests of testdata/driver.yaml
 )
 
-// loop captures third-party servers in pods, and replays two versions of one of them
-// with its dependencies mocked and their Services deleted: the first passes, and the
-// report names the change of the second.
-func loop(c *cluster) {
+// shop starts third-party servers: an app and its dependencies.
+func shop(c *cluster) {
 	c.apply("deps", "deps.yaml")
 	c.rollout("deps", "deployment/orders")
 	c.rollout("deps", "deployment/httpbin")
 	c.apply("shop", "shop.yaml")
 	c.rollout("shop", "deployment/web")
+}
+
+// loop captures the app of shop, and replays two versions of it with its dependencies
+// mocked and their Services deleted: the first passes, and the report names the change of
+// the second.
+func loop(c *cluster) {
 	c.speedctl("inject", "deployment/web", "-n", "shop")
 	c.eventually("the pods have no sidecar", func() bool { return c.containers("shop", "web") == "speedscale-goproxy nginx speedscale-goproxy nginx" })
 	c.kubectl("-n", "shop", "apply", "-f", "testdata/driver.yaml")

@@ -26,11 +26,7 @@ type request struct {
 // wildcard, and each verb and each resource of a rule was used. The test node keeps
 // such a log; elsewhere it is where KUBENODE_STATE says.
 func leastRights(c *cluster) {
-	state := os.Getenv("KUBENODE_STATE")
-	if state == "" {
-		state = "/var/lib/kubenode"
-	}
-	log, err := os.Open(state + "/log/audit.log")
+	log, err := os.Open(nodeState() + "/log/audit.log")
 	if err != nil {
 		c.Skipf("SKIPPED: the cluster's audit log is not at hand: %v", err)
 	}

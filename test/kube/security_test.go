@@ -2,6 +2,7 @@ package kube
 
 import (
 	"os"
+	"os/exec"
 	"strings"
 )
 
@@ -13,15 +14,22 @@ const (
 // serve starts the app of testdata/security.yaml.
 func (c *cluster) serve(namespace, name, annotations string, hostNetwork bool) {
 	c.Helper()
-	text, err := os.ReadFile("testdata/security.yaml")
-	if err != nil {
-		c.Fatal(err)
-	}
 	onHost := "false"
 	if hostNetwork {
 		onHost = "true"
 	}
-	manifest := strings.NewReplacer("HOSTNETWORK", onHost, "ANNOTATIONS", annotations, "NAME", name).Replace(string(text))
+	c.manifest(namespace, "security.yaml", name, annotations, "HOSTNETWORK", onHost)
+}
+
+// manifest applies a file of testdata in which NAME and ANNOTATIONS stand, and further
+// words with what they stand for.
+func (c *cluster) manifest(namespace, file, name, annotations string, words ...string) {
+	c.Helper()
+	text, err := os.ReadFile("testdata/" + file)
+	if err != nil {
+		c.Fatal(err)
+	}
+	manifest := strings.NewReplacer(append(words, "ANNOTATIONS", annotations, "NAME", name)...).Replace(string(text))
 	path := c.TempDir() + "/" + name + ".yaml"
 	if err := os.WriteFile(path, []byte(manifest), 0o600); err != nil {
 		c.Fatal(err)
@@ -87,6 +95,44 @@ func quota(c *cluster) {
 	c.withdrawn(namespace, "thrifty", "exceeded quota")
 	c.kubectl("-n", namespace, "rollout", "restart", "deployment/thrifty")
 	c.withdrawn(namespace, "thrifty", "exceeded quota")
+	p.stop(c)
+}
+
+// limitRange allows no container what goproxy asks for.
+func limitRange(c *cluster) {
+	const namespace = "limit-range"
+	c.namespace(namespace)
+	c.stdin(`{"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "small", "namespace": "limit-range"},
+		"spec": {"limits": [{"type": "Container", "max": {"memory": "48Mi"}}]}}`, "kubectl", "apply", "-f", "-")
+	c.refusedBy(namespace, "small", "48Mi")
+}
+
+// policyEngine: a policy of the cluster's owner refuses pods with our sidecar.
+func policyEngine(c *cluster) {
+	const namespace, policy = "policy", "no-sidecars.e2e.test"
+	c.namespace(namespace)
+	c.Cleanup(func() {
+		exec.Command("kubectl", "delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", policy).Run()
+	})
+	c.kubectl("apply", "-f", "testdata/policy.yaml")
+	// The API server takes a policy up some time after it was stored.
+	c.eventually("the policy refuses nothing", func() bool {
+		out, err := c.try("kubectl", "-n", namespace, "run", "speedscale-goproxy", "--image=docker.io/speedscale-test/servers:1", "--dry-run=server")
+		return err != nil && strings.Contains(out, "nobody listens in here")
+	})
+	c.refusedBy(namespace, "governed", "nobody listens in here")
+}
+
+// refusedBy: an app goes on without a sidecar where the API server refuses pods with one.
+func (c *cluster) refusedBy(namespace, app, reason string) {
+	c.Helper()
+	c.serve(namespace, app, "{}", false)
+	c.rollout(namespace, "deployment/"+app)
+	url := "http://" + c.clusterIP(namespace, app) + "/status/200"
+	c.reach(url)
+	p := c.probe(url)
+	c.kubectl("-n", namespace, "annotate", "deployment", app, "sidecar.speedscale.com/inject=true")
+	c.withdrawn(namespace, app, reason)
 	p.stop(c)
 }
 

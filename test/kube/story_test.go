@@ -15,18 +15,10 @@ import (
 // TestCluster is the story of one cluster, from the installation to the end.
 func TestCluster(t *testing.T) {
 	c := newCluster(t)
-	before := c.objects()
+	before := machine{objects: c.objects(), rules: c.packetFilter()}
 	seen, unseen := observe(c)
 	c.run("install", install)
-	c.run("demo", demo)
-	c.run("capture", capture)
-	c.run("replay", func(c *cluster) {
-		loop(c)
-		c.putTestConfig(slow)
-		c.run("infra", infra)
-		faults(c)
-	})
-	c.run("sidecars", sidecars)
+	c.run("workloads", workloads)
 	c.run("network policies", func(c *cluster) {
 		if unseen != nil {
 			c.Skipf("SKIPPED: connections cannot be seen: %v", unseen)
@@ -36,17 +28,60 @@ func TestCluster(t *testing.T) {
 	c.run("certificates healed", certificatesHealed)
 	c.run("least rights", leastRights)
 	c.run("uninstall", func(c *cluster) { uninstall(c, before) })
-	c.run("namespace deleted first", func(c *cluster) {
-		c.install("--set", "deployDemo=")
-		c.kubectl("delete", "namespace", "speedscale", "--timeout=2m")
-		// Nothing waits for a webhook that is gone.
-		c.namespace("unblocked")
-		c.kubectl("-n", "unblocked", "create", "deployment", "x", "--image=docker.io/speedscale-test/web:1")
-		c.kubectl("-n", "unblocked", "annotate", "deployment", "x", "sidecar.speedscale.com/inject=true")
-		c.eventually("no pod is made", func() bool { return c.kubectl("-n", "unblocked", "get", "pods", "-o", "name") != "" })
-		c.kubectl("delete", "namespace", "unblocked", "--timeout=2m")
-		uninstall(c, before)
+	c.run("namespace deleted first", func(c *cluster) { namespaceDeletedFirst(c, before) })
+}
+
+// workloads is about what is done with them.
+func workloads(c *cluster) {
+	shop(c)
+	// What leaves the others alone waits more than it works, in namespaces of its own.
+	c.run("side by side", func(c *cluster) {
+		for _, p := range []part{
+			{"demo", demo},
+			{"capture", capture},
+			{"loop", loop},
+			{"outbound TLS", outboundTLS},
+			{"kinds", kinds},
+			{"restricted pods", restrictedPods},
+			{"quota", quota},
+			{"limit range", limitRange},
+			{"policy engine", policyEngine},
+			{"host network", hostNetwork},
+			{"termination", termination},
+			{"node traffic", nodeTraffic},
+		} {
+			c.run(p.name, func(c *cluster) {
+				c.Parallel()
+				p.test(c)
+			})
+		}
 	})
+	// These take the operator, the webhook or the cloud away, or change the installation.
+	for _, p := range []part{{"infra", infra}, {"faults", faults}, {"upgrade", upgrade}} {
+		c.run(p.name, p.test)
+	}
+}
+
+// part is one of the story.
+type part struct {
+	name string
+	test func(*cluster)
+}
+
+// machine is what must be equal before and after: the API server's objects, and the
+// node's own packet filter rules.
+type machine struct{ objects, rules []string }
+
+// namespaceDeletedFirst: nothing waits for a webhook that is gone.
+func namespaceDeletedFirst(c *cluster, before machine) {
+	c.install("--set", "deployDemo=")
+	c.kubectl("delete", "namespace", "speedscale", "--timeout=2m")
+	c.namespace("unblocked")
+	c.kubectl("-n", "unblocked", "create", "deployment", "x", "--image=docker.io/speedscale-test/web:1")
+	c.kubectl("-n", "unblocked", "annotate", "deployment", "x", "sidecar.speedscale.com/inject=true")
+	c.eventually("no pod is made", func() bool { return c.kubectl("-n", "unblocked", "get", "pods", "-o", "name") != "" })
+	c.kubectl("delete", "namespace", "unblocked", "--timeout=2m")
+	uninstall(c, before)
 }
 
 // install has the pods that the documentation shows, and no others, within a minute; a
@@ -183,7 +218,7 @@ func capture(c *cluster) {
 }
 
 // uninstall leaves nothing but what the user keeps.
-func uninstall(c *cluster, before []string) {
+func uninstall(c *cluster, before machine) {
 	c.speedctl("uninstall", "--delete-data", "--force")
 	c.kubectl("delete", "namespace", "speedscale", "speedscale-cloud", "--ignore-not-found", "--timeout=2m")
 	c.kubectl("delete", "crd", "trafficreplays.speedscale.com")
@@ -193,5 +228,6 @@ func uninstall(c *cluster, before []string) {
 			c.Logf("(-before +after):\n%s", diff)
 		}
 	}()
-	c.eventually("objects are left", func() bool { diff = cmp.Diff(before, c.objects()); return diff == "" })
+	c.eventually("objects are left", func() bool { diff = cmp.Diff(before.objects, c.objects()); return diff == "" })
+	c.eventually("packet filter rules are left", func() bool { diff = cmp.Diff(before.rules, c.packetFilter()); return diff == "" })
 }
