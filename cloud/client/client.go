@@ -35,6 +35,8 @@ type Client struct {
 	Control     cloudv1connect.ControlServiceClient
 
 	web *http.Client
+	url *url.URL
+	key string
 }
 
 // Options say which cloud.
@@ -77,6 +79,8 @@ func New(o Options) (*Client, error) {
 		TestConfigs: cloudv1connect.NewTestConfigServiceClient(web, o.URL, auth),
 		Control:     cloudv1connect.NewControlServiceClient(web, o.URL, auth),
 		web:         web,
+		url:         u,
+		key:         o.Key,
 	}, nil
 }
 
