@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -49,6 +50,8 @@ type Options struct {
 	Roots *x509.CertPool
 	// Dial opens connections; nil means a plain dial.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Name is what the cloud is called where it is not reached; "" says nothing of it.
+	Name string
 }
 
 // New returns a client. Nothing is sent before the first call.
@@ -60,14 +63,14 @@ func New(o Options) (*Client, error) {
 	if o.Dial == nil {
 		o.Dial = (&net.Dialer{Timeout: dialLimit}).DialContext
 	}
-	web := &http.Client{Transport: &http.Transport{
+	web := &http.Client{Transport: named{name: o.Name, Transport: &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           o.Dial,
 		TLSClientConfig:       &tls.Config{RootCAs: o.Roots, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:   dialLimit,
 		ResponseHeaderTimeout: answerLimit,
 		ForceAttemptHTTP2:     true,
-	}}
+	}}}
 	auth := connect.WithInterceptors(bearer(o.Key))
 	return &Client{
 		Traffic:     cloudv1connect.NewTrafficServiceClient(web, o.URL, auth),
@@ -86,6 +89,26 @@ func New(o Options) (*Client, error) {
 
 // Close ends idle connections.
 func (c *Client) Close() { c.web.CloseIdleConnections() }
+
+// named says whom a request did not reach. Other errors are as connect knows them.
+type named struct {
+	*http.Transport
+	name string
+}
+
+// RoundTrip implements http.RoundTripper.
+func (n named) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := n.Transport.RoundTrip(r)
+	if n.name == "" || err == nil {
+		return res, err
+	}
+	opErr, ok := errors.AsType[*net.OpError](err)
+	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
+	if untrusted || ok && (opErr.Op == "dial" || opErr.Op == "proxyconnect") {
+		return res, fmt.Errorf("%s is not reached: %w", n.name, err)
+	}
+	return res, err
+}
 
 // bearer sends the API key with each call.
 type bearer string
@@ -114,10 +137,11 @@ func (b bearer) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.
 	return next
 }
 
-// Message returns what the cloud said, without the code that connect writes in front.
+// Message returns what the cloud said, without the code that connect writes in front,
+// or what hindered the call.
 func Message(err error) error {
-	if e, ok := errors.AsType[*connect.Error](err); ok {
-		return errors.New(e.Message())
+	if e, ok := errors.AsType[*connect.Error](err); ok && e.Unwrap() != nil {
+		return e.Unwrap()
 	}
 	return err
 }

@@ -86,7 +86,7 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 	}
 	o.Logger.Info("API key", "from", from)
 	if target.AppURL != "" {
-		return remote(target)
+		return remote(target, o.Context == "")
 	}
 	return openLocal(ctx, o, target)
 }
@@ -119,7 +119,8 @@ func (c *Client) Bus(ctx context.Context, name string, log *slog.Logger) (*nats.
 	return bus.Connect(ctx, bus.ConnectOptions{URLs: []string{url}, Token: c.key, RootCAs: c.roots, Name: name, Logger: log})
 }
 
-func remote(t home.Context) (*Client, error) {
+// remote reaches a cloud by its address. current says that the context was not named.
+func remote(t home.Context, current bool) (*Client, error) {
 	var roots *x509.CertPool
 	if t.CA != "" {
 		var err error
@@ -127,16 +128,21 @@ func remote(t home.Context) (*Client, error) {
 			return nil, term.WithCode(err, term.ExitUsage)
 		}
 	}
-	c, err := newClient(t.AppURL, t.BusURL, t.APIKey, roots)
+	called := fmt.Sprintf("the cloud at %s (context %q)", t.AppURL, t.Name)
+	if current {
+		called = fmt.Sprintf("the cloud at %s (context %q, the current one)", t.AppURL, t.Name)
+	}
+	c, err := newClient(called, t.AppURL, t.BusURL, t.APIKey, roots)
 	if err != nil {
 		return nil, term.WithCode(fmt.Errorf("app-url %q of context %q: %w", t.AppURL, t.Name, err), term.ExitUsage)
 	}
 	return c, nil
 }
 
-// newClient returns a client of a cloud. Without busURL the bus is where the API is.
-func newClient(appURL, busURL, key string, roots *x509.CertPool) (*Client, error) {
-	api, err := client.New(client.Options{URL: appURL, Key: key, Roots: roots})
+// newClient returns a client of a cloud, which errors call so. Without busURL the bus is
+// where the API is.
+func newClient(called, appURL, busURL, key string, roots *x509.CertPool) (*Client, error) {
+	api, err := client.New(client.Options{Name: called, URL: appURL, Key: key, Roots: roots})
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +177,11 @@ func Explain(err error) error {
 	case connect.CodeInvalidArgument, connect.CodeAlreadyExists, connect.CodeFailedPrecondition:
 		return term.WithCode(client.Message(err), term.ExitUsage)
 	case connect.CodeUnavailable:
-		return term.WithHint(client.Message(err), "is the cloud of this context running? speedctl init names its address")
+		hint := "is it running? speedctl init --app-url names another address, and -c another context"
+		if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+			hint = "if its CA is a private one, speedctl init --app-url with --ca names a PEM file with it"
+		}
+		return term.WithHint(client.Message(err), hint)
 	}
 	return err
 }
