@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"connectrpc.com/connect"
 	"github.com/nats-io/nats.go"
@@ -128,9 +129,12 @@ func remote(t home.Context, current bool) (*Client, error) {
 			return nil, term.WithCode(err, term.ExitUsage)
 		}
 	}
-	called := fmt.Sprintf("the cloud at %s (context %q)", t.AppURL, t.Name)
-	if current {
-		called = fmt.Sprintf("the cloud at %s (context %q, the current one)", t.AppURL, t.Name)
+	called := "the cloud at " + t.AppURL
+	switch {
+	case current:
+		called += fmt.Sprintf(" (context %q, the current one)", t.Name)
+	case t.Name != "":
+		called += fmt.Sprintf(" (context %q)", t.Name)
 	}
 	c, err := newClient(called, t.AppURL, t.BusURL, t.APIKey, roots)
 	if err != nil {
@@ -191,3 +195,33 @@ func (c *Client) Check(ctx context.Context) error {
 	_, err := c.Traffic.Ingest(ctx, &cloudv1.IngestRequest{})
 	return Explain(err)
 }
+
+// Remote is the context of a cloud with an address, empty but for that where there is
+// none.
+func Remote(dir home.Dir, appURL string) home.Context {
+	if cfg, err := dir.Load(); err == nil {
+		for _, c := range cfg.Contexts {
+			if strings.TrimSuffix(c.AppURL, "/") == strings.TrimSuffix(appURL, "/") {
+				return c
+			}
+		}
+	}
+	return home.Context{AppURL: appURL}
+}
+
+// CheckAgent calls a cloud with the key of an agent, of scope ingest or control, and says
+// what is wrong.
+func CheckAgent(ctx context.Context, target home.Context) error {
+	c, err := remote(target, false)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(ctx, checkLimit)
+	defer cancel()
+	_, err = c.Masking.Get(ctx, &cloudv1.GetMaskingRequest{})
+	return Explain(err)
+}
+
+// checkLimit is how long a cloud may take to answer that may not be reached from here.
+const checkLimit = 10 * time.Second
