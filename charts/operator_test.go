@@ -1,7 +1,10 @@
 package charts_test
 
 import (
+	"encoding/pem"
+	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -65,8 +68,12 @@ func TestOperatorReadsItsConfigMap(t *testing.T) {
 			return s.Instance == "prod-somewhere" && s.Replays.Timeout == 90*time.Minute && slices.Equal(s.Replays.Namespaces, []string{"shop", "payments"}) &&
 				s.Control.Replay.Generator.Resources.Limits.Cpu().String() == "16" && s.Control.Replay.Collector.Resources.Limits.Memory().String() == "1Gi" && s.Control.AppURL == "https://cloud.example.com" && s.Control.Images.Of("goproxy") == "registry.example.com/x/goproxy:1.2" &&
 				slices.Equal(s.Control.Images.PullSecrets, []string{"one", "two"}) && s.Control.DLPConfig == "standard" && s.Control.LogLevel == "debug" &&
-				s.Control.HTTPSProxy != "" && s.Control.NoProxy != "" && s.Control.Forwarder.Spool.StorageClass == "fast" && s.Sidecar.MaskIn == "sidecar" &&
+				s.Control.Cloud.HTTPProxy != "" && s.Control.Cloud.HTTPSProxy != "" && strings.HasPrefix(s.Control.Cloud.NoProxy, ".svc,.cluster.local,") &&
+				s.Control.Cloud.CA != "" && s.Control.Cloud.CAConfigMap == "speedscale-cloud-ca" && s.Replays.PublicURL == "https://speedscale.example.com" && s.Control.Forwarder.Spool.StorageClass == "fast" && s.Sidecar.MaskIn == "sidecar" &&
 				slices.Equal(s.Control.Inspector.Namespaces, []string{"shop", "payments"}) && s.Control.Inspector.Resources.Requests.Cpu().String() == "20m"
+		},
+		"appCAConfigMap: trust-bundle": func(s manager.Settings) bool {
+			return s.Control.Cloud.CA != "" && s.Control.Cloud.CAConfigMap == "trust-bundle" && s.Replays.PublicURL == "https://of-the-secret.example.com"
 		},
 		"dashboardAccess: false": func(s manager.Settings) bool {
 			return !s.Control.WithInspector
@@ -75,6 +82,9 @@ func TestOperatorReadsItsConfigMap(t *testing.T) {
 		config := of[*corev1.ConfigMap](operatorObjects(t, set))[0]
 		read := map[string]bool{}
 		others := variables(t, set, config.Namespace)
+		if config.Data["SPEEDSCALE_APP_CA"] != "" {
+			others["SPEEDSCALE_APP_CA"] = certificate(t)
+		}
 		s, err := manager.ReadSettings(agent.NewVars(func(name string) string {
 			read[name] = true
 			if value, ok := others[name]; ok {
@@ -96,12 +106,15 @@ func TestOperatorReadsItsConfigMap(t *testing.T) {
 	}
 }
 
+func operatorDeployment(list []runtime.Object) *appsv1.Deployment {
+	deployments := of[*appsv1.Deployment](list)
+	return deployments[slices.IndexFunc(deployments, func(d *appsv1.Deployment) bool { return d.Name == "speedscale-operator" })]
+}
+
 // variables are those of the operator's container that do not come from its ConfigMap.
 func variables(t *testing.T, set, namespace string) map[string]string {
 	found := map[string]string{}
-	deployments := of[*appsv1.Deployment](operatorObjects(t, set))
-	i := slices.IndexFunc(deployments, func(d *appsv1.Deployment) bool { return d.Name == "speedscale-operator" })
-	for _, v := range deployments[i].Spec.Template.Spec.Containers[0].Env {
+	for _, v := range operatorDeployment(operatorObjects(t, set)).Spec.Template.Spec.Containers[0].Env {
 		switch {
 		case v.ValueFrom.FieldRef != nil:
 			found[v.Name] = namespace
@@ -114,11 +127,54 @@ func variables(t *testing.T, set, namespace string) map[string]string {
 	return found
 }
 
+// certificate is a PEM file with one.
+func certificate(t *testing.T) string {
+	t.Helper()
+	s := httptest.NewUnstartedServer(nil)
+	s.StartTLS()
+	defer s.Close()
+	file := filepath.Join(t.TempDir(), "ca.crt")
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// The certificates of a cloud with a private CA are where the operator reads them.
+func TestOperatorHasTheCloudsCA(t *testing.T) {
+	for set, name := range map[string]string{
+		all(t): "speedscale-cloud-ca", "appCAConfigMap: trust-bundle": "trust-bundle", "": "",
+	} {
+		list := operatorObjects(t, set)
+		pod := operatorDeployment(list).Spec.Template.Spec
+		file := of[*corev1.ConfigMap](list)[0].Data["SPEEDSCALE_APP_CA"]
+		if name == "" {
+			if len(pod.Volumes) > 0 || file != "" {
+				t.Errorf("without a private CA there are %v and %q", pod.Volumes, file)
+			}
+			continue
+		}
+		if got := pod.Volumes[0].ConfigMap.Name; got != name || file != pod.Containers[0].VolumeMounts[0].MountPath+"/"+pod.Volumes[0].ConfigMap.Items[0].Path {
+			t.Errorf("%q is mounted, and %q read", got, file)
+		}
+		made := of[*corev1.ConfigMap](list)[1:]
+		if own := name == "speedscale-cloud-ca"; own != (len(made) == 1) || own && (made[0].Name != name || !strings.Contains(made[0].Data["ca.crt"], "BEGIN CERTIFICATE")) {
+			t.Errorf("ConfigMaps beside the settings are %v", made)
+		}
+	}
+}
+
 func TestOperatorRefusesWrongValues(t *testing.T) {
 	for values, want := range map[string]string{
-		"apiKeySecret: ''":                       "apiKeySecret",
-		"clusterName: ''":                        "clusterName",
-		"appUrl: cloud.example.com":              "appUrl",
+		"apiKeySecret: ''":                   "apiKeySecret",
+		"clusterName: ''":                    "clusterName",
+		"appUrl: cloud.example.com":          "appUrl",
+		"appCA: a file":                      "appCA",
+		"appCAConfigMap: Not_A_Name":         "appCAConfigMap",
+		"appPublicUrl: 'https://me:pw@host'": "appPublicUrl",
+		"https_proxy: 'proxy:3128'":          "https_proxy",
+		"{appCA: '-----BEGIN CERTIFICATE-----', appCAConfigMap: x}": "appCA and appCAConfigMap",
 		"logLevel: loud":                         "logLevel",
 		"namespaceSelector: [Shop]":              "namespaceSelector",
 		"sidecar: {maskIn: cloud}":               "maskIn",

@@ -174,6 +174,7 @@ func TestNetworkPoliciesFollowTheValues(t *testing.T) {
 		{"its scheme", "appUrl: 'ws://cloud.example.com'", "", map[string]string{"outside TCP/80": control}},
 		{"a cloud in this cluster", "appUrl: 'http://speedscale-cloud.speedscale-cloud.svc'", "", map[string]string{"outside TCP/80": ""}},
 		{"a proxy", "https_proxy: 'http://proxy.example.com:3128'", "", map[string]string{"outside TCP/3128": control}},
+		{"a proxy for http", "http_proxy: 'http://proxy.example.com:9000'", "", map[string]string{"outside TCP/9000": control}},
 		{"more", "networkPolicies: {egress: [{ports: [{port: 9000}]}]}", "", map[string]string{"outside TCP/9000": control}},
 		{"no metrics", "networkPolicies: {metricsFrom: []}", "", map[string]string{"speedscale-forwarder TCP/metrics": "", "speedscale-inspector TCP/metrics": ""}},
 		{"no demo", "deployDemo: ''", "", map[string]string{"outside UDP/53": control}},

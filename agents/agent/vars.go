@@ -1,10 +1,12 @@
 package agent
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -135,6 +137,30 @@ func (v *Vars) Address(name, def string) string {
 		return def
 	}
 	return s
+}
+
+// Roots returns the certificates of a PEM file, nil where the variable is empty.
+func (v *Vars) Roots(name string) *x509.CertPool {
+	file := v.String(name, "")
+	if file == "" {
+		return nil
+	}
+	pool := x509.NewCertPool()
+	if pem, err := os.ReadFile(file); err != nil {
+		v.Fail(name, file, err.Error())
+	} else if !pool.AppendCertsFromPEM(pem) {
+		v.Fail(name, file, "want certificates in PEM form")
+	}
+	return pool
+}
+
+// TrustHint adds to an error what makes a cloud trusted, where its certificate is of an
+// unknown CA.
+func TrustHint(err error) error {
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); !ok {
+		return err
+	}
+	return fmt.Errorf("%w: if the cloud's CA is a private one, SPEEDSCALE_APP_CA names a PEM file with it, which the operator's chart has as appCA", err)
 }
 
 // List returns the values between commas, without blanks around them.

@@ -18,6 +18,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"golang.org/x/net/http/httpproxy"
+
+	"github.com/speedscale/speedscale/agents/agent"
 )
 
 // ConnectOptions say how to reach a bus.
@@ -87,7 +89,7 @@ func Connect(ctx context.Context, o ConnectOptions) (*nats.Conn, error) {
 			o.Logger.Info("bus connected", "name", o.Name, "url", c.ConnectedUrlRedacted())
 		}),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
-			o.Logger.Warn("bus not reached", "name", o.Name, "error", err)
+			o.Logger.Warn("bus not reached", "name", o.Name, "error", agent.TrustHint(err))
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			subject := ""

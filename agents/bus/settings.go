@@ -1,9 +1,7 @@
 package bus
 
 import (
-	"crypto/x509"
 	"net/url"
-	"os"
 
 	"github.com/speedscale/speedscale/agents/agent"
 )
@@ -37,14 +35,7 @@ func ReadCloud(v *agent.Vars, why string) ConnectOptions {
 		}
 		o.URLs = []string{u.String()}
 	}
-	if file := v.String("SPEEDSCALE_APP_CA", ""); file != "" {
-		o.RootCAs = x509.NewCertPool()
-		if pem, err := os.ReadFile(file); err != nil {
-			v.Fail("SPEEDSCALE_APP_CA", file, err.Error())
-		} else if !o.RootCAs.AppendCertsFromPEM(pem) {
-			v.Fail("SPEEDSCALE_APP_CA", file, "the file holds no certificate")
-		}
-	}
+	o.RootCAs = v.Roots("SPEEDSCALE_APP_CA")
 	return o
 }
 

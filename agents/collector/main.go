@@ -36,7 +36,7 @@ func Main(ctx context.Context, env *agent.Env) error {
 	if err != nil {
 		return fmt.Errorf("the cluster's API: %w", err)
 	}
-	config.UserAgent = "speedscale-collector"
+	config.UserAgent, config.Proxy = "speedscale-collector", agent.NoProxy
 	kube, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return fmt.Errorf("the cluster's API: %w", err)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/labels"
@@ -76,13 +75,6 @@ func ReadSettings(v *agent.Vars) (Settings, error) {
 	if _, err := labels.Parse(s.Selector); err != nil {
 		v.Fail("COLLECT_SELECTOR", s.Selector, err.Error())
 	}
-	if file := v.String("SPEEDSCALE_APP_CA", ""); file != "" {
-		s.Roots = x509.NewCertPool()
-		if pem, err := os.ReadFile(file); err != nil {
-			v.Fail("SPEEDSCALE_APP_CA", file, err.Error())
-		} else if !s.Roots.AppendCertsFromPEM(pem) {
-			v.Fail("SPEEDSCALE_APP_CA", file, "want certificates in PEM form")
-		}
-	}
+	s.Roots = v.Roots("SPEEDSCALE_APP_CA")
 	return s, v.Err()
 }

@@ -2,6 +2,7 @@ package inspector_test
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"connectrpc.com/connect"
 	"github.com/nats-io/nats.go"
 
+	"github.com/speedscale/speedscale/agents/agent"
 	"github.com/speedscale/speedscale/agents/bus"
 	"github.com/speedscale/speedscale/agents/inspector"
 	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
@@ -18,6 +20,7 @@ import (
 	"github.com/speedscale/speedscale/cloud/client"
 	"github.com/speedscale/speedscale/cloud/server"
 	"github.com/speedscale/speedscale/cluster/annotation"
+	"github.com/speedscale/speedscale/test/privateca"
 )
 
 // cloud is a running one, with a client that has every scope.
@@ -28,14 +31,21 @@ type cloud struct {
 
 func startCloud(t *testing.T) *cloud {
 	t.Helper()
-	s, err := server.Open(t.Context(), server.Options{DataDir: t.TempDir()})
+	return openCloud(t, server.Options{}, nil)
+}
+
+// openCloud is startCloud with a certificate in o, which roots verify.
+func openCloud(t *testing.T, o server.Options, roots *x509.CertPool) *cloud {
+	t.Helper()
+	o.DataDir = t.TempDir()
+	s, err := server.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	c, err := client.New(client.Options{URL: s.URL(), Key: s.InitialKey()})
+	c, err := client.New(client.Options{URL: s.URL(), Key: s.InitialKey(), Roots: roots})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,9 +72,15 @@ func (c *cloud) key(t *testing.T, scopes ...string) string {
 // connection with a key. keyID is what it says of itself.
 func (c *cloud) inspect(t *testing.T, o inspector.Options, key, keyID string) (conn *nats.Conn, stop func()) {
 	t.Helper()
-	conn, err := bus.Connect(t.Context(), bus.ConnectOptions{
+	return inspectBy(t, o, bus.ConnectOptions{
 		URLs: []string{strings.Replace(c.URL(), "http", "ws", 1)}, Token: key, Name: "inspector", MaxReconnectWait: 200 * time.Millisecond,
-	})
+	}, keyID)
+}
+
+// inspectBy is inspect over another connection.
+func inspectBy(t *testing.T, o inspector.Options, way bus.ConnectOptions, keyID string) (conn *nats.Conn, stop func()) {
+	t.Helper()
+	conn, err := bus.Connect(t.Context(), way)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,4 +269,51 @@ func TestCommandsNeedTheAdminScope(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// TestCloudWithAPrivateCA: the inspector verifies the cloud by the CA that it is given,
+// and without it says what is missing.
+func TestCloudWithAPrivateCA(t *testing.T) {
+	ca := privateca.New(t, "127.0.0.1")
+	c := openCloud(t, server.Options{TLS: ca.Server(t)}, ca.Roots(t))
+	key := c.key(t, auth.ScopeControl)
+	o := newCluster(t, nil).options
+	vars := map[string]string{"CLUSTER_NAME": o.Cluster, "SPEEDSCALE_API_KEY": key, "SPEEDSCALE_APP_URL": c.URL()}
+	for _, file := range []string{"", ca.CA} {
+		vars["SPEEDSCALE_APP_CA"] = file
+		s, err := inspector.ReadSettings(agent.NewVars(func(name string) string { return vars[name] }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		said := make(chan string, 100)
+		s.Cloud.Logger = slog.New(slog.NewTextHandler(lines(said), nil))
+		_, stop := inspectBy(t, o, s.Cloud, s.KeyID)
+		if file != "" {
+			c.await(t, o.Cluster)
+			return
+		}
+		select {
+		case line := <-said:
+			if !strings.Contains(line, "SPEEDSCALE_APP_CA names a PEM file") {
+				t.Errorf("without the CA it says %s", line)
+			}
+		case <-time.After(30 * time.Second):
+			t.Error("without the CA nothing is said")
+		}
+		if got := c.names(t); got != "" {
+			t.Errorf("without the CA %s is connected", got)
+		}
+		stop()
+	}
+}
+
+// lines takes what a log writes, and drops what nobody waits for.
+type lines chan string
+
+func (l lines) Write(b []byte) (int, error) {
+	select {
+	case l <- string(b):
+	default:
+	}
+	return len(b), nil
 }

@@ -77,7 +77,7 @@ func (o *Options) connect() error {
 	if err != nil {
 		return err
 	}
-	config.UserAgent = "speedscale-inspector"
+	config.UserAgent, config.Proxy = "speedscale-inspector", agent.NoProxy
 	var errs [3]error
 	o.Kube, errs[0] = kubernetes.NewForConfig(config)
 	o.Metadata, errs[1] = metadata.NewForConfig(config)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -65,14 +64,7 @@ func readCloud(v *agent.Vars, snapshotID string) *Cloud {
 	if u, err := url.Parse(c.URL); c.URL != "" && (err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http") {
 		v.Fail("SPEEDSCALE_APP_URL", "…", "want https://HOST")
 	}
-	if file := v.String("SPEEDSCALE_APP_CA", ""); file != "" {
-		c.Roots = x509.NewCertPool()
-		if pem, err := os.ReadFile(file); err != nil {
-			v.Fail("SPEEDSCALE_APP_CA", file, err.Error())
-		} else if !c.Roots.AppendCertsFromPEM(pem) {
-			v.Fail("SPEEDSCALE_APP_CA", file, "want certificates in PEM form")
-		}
-	}
+	c.Roots = v.Roots("SPEEDSCALE_APP_CA")
 	return c
 }
 
@@ -196,7 +188,7 @@ func outliving(parent context.Context) (context.Context, context.CancelFunc) {
 func (m *Member) retry(ctx context.Context, limit time.Duration, what string, do func(context.Context) error) error {
 	begun := time.Now()
 	for pause := 500 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
-		err := do(ctx)
+		err := agent.TrustHint(do(ctx))
 		if err == nil {
 			return nil
 		}

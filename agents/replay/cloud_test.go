@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 	"github.com/google/uuid"
@@ -21,6 +22,8 @@ import (
 	"github.com/speedscale/speedscale/agents/generator"
 	"github.com/speedscale/speedscale/agents/responder"
 	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
+	"github.com/speedscale/speedscale/cloud/server"
+	"github.com/speedscale/speedscale/test/privateca"
 	"github.com/speedscale/speedscale/traffic/mask"
 	"github.com/speedscale/speedscale/traffic/report"
 	"github.com/speedscale/speedscale/traffic/snapshot"
@@ -159,6 +162,29 @@ func TestCloudIsAwayAtFirst(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(vars["SNAPSHOT_DIR"], r.env["SNAPSHOT_ID"], snapshot.MetaFile)); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestCloudWithAPrivateCA: pods verify the cloud by the CA that they are given, and
+// without it say what is missing.
+func TestCloudWithAPrivateCA(t *testing.T) {
+	ca := privateca.New(t, "127.0.0.1")
+	c := openCloud(t, server.Options{TLS: ca.Server(t)}, ca.Roots(t))
+	dir, _ := newSnapshot(t, 2, c.key(t))
+	r := c.start(t, c.upload(t, dir), `{"id":"x","generator":{"stages":[{"arrivals":{"recordedMultiple":100}}]}}`)
+	vars := r.pod(t, "generator-0", map[string]string{"REPLAY_TARGET": newApp(t, func(int) string { return "kettle" })})
+
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if err := generator.Main(ctx, env(vars)); err == nil || !strings.Contains(err.Error(), "SPEEDSCALE_APP_CA names a PEM file") {
+		t.Errorf("without the CA: %v", err)
+	}
+	vars["SPEEDSCALE_APP_CA"] = ca.CA
+	if err := generator.Main(t.Context(), env(vars)); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := r.end(t); got.Requests.Sent != 2 {
+		t.Errorf("report is %q (%s) with %+v", got.Status, got.Error, got.Requests)
 	}
 }
 

@@ -3,6 +3,7 @@ package replay_test
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"io"
 	"log"
@@ -41,14 +42,21 @@ type cloud struct {
 
 func newCloud(t *testing.T) *cloud {
 	t.Helper()
-	s, err := server.Open(t.Context(), server.Options{DataDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	return openCloud(t, server.Options{}, nil)
+}
+
+// openCloud is newCloud with a certificate in o, which roots verify.
+func openCloud(t *testing.T, o server.Options, roots *x509.CertPool) *cloud {
+	t.Helper()
+	o.DataDir, o.Logger = t.TempDir(), slog.New(slog.DiscardHandler)
+	s, err := server.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	c, err := client.New(client.Options{URL: s.URL(), Key: s.InitialKey()})
+	c, err := client.New(client.Options{URL: s.URL(), Key: s.InitialKey(), Roots: roots})
 	if err != nil {
 		t.Fatal(err)
 	}

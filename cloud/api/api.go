@@ -3,10 +3,12 @@
 // Each call needs an API key (Authorization: Bearer) with a scope that its service
 // states, or the token of a replay, which opens what that replay needs and nothing
 // else: its snapshot, the masking key of that, its events and its part of the report.
+// Reports are pages, too, for a browser.
 package api
 
 import (
 	"context"
+	"html/template"
 	"log/slog"
 	"net/http"
 	"time"
@@ -47,6 +49,8 @@ type API struct {
 	o Options
 	// building bounds the snapshots that are made or uploaded at a time.
 	building chan struct{}
+	// pages are made from these.
+	templates *template.Template
 }
 
 const (
@@ -75,11 +79,16 @@ func New(ctx context.Context, o Options) (*API, error) {
 	if err := a.initMasking(ctx); err != nil {
 		return nil, err
 	}
+	var err error
+	if a.templates, err = parsePages(); err != nil {
+		return nil, err
+	}
 	return a, nil
 }
 
-// Register adds the services to a mux.
+// Register adds the services and the pages to a mux.
 func (a *API) Register(mux *http.ServeMux) {
+	pages{a}.register(mux)
 	g := guard{keys: a.o.Keyring, refuse: connect.NewErrorWriter()}
 	opts := func(limit int) connect.HandlerOption {
 		return connect.WithHandlerOptions(

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -35,6 +36,8 @@ type Client struct {
 	Control     cloudv1connect.ControlServiceClient
 
 	web *http.Client
+	url *url.URL
+	key string
 }
 
 // Options say which cloud.
@@ -47,6 +50,8 @@ type Options struct {
 	Roots *x509.CertPool
 	// Dial opens connections; nil means a plain dial.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Name is what the cloud is called where it is not reached; "" says nothing of it.
+	Name string
 }
 
 // New returns a client. Nothing is sent before the first call.
@@ -58,14 +63,14 @@ func New(o Options) (*Client, error) {
 	if o.Dial == nil {
 		o.Dial = (&net.Dialer{Timeout: dialLimit}).DialContext
 	}
-	web := &http.Client{Transport: &http.Transport{
+	web := &http.Client{Transport: named{name: o.Name, Transport: &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           o.Dial,
 		TLSClientConfig:       &tls.Config{RootCAs: o.Roots, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:   dialLimit,
 		ResponseHeaderTimeout: answerLimit,
 		ForceAttemptHTTP2:     true,
-	}}
+	}}}
 	auth := connect.WithInterceptors(bearer(o.Key))
 	return &Client{
 		Traffic:     cloudv1connect.NewTrafficServiceClient(web, o.URL, auth),
@@ -77,11 +82,33 @@ func New(o Options) (*Client, error) {
 		TestConfigs: cloudv1connect.NewTestConfigServiceClient(web, o.URL, auth),
 		Control:     cloudv1connect.NewControlServiceClient(web, o.URL, auth),
 		web:         web,
+		url:         u,
+		key:         o.Key,
 	}, nil
 }
 
 // Close ends idle connections.
 func (c *Client) Close() { c.web.CloseIdleConnections() }
+
+// named says whom a request did not reach. Other errors are as connect knows them.
+type named struct {
+	*http.Transport
+	name string
+}
+
+// RoundTrip implements http.RoundTripper.
+func (n named) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := n.Transport.RoundTrip(r)
+	if n.name == "" || err == nil {
+		return res, err
+	}
+	opErr, ok := errors.AsType[*net.OpError](err)
+	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
+	if untrusted || ok && (opErr.Op == "dial" || opErr.Op == "proxyconnect") {
+		return res, fmt.Errorf("%s is not reached: %w", n.name, err)
+	}
+	return res, err
+}
 
 // bearer sends the API key with each call.
 type bearer string
@@ -110,10 +137,11 @@ func (b bearer) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.
 	return next
 }
 
-// Message returns what the cloud said, without the code that connect writes in front.
+// Message returns what the cloud said, without the code that connect writes in front,
+// or what hindered the call.
 func Message(err error) error {
-	if e, ok := errors.AsType[*connect.Error](err); ok {
-		return errors.New(e.Message())
+	if e, ok := errors.AsType[*connect.Error](err); ok && e.Unwrap() != nil {
+		return e.Unwrap()
 	}
 	return err
 }

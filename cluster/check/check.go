@@ -5,10 +5,8 @@ package check
 
 import (
 	"fmt"
-	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
-	authorizationv1 "k8s.io/api/authorization/v1"
 
 	"github.com/speedscale/speedscale/cluster/install"
 )
@@ -111,25 +109,10 @@ func rights(f *Facts) Result {
 	if f.RightsError != nil {
 		return r.skip("%v", f.RightsError)
 	}
-	var missing []string
-	for _, right := range f.Missing {
-		missing = append(missing, describe(right))
-	}
-	if len(missing) > 0 {
-		return r.fail("ask an administrator of the cluster for them, or to install", "you may not %s", strings.Join(missing, ", "))
+	if len(f.Missing) > 0 {
+		return r.fail("ask an administrator of the cluster for them, or to install", "%v", &install.DeniedError{Missing: f.Missing})
 	}
 	return r.ok("you may make all that is installed")
-}
-
-func describe(a authorizationv1.ResourceAttributes) string {
-	resource := a.Resource
-	if a.Group != "" {
-		resource += "." + a.Group
-	}
-	if a.Namespace != "" {
-		return fmt.Sprintf("%s %s in namespace %q", a.Verb, resource, a.Namespace)
-	}
-	return a.Verb + " " + resource
 }
 
 // leftovers are webhooks whose operator is gone: they do no harm, and would be taken over.

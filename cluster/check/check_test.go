@@ -20,6 +20,7 @@ import (
 
 	"github.com/speedscale/speedscale/cluster/annotation"
 	"github.com/speedscale/speedscale/cluster/check"
+	"github.com/speedscale/speedscale/cluster/install"
 	"github.com/speedscale/speedscale/cluster/workload"
 )
 
@@ -134,7 +135,7 @@ func TestBefore(t *testing.T) {
 	if bad := notOK(check.Before(f)); len(bad) > 0 {
 		t.Errorf("an empty cluster: %+v", bad)
 	}
-	f.Missing = []authorizationv1.ResourceAttributes{{Verb: "create", Resource: "namespaces"}, {Verb: "create", Group: "apps", Resource: "deployments", Namespace: "speedscale"}}
+	f.Missing = []install.Right{{Resource: "namespaces"}, {Group: "apps", Resource: "deployments", Namespace: "speedscale"}}
 	if bad := notOK(check.Before(f)); len(bad) != 1 || bad[0].Text != `you may not create namespaces, create deployments.apps in namespace "speedscale"` {
 		t.Errorf("%+v", bad)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
-	authorizationv1 "k8s.io/api/authorization/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -34,7 +33,7 @@ type Facts struct {
 	Version      *version.Info
 	VersionError error
 	// Missing are rights that an installation needs and the user does not have.
-	Missing     []authorizationv1.ResourceAttributes
+	Missing     []install.Right
 	RightsError error
 
 	DefinitionError                error
@@ -70,7 +69,7 @@ func Gather(ctx context.Context, c kubernetes.Interface, namespace, cloudNamespa
 	if f.Version, f.VersionError = c.Discovery().ServerVersion(); f.VersionError != nil {
 		return f
 	}
-	f.Missing, f.RightsError = missing(ctx, c, namespace, cloudNamespace)
+	f.Missing, f.RightsError = install.MissingRights(ctx, c, install.Options{Namespace: namespace, CloudNamespace: cloudNamespace})
 	f.DefinitionError = known(c)
 	f.Operator = deployment(ctx, c, namespace, install.Operator)
 	f.Forwarder = deployment(ctx, c, namespace, "speedscale-forwarder")
@@ -191,38 +190,4 @@ func (f *Facts) workloads(ctx context.Context, c kubernetes.Interface) {
 		f.Autoscalers = scalers.Items
 	}
 	f.WorkloadsError = errors.Join(errs[:]...)
-}
-
-// missing asks for each right that an installation needs.
-func missing(ctx context.Context, c kubernetes.Interface, namespace, cloudNamespace string) (lacking []authorizationv1.ResourceAttributes, err error) {
-	for _, right := range needed(namespace, cloudNamespace) {
-		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &right}}
-		answer, err := c.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
-		if err != nil {
-			return nil, err
-		}
-		if !answer.Status.Allowed {
-			lacking = append(lacking, right)
-		}
-	}
-	return lacking, nil
-}
-
-// needed are the rights that matter: who has these has those that go with them.
-func needed(namespace, cloudNamespace string) (rights []authorizationv1.ResourceAttributes) {
-	add := func(namespace, group, resource string) {
-		rights = append(rights, authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "create", Group: group, Resource: resource})
-	}
-	add("", "", "namespaces")
-	add("", "apiextensions.k8s.io", "customresourcedefinitions")
-	add("", "admissionregistration.k8s.io", "mutatingwebhookconfigurations")
-	add("", "rbac.authorization.k8s.io", "clusterroles")
-	add("", "rbac.authorization.k8s.io", "clusterrolebindings")
-	add(namespace, "apps", "deployments")
-	add(cloudNamespace, "apps", "statefulsets")
-	for _, ns := range []string{namespace, cloudNamespace} {
-		add(ns, "", "secrets")
-		add(ns, "", "services")
-	}
-	return rights
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"strings"
 	"time"
 
@@ -42,6 +43,23 @@ type Client struct {
 func Set(text string, values map[string]any) error {
 	if err := strvals.ParseInto(text, values); err != nil {
 		return fmt.Errorf("--set %q: %w", text, err)
+	}
+	return nil
+}
+
+// SetFile reads a value as --set-file of Helm does, KEY=FILE, into values.
+func SetFile(text string, values map[string]any) error {
+	key, file, ok := strings.Cut(text, "=")
+	if !ok {
+		return fmt.Errorf("--set-file %q: want KEY=FILE", text)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("--set-file %q: %w", text, err)
+	}
+	content := func([]rune) (any, error) { return string(data), nil }
+	if err := strvals.ParseIntoFile(key+"="+file, values, content); err != nil {
+		return fmt.Errorf("--set-file %q: %w", text, err)
 	}
 	return nil
 }

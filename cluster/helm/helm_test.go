@@ -2,6 +2,7 @@ package helm_test
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -37,5 +38,21 @@ func TestTemplate(t *testing.T) {
 	}
 	if _, err := helm.Template(t.Context(), helm.Release{Chart: os.DirFS(t.TempDir())}, ""); err == nil {
 		t.Error("an empty folder is a chart")
+	}
+}
+
+func TestSetFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(file, []byte("a,b=c\nd"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]any{}
+	if err := helm.SetFile("appCA="+file, values); err != nil || values["appCA"] != "a,b=c\nd" {
+		t.Errorf("%v, %v", values, err)
+	}
+	for _, text := range []string{"appCA", "appCA=" + file + ".none"} {
+		if err := helm.SetFile(text, values); err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("%s: %v", text, err)
+		}
 	}
 }

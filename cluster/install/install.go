@@ -30,6 +30,9 @@ type Options struct {
 	// AppURL is a cloud elsewhere, which APIKey opens with the scopes ingest and
 	// control. Empty installs one.
 	AppURL, APIKey string
+	// AppCA has PEM certificates that verify a cloud elsewhere, beside the public ones
+	// that are enough where it is "".
+	AppCA string
 	// OperatorValues and CloudValues win over those of the charts.
 	OperatorValues, CloudValues map[string]any
 	// Charts has a folder for each chart.
@@ -70,6 +73,9 @@ func (o *Options) releases() ([]helm.Release, error) {
 	if o.AppURL != "" {
 		own["appUrl"] = o.AppURL // the chart's policies open its port
 	}
+	if o.AppCA != "" {
+		own["appCA"] = o.AppCA
+	}
 	return list, add(Operator, o.Namespace, own, o.OperatorValues)
 }
 
@@ -80,27 +86,46 @@ func Template(ctx context.Context, o Options, version string) (manifests string,
 	if err != nil {
 		return "", err
 	}
+	return template(ctx, releases, version)
+}
+
+// template renders releases, or says which value of them is wrong.
+func template(ctx context.Context, releases []helm.Release, version string) (manifests string, err error) {
 	for _, r := range releases {
 		m, err := helm.Template(ctx, r, version)
 		if err != nil {
-			return "", err
+			return "", &ValuesError{err}
 		}
 		manifests += m
 	}
 	return manifests, nil
 }
 
+// ValuesError says which value of a chart is wrong.
+type ValuesError struct{ error }
+
+// Unwrap returns what the chart says.
+func (e *ValuesError) Unwrap() error { return e.error }
+
 // Run installs, or upgrades what is there; it waits until all is ready, and is safe
-// to repeat.
+// to repeat. In a cluster that is too old, with values that are wrong (*ValuesError) or
+// without the rights (*DeniedError), nothing is made.
 func Run(ctx context.Context, c kubernetes.Interface, h *helm.Client, o Options) error {
-	if err := supported(c.Discovery()); err != nil {
-		return err
-	}
-	if err := o.secrets(ctx, c); err != nil {
+	version, err := supported(c.Discovery())
+	if err != nil {
 		return err
 	}
 	releases, err := o.releases()
 	if err != nil {
+		return err
+	}
+	if _, err := template(ctx, releases, version); err != nil {
+		return err
+	}
+	if err := o.allowed(ctx, c); err != nil {
+		return err
+	}
+	if err := o.secrets(ctx, c); err != nil {
 		return err
 	}
 	for _, r := range releases {

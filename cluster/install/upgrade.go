@@ -15,9 +15,11 @@ import (
 var ErrNotInstalled = errors.New("it is not installed")
 
 // Upgrade brings what is installed to the charts of this version. It keeps the values
-// that were given before; those of the options come on top. Keys stay.
+// that were given before; those of the options come on top. Keys stay. With values that
+// are wrong (*ValuesError) nothing is changed.
 func Upgrade(ctx context.Context, c kubernetes.Interface, h *helm.Client, o Options) error {
-	if err := supported(c.Discovery()); err != nil {
+	version, err := supported(c.Discovery())
+	if err != nil {
 		return err
 	}
 	o.AppURL = "" // whether there is a cloud in the cluster says the cluster
@@ -25,24 +27,38 @@ func Upgrade(ctx context.Context, c kubernetes.Interface, h *helm.Client, o Opti
 	if err != nil {
 		return err
 	}
+	if releases, err = merged(h, releases); err != nil {
+		return err
+	}
+	if _, err := template(ctx, releases, version); err != nil {
+		return err
+	}
 	for _, r := range releases {
-		old, found, err := h.Values(r.Name, r.Namespace)
-		if err != nil {
-			return err
-		}
-		if !found && r.Name == Cloud {
-			continue // it is elsewhere
-		}
-		if !found {
-			return fmt.Errorf("release %q in namespace %q: %w", r.Name, r.Namespace, ErrNotInstalled)
-		}
-		r.Values = merge(old, r.Values)
 		o.say("upgrading " + r.Name + " in namespace " + r.Namespace)
 		if _, err := h.Apply(ctx, r, o.Timeout); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// merged are the releases that are there, with the values that they have beneath.
+func merged(h *helm.Client, releases []helm.Release) (there []helm.Release, err error) {
+	for _, r := range releases {
+		old, found, err := h.Values(r.Name, r.Namespace)
+		if err != nil {
+			return nil, err
+		}
+		if !found && r.Name == Cloud {
+			continue // it is elsewhere
+		}
+		if !found {
+			return nil, fmt.Errorf("release %q in namespace %q: %w", r.Name, r.Namespace, ErrNotInstalled)
+		}
+		r.Values = merge(old, r.Values)
+		there = append(there, r)
+	}
+	return there, nil
 }
 
 // merge returns the values of both; those of over win, key by key.

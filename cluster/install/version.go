@@ -11,13 +11,13 @@ import (
 // Oldest is the oldest version of Kubernetes that everything works with.
 const Oldest = "1.30"
 
-// supported returns why nothing can be installed into a cluster.
-func supported(d discovery.ServerVersionInterface) error {
+// supported returns a cluster's version, or why nothing can be installed into it.
+func supported(d discovery.ServerVersionInterface) (string, error) {
 	v, err := d.ServerVersion()
 	if err != nil {
-		return fmt.Errorf("the API server's version: %w", err)
+		return "", fmt.Errorf("the API server's version: %w", err)
 	}
-	return Supported(v)
+	return v.GitVersion, Supported(v)
 }
 
 // Supported says what is wrong with a cluster's version.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -140,11 +141,33 @@ func Pods(ctx context.Context, c kubernetes.Interface, w *Workload) ([]corev1.Po
 // Annotate changes annotations of a workload; nil takes one away. Its error names the
 // workload.
 func Annotate(ctx context.Context, c kubernetes.Interface, r Ref, changes map[string]*string) error {
+	return annotate(ctx, c, r, changes)
+}
+
+// AnnotateAll makes changes of several workloads. Where one of them is denied or refused,
+// it says so before any is made.
+func AnnotateAll(ctx context.Context, c kubernetes.Interface, changes []Change) error {
+	var errs []error
+	for _, change := range changes {
+		errs = append(errs, annotate(ctx, c, change.Ref, change.Annotations, metav1.DryRunAll))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	for _, change := range changes {
+		if err := annotate(ctx, c, change.Ref, change.Annotations); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func annotate(ctx context.Context, c kubernetes.Interface, r Ref, changes map[string]*string, dryRun ...string) error {
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": changes}})
 	if err != nil {
 		return err
 	}
-	if err := apply(ctx, c, r, patch); err != nil {
+	if err := apply(ctx, c, r, patch, dryRun...); err != nil {
 		return fmt.Errorf("%s: %w", r, err)
 	}
 	return nil
@@ -167,8 +190,8 @@ func AnnotatePods(ctx context.Context, c kubernetes.Interface, r Ref, changes ma
 	return nil
 }
 
-func apply(ctx context.Context, c kubernetes.Interface, r Ref, patch []byte) (err error) {
-	o := metav1.PatchOptions{FieldManager: fieldManager}
+func apply(ctx context.Context, c kubernetes.Interface, r Ref, patch []byte, dryRun ...string) (err error) {
+	o := metav1.PatchOptions{FieldManager: fieldManager, DryRun: dryRun}
 	switch r.Kind {
 	case Deployment:
 		_, err = c.AppsV1().Deployments(r.Namespace).Patch(ctx, r.Name, types.MergePatchType, patch, o)

@@ -13,9 +13,13 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/speedscale/speedscale/cluster/annotation"
 	"github.com/speedscale/speedscale/cluster/inject"
@@ -240,6 +244,33 @@ func TestAnnotateChangesAnnotationsOnly(t *testing.T) {
 	}
 	if want := map[string]string{"b": "2", "c": "3"}; !maps.Equal(got.Annotations, want) || got.Spec.Schedule != "* * * * *" {
 		t.Errorf("%+v", got)
+	}
+}
+
+// TestNothingIsHalfInjected: of two workloads of which one may not be changed, neither is.
+func TestNothingIsHalfInjected(t *testing.T) {
+	c := fake.NewClientset()
+	var patched []string
+	c.PrependReactor("patch", "*", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		p := a.(clienttesting.PatchActionImpl)
+		dry := slices.Equal(p.PatchOptions.DryRun, []string{metav1.DryRunAll})
+		if p.Name == "theirs" && dry {
+			return true, nil, apierrors.NewForbidden(schema.GroupResource{Group: "apps", Resource: "deployments"}, p.Name, errors.New("no right"))
+		}
+		if !dry {
+			patched = append(patched, p.Name)
+		}
+		return true, nil, nil
+	})
+	change := func(name string) workload.Change {
+		return workload.Change{Workload: &workload.Workload{Ref: workload.Ref{Kind: workload.Deployment, Namespace: "shop", Name: name}}}
+	}
+	err := workload.AnnotateAll(t.Context(), c, []workload.Change{change("mine"), change("theirs")})
+	if err == nil || !strings.Contains(err.Error(), "shop/theirs") || len(patched) > 0 {
+		t.Errorf("%v, changed %v", err, patched)
+	}
+	if err := workload.AnnotateAll(t.Context(), c, []workload.Change{change("mine"), change("other")}); err != nil || !slices.Equal(patched, []string{"mine", "other"}) {
+		t.Errorf("%v, changed %v", err, patched)
 	}
 }
 

@@ -58,6 +58,9 @@ func Main(ctx context.Context, env *agent.Env) error {
 	if err != nil {
 		return err
 	}
+	if config.Proxy == nil {
+		config.Proxy = agent.NoProxy
+	}
 	mgr, err := New(ctx, config, s, env)
 	if err != nil {
 		return err

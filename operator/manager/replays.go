@@ -1,8 +1,10 @@
 package manager
 
 import (
+	"crypto/x509"
 	"fmt"
 	"net/url"
+	"os"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,6 +19,7 @@ import (
 	cloud "github.com/speedscale/speedscale/cloud/client"
 	v1 "github.com/speedscale/speedscale/cluster/api/v1"
 	"github.com/speedscale/speedscale/operator/replay"
+	"github.com/speedscale/speedscale/operator/resource"
 	"github.com/speedscale/speedscale/operator/webhook"
 )
 
@@ -31,8 +34,11 @@ type Replays struct {
 	Namespaces []string
 	// Timeout ends replays that do not say one.
 	Timeout time.Duration
-	// url is the cloud's API.
-	url string
+	// PublicURL is the cloud as people reach it, whom a report's page is for.
+	PublicURL string
+	// url is the cloud's API, and roots verify it; nil means the system's.
+	url   string
+	roots *x509.CertPool
 }
 
 // readReplays reads the settings of replays, and of their pods.
@@ -55,6 +61,11 @@ func readReplays(v *agent.Vars, s *Settings) {
 	} else {
 		s.Replays.url = u
 	}
+	s.Replays.roots = v.Roots("SPEEDSCALE_APP_CA")
+	s.Replays.PublicURL = v.String("SPEEDSCALE_PUBLIC_URL", s.Replays.url)
+	if u, err := url.Parse(s.Replays.PublicURL); s.Replays.PublicURL != "" && (err != nil || u.Host == "" || u.User != nil || u.Scheme != "http" && u.Scheme != "https") {
+		v.Fail("SPEEDSCALE_PUBLIC_URL", "…", "want https://HOST")
+	}
 	pods := &s.Control.Replay
 	readJSON(v, "GENERATOR_CONFIG", &pods.Generator)
 	readJSON(v, "RESPONDER_CONFIG", &pods.Responder)
@@ -73,8 +84,27 @@ func cloudURL(text string) (string, error) {
 	case "wss", "tls":
 		u.Scheme = "https"
 	}
-	u.Path = ""
+	u.Path, u.User = "", nil // it has a key
 	return u.String(), nil
+}
+
+// readCloud reads the way to the cloud, as the objects need it.
+func readCloud(v *agent.Vars) resource.Cloud {
+	c := resource.Cloud{
+		CAConfigMap: v.String("APP_CA_CONFIG_MAP", ""),
+		HTTPProxy:   v.String("HTTP_PROXY", ""), HTTPSProxy: v.String("HTTPS_PROXY", ""), NoProxy: v.String("NO_PROXY", ""),
+	}
+	if file := v.String("SPEEDSCALE_APP_CA", ""); file != "" {
+		pem, err := os.ReadFile(file)
+		if err != nil {
+			return c // which is said where the certificates are read
+		}
+		c.CA = string(pem)
+		if c.CAConfigMap == "" {
+			v.Missing("APP_CA_CONFIG_MAP", "forwarder and inspector have SPEEDSCALE_APP_CA from it")
+		}
+	}
+	return c
 }
 
 // scheme has the types that the operator reads and makes.
@@ -101,7 +131,7 @@ func replayCache(s Settings) cache.ByObject {
 // setupReplays adds the controller of TrafficReplays, and their webhooks. direct reads
 // without a cache.
 func setupReplays(mgr ctrl.Manager, direct client.Client, s Settings, env *agent.Env) error {
-	api, err := cloud.New(cloud.Options{URL: s.Replays.url, Key: s.Replays.APIKey})
+	api, err := cloud.New(cloud.Options{URL: s.Replays.url, Key: s.Replays.APIKey, Roots: s.Replays.roots})
 	if err != nil {
 		return err
 	}
@@ -113,7 +143,7 @@ func setupReplays(mgr ctrl.Manager, direct client.Client, s Settings, env *agent
 	server.Register(webhook.MutateReplaysPath, admission.WithDefaulter[*v1.TrafficReplay](mgr.GetScheme(), hooks))
 	server.Register(webhook.ValidateReplaysPath, admission.WithValidator[*v1.TrafficReplay](mgr.GetScheme(), hooks))
 	reconciler := &replay.Reconciler{
-		Client: direct, Cloud: api.Replays, CloudURL: s.Replays.url, Config: s.Control, Instance: s.Instance,
+		Client: direct, Cloud: api.Replays, CloudURL: s.Replays.url, PublicURL: s.Replays.PublicURL, Config: s.Control, Instance: s.Instance,
 		Timeout: s.Replays.Timeout, Events: mgr.GetEventRecorder("speedscale-operator"), Now: time.Now, Logger: env.Log,
 	}
 	return reconciler.Setup(mgr)

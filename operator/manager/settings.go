@@ -49,7 +49,10 @@ const defaultSpool = "1Gi"
 //	API_KEY_SECRET_NAME    a Secret with SPEEDSCALE_API_KEY and, without the next, SPEEDSCALE_APP_URL
 //	SPEEDSCALE_APP_URL     the cloud, and SPEEDSCALE_API_KEY, which opens it with the scope control
 //	SPEEDSCALE_FILTER_RULE, SPEEDSCALE_DLP_CONFIG  as the forwarder reads them
-//	HTTPS_PROXY, NO_PROXY  the way to the cloud
+//	SPEEDSCALE_PUBLIC_URL  the cloud, as people reach it; SPEEDSCALE_APP_URL without it
+//	SPEEDSCALE_APP_CA      a PEM file that verifies the cloud; the system's roots without it
+//	APP_CA_CONFIG_MAP      the ConfigMap that this file is from, in its entry of the file's name
+//	HTTP_PROXY, HTTPS_PROXY, NO_PROXY  the way to the cloud
 //	WITH_INSPECTOR         true has an inspector, whose settings are INSPECTOR_CONFIG, JSON of resource.InspectorConfig
 //	DEPLOY_DEMO            java, or empty for no demo
 //	SIDECAR_CONFIG         JSON of Sidecar; FORWARDER_CONFIG JSON of resource.ForwarderConfig
@@ -72,8 +75,7 @@ func ReadSettings(v *agent.Vars) (Settings, error) {
 		AppURL:        v.String("SPEEDSCALE_APP_URL", ""),
 		FilterRule:    v.String("SPEEDSCALE_FILTER_RULE", ""),
 		DLPConfig:     v.String("SPEEDSCALE_DLP_CONFIG", ""),
-		HTTPSProxy:    v.String("HTTPS_PROXY", ""),
-		NoProxy:       v.String("NO_PROXY", ""),
+		Cloud:         readCloud(v),
 		Demo:          v.String("DEPLOY_DEMO", ""),
 		WithInspector: v.Bool("WITH_INSPECTOR", false),
 		Images: operatorresource.Images{

@@ -3,7 +3,6 @@ package replay
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
@@ -38,7 +37,7 @@ func (p *pass) prepare(ctx context.Context) (string, error) {
 	start, err := p.Cloud.Start(call, p.start())
 	switch {
 	case cloud.Retryable(err):
-		return fmt.Sprintf("the cloud at %s does not answer: %v", p.CloudURL, cloud.Message(err)), nil
+		return p.away(err), nil
 	case err != nil:
 		return "", failf("the cloud refuses the replay: %v", cloud.Message(err))
 	}

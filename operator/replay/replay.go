@@ -58,6 +58,8 @@ type Reconciler struct {
 	// Cloud follows replays, at CloudURL, which the pods of replays call too.
 	Cloud    cloudv1connect.ReplayServiceClient
 	CloudURL string
+	// PublicURL is the cloud as people reach it.
+	PublicURL string
 	// Config is what the objects are made from.
 	Config resource.Config
 	// Instance is this operator's name in annotation.ManagedBy.

@@ -116,8 +116,8 @@ func TestFullReplay(t *testing.T) {
 	if last.Type != v1.ConditionReady || last.Status != metav1.ConditionTrue || last.Reason != v1.ReasonTestSucceeded || last.Message != "Passed" {
 		t.Errorf("last condition %+v", last)
 	}
-	if p := r.Status.Condition(v1.ConditionPassed); p.Status != metav1.ConditionTrue || r.Status.ReportID != uid {
-		t.Errorf("passed %+v, report %q", p, r.Status.ReportID)
+	if p := r.Status.Condition(v1.ConditionPassed); p.Status != metav1.ConditionTrue || r.Status.ReportID != uid || r.Status.ReportURL != "https://cloud.example.com/reports/"+uid {
+		t.Errorf("passed %+v, report %q, %q", p, r.Status.ReportID, r.Status.ReportURL)
 	}
 	w.nothingLeft()
 	phases := []string{

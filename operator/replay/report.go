@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/speedscale/speedscale/agents/agent"
 	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
 	cloud "github.com/speedscale/speedscale/cloud/client"
 	v1 "github.com/speedscale/speedscale/cluster/api/v1"
@@ -61,7 +62,7 @@ func (p *pass) end(ctx context.Context, reason, text string, last bool) (again b
 	defer cancel()
 	res, err := p.Cloud.End(call, req)
 	if cloud.Retryable(err) && !last {
-		p.say(v1.ReasonReporting, fmt.Sprintf("%s; the cloud at %s does not answer: %v", text, p.CloudURL, cloud.Message(err)))
+		p.say(v1.ReasonReporting, fmt.Sprintf("%s; %s", text, p.away(err)))
 		return true
 	}
 	known := p.replay.Status.Name != "" || connect.CodeOf(err) != connect.CodeNotFound
@@ -75,6 +76,11 @@ func (p *pass) end(ctx context.Context, reason, text string, last bool) (again b
 	return false
 }
 
+// away says that the cloud does not answer, and why.
+func (p *pass) away(err error) string {
+	return fmt.Sprintf("the cloud at %s does not answer: %v", p.CloudURL, agent.TrustHint(cloud.Message(err)))
+}
+
 // verdict sets the condition Passed by the report or, without one, by the reason.
 func (p *pass) verdict(doc []byte, reason, text string) {
 	var r report.Report
@@ -83,6 +89,7 @@ func (p *pass) verdict(doc []byte, reason, text string) {
 			reason, text = v1.ReasonError, fmt.Sprintf("the report is not understood: %v", err)
 		} else {
 			p.replay.Status.ReportID = p.id()
+			p.replay.Status.ReportURL = cloud.PageURL(p.PublicURL, p.id())
 		}
 	} else if reason == v1.ReasonReporting {
 		reason, text = v1.ReasonError, "the cloud made no report"

@@ -240,7 +240,7 @@ func (w *world) apply(ctx context.Context, c client.Client, o runtime.ApplyConfi
 func (w *world) pass() (reconcile.Result, error) {
 	w.dead = false
 	r := &replay.Reconciler{
-		Client: w.client(), Cloud: w.api, CloudURL: w.cloud.url, Instance: "this-one", Timeout: 20 * time.Minute,
+		Client: w.client(), Cloud: w.api, CloudURL: w.cloud.url, PublicURL: "https://cloud.example.com", Instance: "this-one", Timeout: 20 * time.Minute,
 		Config: resource.Config{Cluster: "prod", LogLevel: "info", Images: resource.Images{Registry: "r", Tag: "1"}},
 		Events: &events.FakeRecorder{Events: w.events}, Now: func() time.Time { return w.now }, Logger: slog.New(slog.DiscardHandler),
 	}

@@ -26,8 +26,8 @@ type Config struct {
 	APIKeySecret, AppURL string
 	// FilterRule and DLPConfig are as the forwarder reads them; "" is the cloud's.
 	FilterRule, DLPConfig string
-	// HTTPSProxy and NoProxy are the way to the cloud, "" for a direct one.
-	HTTPSProxy, NoProxy string
+	// Cloud is the way to it.
+	Cloud Cloud
 	// Demo is DemoJava, or "" for none.
 	Demo string
 	// Forwarder has the settings of that component.

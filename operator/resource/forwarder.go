@@ -1,8 +1,6 @@
 package resource
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -68,7 +66,6 @@ func forwarderService(c Config, owner *acmetav1.OwnerReferenceApplyConfiguration
 
 // forwarderDeployment is recreated, not rolled: two forwarders cannot have one spool.
 func forwarderDeployment(c Config, certificate string, owner *acmetav1.OwnerReferenceApplyConfiguration) runtime.ApplyConfiguration {
-	sum := sha256.Sum256([]byte(certificate))
 	pod := accorev1.PodSpec().
 		WithServiceAccountName(Forwarder).
 		// With its own token it asks the API server for the keys that verify the pods'.
@@ -79,6 +76,8 @@ func forwarderDeployment(c Config, certificate string, owner *acmetav1.OwnerRefe
 		WithContainers(forwarderContainer(c)).
 		WithVolumes(spoolVolume(c.Forwarder.Spool),
 			accorev1.Volume().WithName("certs").WithSecret(accorev1.SecretVolumeSource().WithSecretName(ForwarderCerts).WithDefaultMode(0o440)))
+	annotations := map[string]string{certificateHash: hash(certificate)}
+	withCloudCA(c, pod, annotations)
 	for _, name := range c.Images.PullSecrets {
 		pod.WithImagePullSecrets(accorev1.LocalObjectReference().WithName(name))
 	}
@@ -89,7 +88,7 @@ func forwarderDeployment(c Config, certificate string, owner *acmetav1.OwnerRefe
 			WithSelector(acmetav1.LabelSelector().WithMatchLabels(map[string]string{"app": Forwarder})).
 			WithTemplate(accorev1.PodTemplateSpec().
 				WithLabels(labels("forwarder")).
-				WithAnnotations(map[string]string{certificateHash: hex.EncodeToString(sum[:8])}).
+				WithAnnotations(annotations).
 				WithSpec(pod)))
 }
 
@@ -133,30 +132,6 @@ func container(c Config, component string, resources corev1.ResourceRequirements
 
 func port(name string, number int32) *accorev1.ContainerPortApplyConfiguration {
 	return accorev1.ContainerPort().WithName(name).WithContainerPort(number).WithProtocol(corev1.ProtocolTCP)
-}
-
-// cloudEnv is the way to the cloud, for those that have a key of their own.
-func cloudEnv(c Config) (env []*accorev1.EnvVarApplyConfiguration) {
-	set := func(name, value string) {
-		if value != "" {
-			env = append(env, accorev1.EnvVar().WithName(name).WithValue(value))
-		}
-	}
-	secret := func(name string) {
-		env = append(env, accorev1.EnvVar().WithName(name).WithValueFrom(accorev1.EnvVarSource().
-			WithSecretKeyRef(accorev1.SecretKeySelector().WithName(c.APIKeySecret).WithKey(name))))
-	}
-	set("CLUSTER_NAME", c.Cluster)
-	set("LOG_LEVEL", c.LogLevel)
-	secret("SPEEDSCALE_API_KEY")
-	if c.AppURL != "" {
-		set("SPEEDSCALE_APP_URL", c.AppURL)
-	} else {
-		secret("SPEEDSCALE_APP_URL")
-	}
-	set("HTTPS_PROXY", c.HTTPSProxy)
-	set("NO_PROXY", c.NoProxy)
-	return env
 }
 
 // forwarderEnv is what agents/forwarder reads.

@@ -38,6 +38,8 @@ func InspectorObjects(c Config, owner *acmetav1.OwnerReferenceApplyConfiguration
 			WithSeccompProfile(accorev1.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault))).
 		WithContainers(container(c, "inspector", c.Inspector.Resources, inspectorEnv(c)).
 			WithPorts(port("health", inspectorHealth), port("metrics", inspectorMetrics)))
+	annotations := map[string]string{}
+	withCloudCA(c, pod, annotations)
 	for _, name := range c.Images.PullSecrets {
 		pod.WithImagePullSecrets(accorev1.LocalObjectReference().WithName(name))
 	}
@@ -48,7 +50,7 @@ func InspectorObjects(c Config, owner *acmetav1.OwnerReferenceApplyConfiguration
 			WithSpec(acappsv1.DeploymentSpec().
 				WithReplicas(1).
 				WithSelector(acmetav1.LabelSelector().WithMatchLabels(map[string]string{"app": Inspector})).
-				WithTemplate(accorev1.PodTemplateSpec().WithLabels(labels("inspector")).WithSpec(pod))),
+				WithTemplate(accorev1.PodTemplateSpec().WithLabels(labels("inspector")).WithAnnotations(annotations).WithSpec(pod))),
 	}
 }
 

@@ -102,11 +102,15 @@ func (r Replay) SecretName() string { return r.NameOf("replay") }
 // Secret has what the pods of the replay need to call the cloud at url, and nothing
 // else: the token is good for this replay only. The test config, in JSON, is beside it.
 func (r Replay) Secret(token, url string, testConfig []byte) *corev1.Secret {
-	return &corev1.Secret{
+	s := &corev1.Secret{
 		ObjectMeta: r.meta(r.SecretName(), "replay"),
 		Type:       corev1.SecretTypeOpaque,
 		Data:       map[string][]byte{entryKey: []byte(token), entryURL: []byte(url), entryConfig: testConfig},
 	}
+	if ca := r.Config.Cloud.CA; ca != "" {
+		s.Data[CAEntry] = []byte(ca)
+	}
+	return s
 }
 
 // TargetService is the way of the generator to the pods that the selector means.
@@ -137,14 +141,11 @@ func (r Replay) env(name string) []corev1.EnvVar {
 		{Name: "HEALTH_HTTP_PORT", Value: strconv.Itoa(replayHealth)},
 		{Name: "METRICS_HTTP_PORT", Value: strconv.Itoa(replayMetrics)},
 	}
-	for _, v := range []corev1.EnvVar{
-		{Name: "LOG_LEVEL", Value: r.Config.LogLevel},
-		{Name: "HTTPS_PROXY", Value: r.Config.HTTPSProxy},
-		{Name: "NO_PROXY", Value: r.Config.NoProxy},
-	} {
-		if v.Value != "" {
-			env = append(env, v)
-		}
+	if r.Config.LogLevel != "" {
+		env = append(env, corev1.EnvVar{Name: "LOG_LEVEL", Value: r.Config.LogLevel})
+	}
+	for _, v := range r.Config.Cloud.variables() {
+		env = append(env, corev1.EnvVar{Name: v[0], Value: v[1]})
 	}
 	return env
 }

@@ -24,7 +24,10 @@ const replayID = "11111111-2222-3333-4444-555555555555"
 
 func replay() resource.Replay {
 	c := config()
-	c.HTTPSProxy, c.NoProxy = "http://proxy.example:3128", ".svc"
+	c.Cloud = resource.Cloud{
+		CA: "a CA", CAConfigMap: "speedscale-cloud-ca",
+		HTTPProxy: "http://proxy.example:80", HTTPSProxy: "http://proxy.example:3128", NoProxy: ".svc",
+	}
 	c.Images.PullPolicy, c.Images.PullSecrets = corev1.PullAlways, []string{"registry"}
 	limits := func(memory string) resource.ComponentConfig {
 		return resource.ComponentConfig{Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{"memory": kresource.MustParse(memory)}}}

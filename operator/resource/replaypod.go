@@ -33,6 +33,7 @@ func (r Replay) pod(component string, c ComponentConfig, env []corev1.EnvVar) co
 			},
 		}},
 	}
+	r.withCloudCA(&spec)
 	for _, name := range r.Config.Images.PullSecrets {
 		spec.ImagePullSecrets = append(spec.ImagePullSecrets, corev1.LocalObjectReference{Name: name})
 	}

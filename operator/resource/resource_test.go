@@ -40,7 +40,10 @@ func config() resource.Config {
 func everything() resource.Config {
 	c := config()
 	c.AppURL, c.DLPConfig = "https://cloud.example", "standard"
-	c.HTTPSProxy, c.NoProxy = "http://proxy.example:3128", ".svc"
+	c.Cloud = resource.Cloud{
+		CA: "a CA", CAConfigMap: "speedscale-cloud-ca",
+		HTTPProxy: "http://proxy.example:80", HTTPSProxy: "http://proxy.example:3128", NoProxy: ".svc",
+	}
 	c.Images.PullPolicy, c.Images.PullSecrets = corev1.PullAlways, []string{"registry"}
 	c.Inspector = resource.InspectorConfig{
 		Namespaces: []string{"shop", "other"},
@@ -102,7 +105,8 @@ func TestObjects(t *testing.T) {
 // that it reads, and those that it cannot do without are there.
 func TestForwarderReadsItsEnvironment(t *testing.T) {
 	values, read := environment(t, resource.ForwarderObjects(everything(), "a certificate", owner())), map[string]bool{}
-	// What stands on the node of a cluster is not here.
+	// What stands on the node of a cluster, or is mounted, is not here.
+	values["SPEEDSCALE_APP_CA"] = ""
 	values["KUBERNETES_SERVICE_HOST"], values["KUBERNETES_SERVICE_PORT"] = "198.18.0.1", "443"
 	_, err := forwarder.ReadSettings(agent.NewVars(func(name string) string {
 		read[name] = true
@@ -117,7 +121,7 @@ func TestForwarderReadsItsEnvironment(t *testing.T) {
 	}
 	for name := range values {
 		switch name {
-		case "LOG_LEVEL", "HTTPS_PROXY", "NO_PROXY": // read by the start-up and the dialer
+		case "LOG_LEVEL", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY": // read by the start-up and the dialer
 		default:
 			if !read[name] {
 				t.Errorf("%s is not read by the forwarder", name)
@@ -154,6 +158,7 @@ func environment(t *testing.T, objects []runtime.ApplyConfiguration) map[string]
 
 func TestInspectorReadsItsEnvironment(t *testing.T) {
 	values, read := environment(t, resource.InspectorObjects(everything(), owner())), map[string]bool{}
+	values["SPEEDSCALE_APP_CA"] = "" // not mounted here
 	s, err := inspector.ReadSettings(agent.NewVars(func(name string) string {
 		read[name] = true
 		return values[name]
@@ -166,7 +171,7 @@ func TestInspectorReadsItsEnvironment(t *testing.T) {
 	}
 	for name := range values {
 		switch name {
-		case "LOG_LEVEL", "HTTPS_PROXY", "NO_PROXY": // read by the start-up and the dialer
+		case "LOG_LEVEL", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY": // read by the start-up and the dialer
 		default:
 			if !read[name] {
 				t.Errorf("%s is not read by the inspector", name)

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
+	"github.com/speedscale/speedscale/agents/agent"
 	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
 	"github.com/speedscale/speedscale/cloud/api/v1/cloudv1connect"
 	cloud "github.com/speedscale/speedscale/cloud/client"
@@ -210,7 +211,7 @@ func (r Replays) cloud(ctx context.Context, spec *v1.TrafficReplaySpec) (warning
 		case connect.CodeOf(err) == connect.CodeNotFound:
 			errs = append(errs, field.Invalid(field.NewPath("spec", name), value, "the cloud has none of this id: "+cloud.Message(err).Error()))
 		default:
-			warnings = append(warnings, fmt.Sprintf("spec.%s is not checked: %v", name, cloud.Message(err)))
+			warnings = append(warnings, fmt.Sprintf("spec.%s is not checked: %v", name, agent.TrustHint(cloud.Message(err))))
 		}
 	}
 	_, err := r.TestConfigs.Get(ctx, &cloudv1.GetTestConfigRequest{Id: spec.TestConfigID})

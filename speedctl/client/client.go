@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"connectrpc.com/connect"
 	"github.com/nats-io/nats.go"
@@ -86,7 +87,7 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 	}
 	o.Logger.Info("API key", "from", from)
 	if target.AppURL != "" {
-		return remote(target)
+		return remote(target, o.Context == "")
 	}
 	return openLocal(ctx, o, target)
 }
@@ -119,7 +120,8 @@ func (c *Client) Bus(ctx context.Context, name string, log *slog.Logger) (*nats.
 	return bus.Connect(ctx, bus.ConnectOptions{URLs: []string{url}, Token: c.key, RootCAs: c.roots, Name: name, Logger: log})
 }
 
-func remote(t home.Context) (*Client, error) {
+// remote reaches a cloud by its address. current says that the context was not named.
+func remote(t home.Context, current bool) (*Client, error) {
 	var roots *x509.CertPool
 	if t.CA != "" {
 		var err error
@@ -127,16 +129,24 @@ func remote(t home.Context) (*Client, error) {
 			return nil, term.WithCode(err, term.ExitUsage)
 		}
 	}
-	c, err := newClient(t.AppURL, t.BusURL, t.APIKey, roots)
+	called := "the cloud at " + t.AppURL
+	switch {
+	case current:
+		called += fmt.Sprintf(" (context %q, the current one)", t.Name)
+	case t.Name != "":
+		called += fmt.Sprintf(" (context %q)", t.Name)
+	}
+	c, err := newClient(called, t.AppURL, t.BusURL, t.APIKey, roots)
 	if err != nil {
 		return nil, term.WithCode(fmt.Errorf("app-url %q of context %q: %w", t.AppURL, t.Name, err), term.ExitUsage)
 	}
 	return c, nil
 }
 
-// newClient returns a client of a cloud. Without busURL the bus is where the API is.
-func newClient(appURL, busURL, key string, roots *x509.CertPool) (*Client, error) {
-	api, err := client.New(client.Options{URL: appURL, Key: key, Roots: roots})
+// newClient returns a client of a cloud, which errors call so. Without busURL the bus is
+// where the API is.
+func newClient(called, appURL, busURL, key string, roots *x509.CertPool) (*Client, error) {
+	api, err := client.New(client.Options{Name: called, URL: appURL, Key: key, Roots: roots})
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +181,11 @@ func Explain(err error) error {
 	case connect.CodeInvalidArgument, connect.CodeAlreadyExists, connect.CodeFailedPrecondition:
 		return term.WithCode(client.Message(err), term.ExitUsage)
 	case connect.CodeUnavailable:
-		return term.WithHint(client.Message(err), "is the cloud of this context running? speedctl init names its address")
+		hint := "is it running? speedctl init --app-url names another address, and -c another context"
+		if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+			hint = "if its CA is a private one, speedctl init --app-url with --ca names a PEM file with it"
+		}
+		return term.WithHint(client.Message(err), hint)
 	}
 	return err
 }
@@ -181,3 +195,33 @@ func (c *Client) Check(ctx context.Context) error {
 	_, err := c.Traffic.Ingest(ctx, &cloudv1.IngestRequest{})
 	return Explain(err)
 }
+
+// Remote is the context of a cloud with an address, empty but for that where there is
+// none.
+func Remote(dir home.Dir, appURL string) home.Context {
+	if cfg, err := dir.Load(); err == nil {
+		for _, c := range cfg.Contexts {
+			if strings.TrimSuffix(c.AppURL, "/") == strings.TrimSuffix(appURL, "/") {
+				return c
+			}
+		}
+	}
+	return home.Context{AppURL: appURL}
+}
+
+// CheckAgent calls a cloud with the key of an agent, of scope ingest or control, and says
+// what is wrong.
+func CheckAgent(ctx context.Context, target home.Context) error {
+	c, err := remote(target, false)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(ctx, checkLimit)
+	defer cancel()
+	_, err = c.Masking.Get(ctx, &cloudv1.GetMaskingRequest{})
+	return Explain(err)
+}
+
+// checkLimit is how long a cloud may take to answer that may not be reached from here.
+const checkLimit = 10 * time.Second

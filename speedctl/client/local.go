@@ -54,7 +54,7 @@ func InitLocal(ctx context.Context, dir home.Dir, log *slog.Logger) (key string,
 
 // InitRemote adds a context for a cloud elsewhere, once that cloud has answered.
 func InitRemote(ctx context.Context, dir home.Dir, target home.Context) error {
-	c, err := remote(target)
+	c, err := remote(target, false)
 	if err != nil {
 		return err
 	}
@@ -81,11 +81,11 @@ func openLocal(ctx context.Context, o Options, target home.Context) (*Client, er
 		if r, ok, err := server.Find(o.Home.LocalCloud()); err != nil {
 			return nil, err
 		} else if ok {
-			return newClient(r.URL, r.BusURL, target.APIKey, nil)
+			return newClient("the local cloud", r.URL, r.BusURL, target.APIKey, nil)
 		}
 		l, err := open(context.WithoutCancel(ctx), o.Home, o.Logger)
 		if err == nil {
-			c, err := newClient(l.URL(), l.BusURL(), target.APIKey, nil)
+			c, err := newClient("the local cloud", l.URL(), l.BusURL(), target.APIKey, nil)
 			if err != nil {
 				return nil, errors.Join(err, l.close())
 			}

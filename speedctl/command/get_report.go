@@ -24,15 +24,23 @@ type reportFlags struct {
 
 func newGetReport(g *global) *cobra.Command {
 	var f reportFlags
+	var web, browser bool
 	out := printer.NewFlag(printer.Table, printer.JSON, printer.YAML, printer.Name)
 	c := &cobra.Command{
 		Use:     "report [ID|latest]",
 		Aliases: []string{"reports"},
 		Short:   "List reports, or show one",
+		Long: `Without an id, get reports lists them, newest first. With --web the report, or the list, is shown by a browser:
+speedctl serves the cloud's pages on a port of this machine until it is interrupted, also where the cloud is in a
+cluster and has no address.`,
 		Example: `  speedctl get reports
-  speedctl get report latest --junit report.xml --html report.html`,
+  speedctl get report latest --junit report.xml --html report.html
+  speedctl get report latest --web`,
 		Args: args(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, a []string) error {
+			if web {
+				return showPage(c.Context(), g, append(a, "")[0], browser)
+			}
 			if len(a) == 0 {
 				return listReports(c.Context(), g, out)
 			}
@@ -51,6 +59,8 @@ func newGetReport(g *global) *cobra.Command {
 	}
 	c.Flags().VarP(out, "output", "o", "form of the output")
 	c.Flags().BoolVar(&f.fail, "fail", false, "end with the exit code of the verdict")
+	c.Flags().BoolVar(&web, "web", false, "print the address of its page on this machine, open it in a browser, and serve it until interrupted")
+	c.Flags().BoolVar(&browser, "browser", true, "with --web: open a browser")
 	f.add(c)
 	return c
 }
@@ -87,6 +97,27 @@ func (f *reportFlags) write(r *report.Report) error {
 		}
 	}
 	return nil
+}
+
+// showPage serves a report's page, or the list where id is empty, until it is
+// interrupted.
+func showPage(ctx context.Context, g *global, id string, browser bool) error {
+	return g.withCloud(ctx, func(c *client.Client) error {
+		if id != "" { // a browser would be opened for nothing
+			if _, err := c.Reports.Get(ctx, &cloudv1.GetReportRequest{Id: id}); err != nil {
+				return client.Explain(err)
+			}
+		}
+		return c.Web(ctx, id, func(url string) {
+			fmt.Fprintln(g.Out, url)
+			if browser {
+				if err := term.OpenBrowser(url); err != nil {
+					g.Warnf("no browser was opened: %v", err)
+				}
+			}
+			g.Sayf("Served until speedctl is interrupted.")
+		})
+	})
 }
 
 func listReports(ctx context.Context, g *global, out *printer.Flag) error {

@@ -34,8 +34,9 @@ import (
 
 // remote is a cloud that speedctl has a context of, and a cluster behind an inspector.
 type remote struct {
-	home string
-	kube *fake.Clientset
+	home  string
+	cloud *server.Server
+	kube  *fake.Clientset
 }
 
 func startRemote(t *testing.T, clusters ...string) *remote {
@@ -53,7 +54,7 @@ func startRemote(t *testing.T, clusters ...string) *remote {
 			t.Error(err)
 		}
 	})
-	r := &remote{home: t.TempDir(), kube: fake.NewClientset(&appsv1.Deployment{
+	r := &remote{home: t.TempDir(), cloud: s, kube: fake.NewClientset(&appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"},
 		Spec:       appsv1.DeploymentSpec{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}},
 	}, &corev1.Event{

@@ -90,14 +90,13 @@ func (f *targetFlags) make(ctx context.Context, g *global, c kubernetes.Interfac
 				return err
 			}
 			fmt.Fprintf(g.Out, "---\n%s", text)
-			continue
-		}
-		if err := workload.Annotate(ctx, c, change.Ref, change.Annotations); err != nil {
-			return err
 		}
 	}
 	if f.dryRun {
 		return nil
+	}
+	if err := workload.AnnotateAll(ctx, c, changes); err != nil {
+		return err
 	}
 	var errs []error
 	for _, change := range changes {

@@ -2,9 +2,11 @@ package command
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,37 +42,36 @@ func (f *installFlags) options() install.Options {
 
 func newInstall(g *global) *cobra.Command {
 	f := installFlags{kube: g.kube}
-	var set, cloudSet []string
-	var values, appURL, version, output string
+	var set, setFile, cloudSet []string
+	var values, appURL, appCA, version, output string
 	var dryRun bool
 	c := &cobra.Command{
 		Use:   "install",
 		Short: "Install the operator and the cloud into a cluster, or upgrade them",
 		Long: `Install puts the cloud (archive, snapshots, reports) and the operator into the cluster, makes the keys between
 them, and waits until all of it is ready. It is safe to repeat. With --app-url the operator sends to a cloud elsewhere,
-and --api-key opens it (scopes ingest and control).
+and --api-key opens it (scopes ingest and control); --app-ca verifies it where its certificate is of a private CA, and is
+that of the context with the same address where it is not given.
 
 The cloud in the cluster gets a context, named after the kubeconfig's, by which other commands reach it: they make
 their own way to it through the API server, and read its key from its Secret by the kubeconfig's right. The context
 becomes the current one where there was none; otherwise -c names it.`,
 		Example: `  speedctl install
   speedctl install --set clusterName=staging --cloud-set persistence.size=100Gi
-  speedctl install --app-url https://speedscale.example.com --api-key "$SPEEDSCALE_API_KEY"
+  speedctl install --app-url https://speedscale.example.com --api-key "$SPEEDSCALE_API_KEY" --app-ca ca.pem
   speedctl install --dry-run -o yaml`,
 		Args: args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			o := f.options()
 			var err error
-			if o.OperatorValues, err = readValues(values, set); err != nil {
+			if o.OperatorValues, err = readValues(values, set, setFile); err != nil {
 				return err
 			}
-			if o.CloudValues, err = readValues("", cloudSet); err != nil {
+			if o.CloudValues, err = readValues("", cloudSet, nil); err != nil {
 				return err
 			}
-			if o.AppURL = appURL; appURL != "" {
-				if o.APIKey = cmp.Or(g.apiKey, g.Getenv("SPEEDSCALE_API_KEY")); o.APIKey == "" {
-					return term.WithCode(term.WithHint(errors.New("--app-url needs a key of that cloud"), "give --api-key or SPEEDSCALE_API_KEY, with the scopes ingest and control"), term.ExitUsage)
-				}
+			if err := g.elsewhere(c.Context(), &o, appURL, appCA, !dryRun); err != nil {
+				return err
 			}
 			if output != "" && (output != "yaml" || !dryRun) {
 				return term.WithCode(fmt.Errorf("-o %s: want yaml, together with --dry-run", output), term.ExitUsage)
@@ -92,7 +93,7 @@ becomes the current one where there was none; otherwise -c names it.`,
 			err = install.Run(c.Context(), kube, &helm.Client{Getter: f.kube, Log: g.logger()}, o)
 			progress.Stop()
 			if err != nil {
-				return err
+				return installCode(err)
 			}
 			g.Sayf("Installed: the operator is in namespace %s.", o.Namespace)
 			if o.AppURL != "" {
@@ -104,12 +105,66 @@ becomes the current one where there was none; otherwise -c names it.`,
 	f.add(c)
 	c.Flags().StringVarP(&values, "values", "f", "", "file with values of the operator's chart")
 	c.Flags().StringArrayVar(&set, "set", nil, "value of the operator's chart, such as clusterName=staging; repeatable")
+	c.Flags().StringArrayVar(&setFile, "set-file", nil, "value of the operator's chart from a file, such as filterRule=filter.json; repeatable")
 	c.Flags().StringArrayVar(&cloudSet, "cloud-set", nil, "value of the cloud's chart; repeatable")
 	c.Flags().StringVar(&appURL, "app-url", "", "a cloud elsewhere, instead of one in the cluster")
+	c.Flags().StringVar(&appCA, "app-ca", "", "with --app-url: PEM file with the private CA of that cloud")
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "print what would be applied, but for the Secrets")
 	c.Flags().StringVar(&version, "kube-version", "", "with --dry-run: the cluster's version (default the oldest that is supported)")
 	c.Flags().StringVarP(&output, "output", "o", "", "form of the output of --dry-run: yaml")
 	return c
+}
+
+// elsewhere reads what is said of a cloud elsewhere. Where ask is set, that cloud is asked
+// whether the key opens it: one that is not reached from here may be from the cluster.
+func (g *global) elsewhere(ctx context.Context, o *install.Options, appURL, appCA string, ask bool) error {
+	if appURL == "" && appCA != "" {
+		return term.WithCode(errors.New("--app-ca is for the cloud that --app-url names"), term.ExitUsage)
+	}
+	if appURL == "" {
+		return nil
+	}
+	o.AppURL, o.APIKey = appURL, cmp.Or(g.apiKey, g.Getenv("SPEEDSCALE_API_KEY"))
+	if o.APIKey == "" {
+		return term.WithCode(term.WithHint(errors.New("--app-url needs a key of that cloud"), "give --api-key or SPEEDSCALE_API_KEY, with the scopes ingest and control"), term.ExitUsage)
+	}
+	dir, err := g.dir()
+	if err != nil {
+		return err
+	}
+	remote := client.Remote(dir, appURL)
+	remote.APIKey, remote.CA = o.APIKey, cmp.Or(appCA, remote.CA)
+	if remote.CA != "" {
+		text, err := os.ReadFile(remote.CA)
+		if err != nil {
+			return term.WithCode(fmt.Errorf("--app-ca: %w", err), term.ExitUsage)
+		}
+		o.AppCA = string(text)
+		if appCA == "" {
+			g.Sayf("The cloud is verified by %s, as in context %q.", remote.CA, remote.Name)
+		}
+	}
+	if !ask || !strings.HasPrefix(appURL, "http") {
+		return nil
+	}
+	switch err := client.CheckAgent(ctx, remote); {
+	case term.CodeOf(err) == term.ExitDenied, term.CodeOf(err) == term.ExitUsage:
+		return fmt.Errorf("--app-url %q: %w", appURL, err)
+	case err != nil:
+		g.Warnf("%v; the cluster has to reach it: speedctl check says whether it does", err)
+	}
+	return nil
+}
+
+// installCode gives an error of an installation its exit code.
+func installCode(err error) error {
+	if _, wrong := errors.AsType[*install.ValuesError](err); wrong {
+		return term.WithCode(err, term.ExitUsage)
+	}
+	if _, denied := errors.AsType[*install.DeniedError](err); denied {
+		return term.WithCode(term.WithHint(err, "ask an administrator of the cluster for them, or to install"), term.ExitDenied)
+	}
+	return err
 }
 
 // remember adds a context for the cloud that was installed into the cluster.
@@ -134,8 +189,8 @@ func (f *installFlags) remember(g *global) error {
 	return nil
 }
 
-// readValues reads a file of values, and --set values on top of them.
-func readValues(file string, set []string) (map[string]any, error) {
+// readValues reads a file of values, and those of --set and --set-file on top of them.
+func readValues(file string, set, setFile []string) (map[string]any, error) {
 	values := map[string]any{}
 	if file != "" {
 		data, err := os.ReadFile(file)
@@ -148,6 +203,11 @@ func readValues(file string, set []string) (map[string]any, error) {
 	}
 	for _, text := range set {
 		if err := helm.Set(text, values); err != nil {
+			return nil, term.WithCode(err, term.ExitUsage)
+		}
+	}
+	for _, text := range setFile {
+		if err := helm.SetFile(text, values); err != nil {
 			return nil, term.WithCode(err, term.ExitUsage)
 		}
 	}

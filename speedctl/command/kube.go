@@ -151,7 +151,7 @@ func workloadCode(err error) error {
 		return term.WithCode(term.WithHint(err, "-n names another namespace; kubectl get deployments,statefulsets,daemonsets,cronjobs lists them"), term.ExitNotFound)
 	case apierrors.IsForbidden(first):
 		return term.WithCode(err, term.ExitDenied)
-	case errors.As(err, &wrong), workload.IsRefused(err):
+	case errors.As(err, &wrong), workload.IsRefused(err), apierrors.IsInvalid(first):
 		return term.WithCode(err, term.ExitUsage)
 	}
 	return err

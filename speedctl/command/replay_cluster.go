@@ -235,6 +235,9 @@ func (f *replayFlags) conclude(ctx context.Context, g *global, out *printer.Flag
 	if err := showReport(g, out, rep); err != nil {
 		return err
 	}
+	if r.Status.ReportURL != "" {
+		g.Sayf("Its page: %s, or speedctl get report %s --web", r.Status.ReportURL, rep.ID)
+	}
 	return verdict(rep)
 }
 

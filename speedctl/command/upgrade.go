@@ -15,7 +15,7 @@ import (
 
 func newUpgrade(g *global) *cobra.Command {
 	f := installFlags{kube: g.kube}
-	var set, cloudSet []string
+	var set, setFile, cloudSet []string
 	var values string
 	var roll bool
 	c := &cobra.Command{
@@ -31,10 +31,10 @@ after the other, each when the one before is ready.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			o := f.options()
 			var err error
-			if o.OperatorValues, err = readValues(values, set); err != nil {
+			if o.OperatorValues, err = readValues(values, set, setFile); err != nil {
 				return err
 			}
-			if o.CloudValues, err = readValues("", cloudSet); err != nil {
+			if o.CloudValues, err = readValues("", cloudSet, nil); err != nil {
 				return err
 			}
 			kube, err := f.kube.client()
@@ -49,7 +49,7 @@ after the other, each when the one before is ready.`,
 				return term.WithCode(term.WithHint(err, "speedctl install installs it; -n names another namespace of the operator"), term.ExitNotFound)
 			}
 			if err != nil {
-				return err
+				return installCode(err)
 			}
 			g.Sayf("Upgraded: the operator is in namespace %s.", o.Namespace)
 			if !roll {
@@ -61,6 +61,7 @@ after the other, each when the one before is ready.`,
 	f.add(c)
 	c.Flags().StringVarP(&values, "values", "f", "", "file with values of the operator's chart")
 	c.Flags().StringArrayVar(&set, "set", nil, "value of the operator's chart, such as clusterName=staging; repeatable")
+	c.Flags().StringArrayVar(&setFile, "set-file", nil, "value of the operator's chart from a file, such as appCA=ca.pem; repeatable")
 	c.Flags().StringArrayVar(&cloudSet, "cloud-set", nil, "value of the cloud's chart; repeatable")
 	c.Flags().BoolVar(&roll, "roll", false, "make the pods of injected workloads anew, with sidecars of this version")
 	return c

@@ -17,3 +17,9 @@ app: catalog
 app.kubernetes.io/part-of: speedscale-demo
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
+
+{{- /* The ConfigMap with the certificates that verify the cloud, if it needs any. */ -}}
+{{- define "speedscale-operator.caConfigMap" -}}
+{{- if and .Values.appCA .Values.appCAConfigMap }}{{ fail "appCA and appCAConfigMap are both set: one of them has the certificates that verify the cloud" }}{{ end -}}
+{{- if .Values.appCA }}speedscale-cloud-ca{{ else }}{{ .Values.appCAConfigMap }}{{ end -}}
+{{- end -}}
