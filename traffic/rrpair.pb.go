@@ -902,12 +902,17 @@ type Loss struct {
 	Service   string    `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
 	Direction Direction `protobuf:"varint,3,opt,name=direction,proto3,enum=speedscale.traffic.v1.Direction" json:"direction,omitempty"`
 	// from and to bound the time of the loss, in Unix nanoseconds.
-	From          int64  `protobuf:"varint,4,opt,name=from,proto3" json:"from,omitempty"`
-	To            int64  `protobuf:"varint,5,opt,name=to,proto3" json:"to,omitempty"`
-	Pairs         uint64 `protobuf:"varint,6,opt,name=pairs,proto3" json:"pairs,omitempty"`
-	Connections   uint64 `protobuf:"varint,7,opt,name=connections,proto3" json:"connections,omitempty"`
-	Bytes         uint64 `protobuf:"varint,8,opt,name=bytes,proto3" json:"bytes,omitempty"`
-	Namespace     string `protobuf:"bytes,9,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	From        int64  `protobuf:"varint,4,opt,name=from,proto3" json:"from,omitempty"`
+	To          int64  `protobuf:"varint,5,opt,name=to,proto3" json:"to,omitempty"`
+	Pairs       uint64 `protobuf:"varint,6,opt,name=pairs,proto3" json:"pairs,omitempty"`
+	Connections uint64 `protobuf:"varint,7,opt,name=connections,proto3" json:"connections,omitempty"`
+	Bytes       uint64 `protobuf:"varint,8,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Namespace   string `protobuf:"bytes,9,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// replay is the id of the replay that the sidecar takes part in, and source the
+	// address that came in from, where that is known: requests of others than the
+	// generator are told by it.
+	Replay        string `protobuf:"bytes,10,opt,name=replay,proto3" json:"replay,omitempty"`
+	Source        string `protobuf:"bytes,11,opt,name=source,proto3" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1005,6 +1010,20 @@ func (x *Loss) GetNamespace() string {
 	return ""
 }
 
+func (x *Loss) GetReplay() string {
+	if x != nil {
+		return x.Replay
+	}
+	return ""
+}
+
+func (x *Loss) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
 var File_traffic_rrpair_proto protoreflect.FileDescriptor
 
 const file_traffic_rrpair_proto_rawDesc = "" +
@@ -1097,7 +1116,7 @@ const file_traffic_rrpair_proto_rawDesc = "" +
 	"pair_count\x18\x04 \x01(\rR\tpairCount\x123\n" +
 	"\x05pairs\x18\x05 \x03(\v2\x1d.speedscale.traffic.v1.RRPairR\x05pairs\x123\n" +
 	"\x06losses\x18\x06 \x03(\v2\x1b.speedscale.traffic.v1.LossR\x06losses\x12\x18\n" +
-	"\agoodbye\x18\a \x01(\bR\agoodbye\"\x88\x02\n" +
+	"\agoodbye\x18\a \x01(\bR\agoodbye\"\xb8\x02\n" +
 	"\x04Loss\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12>\n" +
@@ -1107,7 +1126,10 @@ const file_traffic_rrpair_proto_rawDesc = "" +
 	"\x05pairs\x18\x06 \x01(\x04R\x05pairs\x12 \n" +
 	"\vconnections\x18\a \x01(\x04R\vconnections\x12\x14\n" +
 	"\x05bytes\x18\b \x01(\x04R\x05bytes\x12\x1c\n" +
-	"\tnamespace\x18\t \x01(\tR\tnamespace*K\n" +
+	"\tnamespace\x18\t \x01(\tR\tnamespace\x12\x16\n" +
+	"\x06replay\x18\n" +
+	" \x01(\tR\x06replay\x12\x16\n" +
+	"\x06source\x18\v \x01(\tR\x06source*K\n" +
 	"\tDirection\x12\x19\n" +
 	"\x15DIRECTION_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fDIRECTION_IN\x10\x01\x12\x11\n" +

@@ -12,25 +12,30 @@ import (
 	"github.com/speedscale/speedscale/traffic"
 )
 
-// maxLosses bounds how many losses are kept apart; past it, services are no
-// longer told apart.
+// maxLosses bounds how many losses are kept apart; past it, sources, and then
+// services, are no longer told apart.
 const maxLosses = 256
 
 type lossKey struct {
 	reason, service, namespace string
+	replay, source             string
 	direction                  traffic.Direction
 }
 
-// losses merges losses of the same reason, service, namespace and direction.
+// losses merges losses of the same reason, service, namespace, replay, source and direction.
 type losses struct {
 	byKey map[lossKey]*traffic.Loss
 }
 
 func (t *losses) add(l *traffic.Loss) {
-	k := lossKey{text(l.Reason), text(l.Service), text(l.Namespace), l.Direction}
+	k := lossKey{text(l.Reason), text(l.Service), text(l.Namespace), text(l.Replay), text(l.Source), l.Direction}
 	have := t.byKey[k]
 	if have == nil && len(t.byKey) >= maxLosses {
-		k.service, k.namespace = "", ""
+		if k.source != "" {
+			k.source = ""
+		} else {
+			k.service, k.namespace = "", ""
+		}
 		have = t.byKey[k]
 	}
 	if have == nil {
@@ -39,6 +44,7 @@ func (t *losses) add(l *traffic.Loss) {
 		}
 		t.byKey[k] = &traffic.Loss{
 			Reason: k.reason, Service: k.service, Namespace: k.namespace, Direction: k.direction,
+			Replay: k.replay, Source: k.source,
 			From: l.From, To: max(l.From, l.To), Pairs: l.Pairs, Connections: l.Connections, Bytes: l.Bytes,
 		}
 		return
@@ -85,8 +91,8 @@ func (t *losses) appendTo(b []byte) []byte {
 	return b
 }
 
-// MergeLosses returns the losses with those of the same reason, service,
-// namespace and direction added up, earliest first.
+// MergeLosses returns the losses with those of the same reason, service, namespace,
+// replay, source and direction added up, earliest first.
 func MergeLosses(all []*traffic.Loss) []*traffic.Loss {
 	var t losses
 	for _, l := range all {

@@ -307,6 +307,7 @@ func TestPairsOfReplaysAreDropped(t *testing.T) {
 		one := pair(i, "/orders")
 		if i%2 == 0 {
 			one.Tags = map[string]string{traffic.TagReplay: "r1"}
+			one.Netinfo = &traffic.NetInfo{Downstream: &traffic.Endpoint{IpAddress: "10.0.0.7"}}
 		}
 		if i < 4 {
 			one.Direction = traffic.Direction_DIRECTION_OUT
@@ -316,6 +317,17 @@ func TestPairsOfReplaysAreDropped(t *testing.T) {
 	closeNow(t, p)
 	drain(t, f)
 	pairs, lost := c.pairs(t)
+	from := uint64(0)
+	for _, b := range c.batches(t) {
+		for _, l := range b.Losses {
+			if l.Replay == "r1" && l.Source == "10.0.0.7" && l.Direction == traffic.Direction_DIRECTION_IN {
+				from += l.Pairs
+			}
+		}
+	}
+	if from != 3 {
+		t.Errorf("%d requests are counted by replay and address, want 3", from)
+	}
 	if len(pairs) != 5 || lost[traffic.ReasonReplay] != 5 || len(lost) != 1 {
 		t.Errorf("%d pairs, lost %v", len(pairs), lost)
 	}

@@ -35,9 +35,9 @@ func (f *Forwarder) take(ctx context.Context, b *traffic.Batch) error {
 		if p.Cluster == "" {
 			p.Cluster = f.o.Cluster
 		}
-		if p.Tags[traffic.TagReplay] != "" {
+		if p.Tags[traffic.TagReplay] != "" { // of a sidecar before it counted them itself
 			f.countReplay(p.Direction)
-			b.Losses = append(b.Losses, rules.Whole(p, traffic.ReasonReplay))
+			b.Losses = append(b.Losses, rules.OfReplay(p))
 			continue
 		}
 		keep, lost := r.Clean(p)

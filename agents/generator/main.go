@@ -60,6 +60,7 @@ func (s *Settings) alone(ctx context.Context) error {
 func (s *Settings) member(ctx context.Context, m *replay.Member) error {
 	err := m.Load(ctx, &s.Settings)
 	s.Report = report.NewBuilder(nil, report.Options{OnFailure: func(f report.Failure) { failed(m.Events, &f) }})
+	s.Report.SendFrom(s.Addresses)
 	s.Progress = func(p Progress) { progressed(m.Events, &p) }
 	if err == nil {
 		err = s.replay(ctx)

@@ -2,6 +2,7 @@ package generator
 
 import (
 	"crypto/tls"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -26,6 +27,8 @@ type Settings struct {
 	ReportFile string
 	// BuildTag is kept in the report.
 	BuildTag string
+	// Addresses are the pod's, where sidecars see the requests that come from them.
+	Addresses []string
 }
 
 // ReadSettings reads everything that the binary is told beside what
@@ -43,6 +46,8 @@ type Settings struct {
 //	GENERATOR_INDEX, GENERATOR_COUNT  0 and 1: the generator's Share
 //	REPORT_FILE          report.json; without SNAPSHOT_ID only
 //	BUILD_TAG            kept in that report
+//	STATUS_POD_IPS       the pod's addresses, where sidecars that take part in the replay
+//	                     see its requests, and tell others' from them
 //
 // TEST_CONFIG takes the place of those from REPLAY_SPEED to REPLAY_FOR; its request
 // timeout that of REPLAY_TIMEOUT, where it has one.
@@ -51,6 +56,7 @@ func ReadSettings(v *agent.Vars) (*Settings, error) {
 		Settings:   replay.ReadSettings(v),
 		ReportFile: v.String("REPORT_FILE", "report.json"),
 		BuildTag:   v.String("BUILD_TAG", ""),
+		Addresses:  addresses(v, "STATUS_POD_IPS"),
 		Options: Options{
 			RewriteHost: v.Bool("REPLAY_REWRITE_HOST", false),
 			Unordered:   v.Bool("REPLAY_UNORDERED", false),
@@ -124,6 +130,19 @@ func (s *Settings) configure(v *agent.Vars, c testconfig.Config) {
 		s.Timeout = d
 	}
 	s.Comparing.Assertions = c.Assertions()
+}
+
+// addresses are in the form that sidecars have them.
+func addresses(v *agent.Vars, name string) (list []string) {
+	for _, text := range v.List(name) {
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			v.Fail(name, text, "want IP addresses")
+			continue
+		}
+		list = append(list, a.Unmap().String())
+	}
+	return list
 }
 
 func number(v *agent.Vars, name string) float64 {

@@ -20,6 +20,7 @@ import (
 	"github.com/speedscale/speedscale/agents/goproxy/supervise"
 	"github.com/speedscale/speedscale/agents/goproxy/tap"
 	"github.com/speedscale/speedscale/agents/rules"
+	"github.com/speedscale/speedscale/traffic"
 	"github.com/speedscale/speedscale/traffic/wire"
 )
 
@@ -128,7 +129,10 @@ func serve(ctx context.Context, env *agent.Env, s Settings, child *supervise.Chi
 	}
 	var recorder tap.Recorder = publisher
 	var follower *rules.Follower // nil where the forwarder masks
-	if s.MaskHere {
+	switch id := s.Tags[traffic.TagReplay]; {
+	case id != "":
+		recorder = inReplay{publisher, id}
+	case s.MaskHere:
 		follower = rules.NewFollower(rules.Options{Conn: conn, Subject: bus.RulesMasking, Logger: env.Log})
 		recorder = masking{publisher, follower}
 	}

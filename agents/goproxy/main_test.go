@@ -107,7 +107,7 @@ type binary struct {
 	exited              chan error
 }
 
-func startBinary(t *testing.T, app, forwarder string) *binary {
+func startBinary(t *testing.T, app, forwarder string, env ...string) *binary {
 	t.Helper()
 	ports := freePorts(t, 3)
 	host, port, _ := net.SplitHostPort(app)
@@ -119,6 +119,7 @@ func startBinary(t *testing.T, app, forwarder string) *binary {
 	b.Env = append(os.Environ(), "BE_GOPROXY=1", "PROXY_TYPE=reverse", "APP_LABEL=cart", "PROXY_BIND=127.0.0.1",
 		"PROXY_IN_PORT="+ports[0], "HEALTH_HTTP_PORT="+ports[1], "METRICS_HTTP_PORT="+ports[2],
 		"REVERSE_PROXY_HOST="+host, "REVERSE_PROXY_PORT="+port, "FORWARDER_ADDR="+forwarder, "DRAIN_TIMEOUT=5s")
+	b.Env = append(b.Env, env...)
 	b.Stderr = t.Output()
 	b.WaitDelay = 100 * time.Millisecond // a relay without its supervisor drains first
 	if err := b.Start(); err != nil {
@@ -240,6 +241,39 @@ func TestBinaryCapturesSurvivesAndSaysGoodbye(t *testing.T) {
 	}
 	if _, n, _ := f.count(""); n != 1 {
 		t.Errorf("%d goodbyes, want that of the last relay", n)
+	}
+}
+
+// TestBinaryInAReplayCounts: no pair leaves the pod, and the forwarder hears where
+// requests came from.
+func TestBinaryInAReplayCounts(t *testing.T) {
+	app, f := echo(t), startForwarder(t)
+	b := startBinary(t, app.Listener.Addr().String(), f.addr, "REPLAY_ID=r1", "MASK_IN=sidecar")
+	for range 3 {
+		if _, err := request(b.in + "/orders"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.Process.Signal(syscall.SIGTERM)
+	if err := <-b.exited; err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	seen := uint64(0)
+	for _, batch := range f.got {
+		if len(batch.Pairs) > 0 {
+			t.Errorf("a pair of a replay was published: %v", batch.Pairs[0])
+		}
+		for _, l := range batch.Losses {
+			if l.Reason != traffic.ReasonReplay || l.Replay != "r1" || l.Source != "127.0.0.1" || l.Direction != traffic.Direction_DIRECTION_IN {
+				t.Errorf("loss %v", l)
+			}
+			seen += l.Pairs
+		}
+	}
+	if seen != 3 {
+		t.Errorf("%d requests were counted, want 3", seen)
 	}
 }
 

@@ -59,7 +59,7 @@ type Settings struct {
 //	CAPTURE_MAX_BODY      1Mi; CAPTURE_MEMORY 64Mi
 //	HOST_ALIASES          NAME=IP,…
 //	REPLAY_RESPONDER      host:port; REPLAY_DEFAULT refuse (default) or passthrough
-//	REPLAY_ID             the replay that this is part of: each pair is marked as one of it
+//	REPLAY_ID             the replay that this is part of: what is seen is counted, and not published
 //	REPLAY_MOCKS          slice keys, each with =h2 or =http/1.1 where only that was recorded
 //	IGNORE_DST_IPS        as initproxy reads it: in a replay no mocked host has one of these addresses
 //	POD_NETWORK           false; true where the network namespace is that of one pod:

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -95,6 +96,21 @@ func (r *Rules) Clean(p *traffic.RRPair) (keep bool, lost *traffic.Loss) {
 // Whole is the loss of a pair.
 func Whole(p *traffic.RRPair, reason string) *traffic.Loss {
 	return loss(p, reason, 1, p.WireformatSize)
+}
+
+// probes is how the kubelet's probes name themselves in User-Agent.
+const probes = "kube-probe/"
+
+// OfReplay is the loss of a pair that was seen in a replay: it is not live traffic, and
+// is kept nowhere. By where it came from, requests of others than the generator are
+// told; those of the kubelet's probes are nobody's.
+func OfReplay(p *traffic.RRPair) *traffic.Loss {
+	l := Whole(p, traffic.ReasonReplay)
+	agent, _ := traffic.HeaderValue(p.GetHttp().GetReq().GetHeaders(), "user-agent")
+	if p.Direction == traffic.Direction_DIRECTION_IN && !strings.HasPrefix(agent, probes) {
+		l.Replay, l.Source = p.Tags[traffic.TagReplay], p.GetNetinfo().GetDownstream().GetIpAddress()
+	}
+	return l
 }
 
 func bodyBytes(p *traffic.RRPair) int64 {

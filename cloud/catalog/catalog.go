@@ -32,9 +32,12 @@ var schema2 string
 //go:embed schema3.sql
 var schema3 string
 
+//go:embed schema4.sql
+var schema4 string
+
 // migrations bring a file from version i (SQLite's user_version) to i+1. One
 // that has been released is never changed.
-var migrations = []string{schema1, schema2, schema3}
+var migrations = []string{schema1, schema2, schema3, schema4}
 
 // Catalog is an open catalog. It is safe for concurrent use. Writes go through
 // one connection, so that they wait for one another instead of failing.

@@ -183,8 +183,10 @@ func (c *Catalog) EndReplay(ctx context.Context, id string, end ReplayEnd, r *Re
 				return err
 			}
 		}
-		if _, err := tx.ExecContext(ctx, "DELETE FROM replay_parts WHERE replay = ?", id); err != nil {
-			return err
+		for _, table := range []string{"replay_parts", "replay_received"} {
+			if _, err := tx.ExecContext(ctx, "DELETE FROM "+table+" WHERE replay = ?", id); err != nil {
+				return err
+			}
 		}
 		_, err = tx.ExecContext(ctx, "DELETE FROM keys WHERE replay = ?", id)
 		return err

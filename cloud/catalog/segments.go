@@ -35,6 +35,8 @@ type Commit struct {
 	// Goodbyes are the producers that ended in order.
 	Goodbyes []string
 	Losses   []Loss
+	// Received adds to what came in during replays.
+	Received Received
 	// Time is when the batches were seen, in Unix nanoseconds.
 	Time int64
 }
@@ -65,6 +67,9 @@ func (c *Catalog) Commit(ctx context.Context, step Commit) error {
 			}
 		}
 		if err := insertLosses(ctx, tx, step.Losses); err != nil {
+			return err
+		}
+		if err := insertReceived(ctx, tx, step.Received); err != nil {
 			return err
 		}
 		return changed(tx.ExecContext(ctx, "UPDATE progress SET committed_seq = ?1 WHERE committed_seq < ?1", step.Seq))

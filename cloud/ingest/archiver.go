@@ -97,7 +97,7 @@ func (in *Ingest) archiveFrom(ctx context.Context, msgs <-chan jetstream.Msg) er
 
 // commit writes a segment and records it.
 func (in *Ingest) commit(ctx context.Context, s *segment) error {
-	c := catalog.Commit{Seq: s.last, Seen: s.seen, Goodbyes: s.goodbyes, Time: time.Now().UnixNano()}
+	c := catalog.Commit{Seq: s.last, Seen: s.seen, Goodbyes: s.goodbyes, Received: s.received, Time: time.Now().UnixNano()}
 	for _, l := range s.losses {
 		c.Losses = append(c.Losses, *l)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
@@ -222,6 +224,60 @@ func TestPairsOfReplaysAreNotArchived(t *testing.T) {
 	// They are no gap.
 	if gaps, err := r.cat.Gaps(t.Context(), 0, 0); len(gaps) != 0 || err != nil {
 		t.Errorf("gaps %v, %v", gaps, err)
+	}
+}
+
+// TestWhatCameInDuringReplaysIsCountedOnce: by its source, of replays that run in the
+// sidecar's namespace.
+func TestWhatCameInDuringReplaysIsCountedOnce(t *testing.T) {
+	r := start(t, t.TempDir(), ingest.Options{}, func(step string) error {
+		if rand.N(3) == 0 {
+			return fmt.Errorf("injected at %s", step)
+		}
+		return nil
+	})
+	for _, id := range []string{"r1", "r2"} {
+		if err := r.cat.StartReplay(t.Context(), catalog.Replay{ID: id, Namespace: "shop", Expires: math.MaxInt64}, catalog.Key{ID: id, Hash: []byte(id)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	in, out := traffic.Direction_DIRECTION_IN, traffic.Direction_DIRECTION_OUT
+	for n := range uint64(4) {
+		b := newBatch("p1", n+1, 0)
+		b.Losses = []*traffic.Loss{
+			{Reason: traffic.ReasonReplay, Replay: "r1", Source: "10.0.0.1", Namespace: "shop", Direction: in, Pairs: 10},
+			{Reason: traffic.ReasonReplay, Replay: "r1", Source: "10.0.0.2", Namespace: "shop", Direction: in, Pairs: 1},
+			{Reason: traffic.ReasonReplay, Replay: "r1", Source: "10.0.0.3", Namespace: "elsewhere", Direction: in, Pairs: 1},
+			{Reason: traffic.ReasonReplay, Replay: "r1", Namespace: "shop", Direction: out, Pairs: 5},
+			{Reason: traffic.ReasonOpaqueTLS, Replay: "r1", Namespace: "shop", Direction: in, Connections: 2},
+			{Reason: traffic.ReasonUpgraded, Replay: "r1", Namespace: "shop", Direction: in, Connections: 1},
+			{Reason: traffic.ReasonReplay, Replay: "gone", Source: "10.0.0.1", Namespace: "shop", Direction: in, Pairs: 1},
+			{Reason: traffic.ReasonReplay, Replay: "r2", Source: "10.0.0.1", Namespace: "shop", Direction: in, Pairs: 1},
+		}
+		for range 2 { // it comes again
+			if err := r.publish(t, b); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	r.flush(t)
+	want := catalog.Received{
+		{Replay: "r1", Address: "10.0.0.1"}: {Requests: 40},
+		{Replay: "r1", Address: "10.0.0.2"}: {Requests: 4},
+		{Replay: "r1"}:                      {Connections: 8},
+	}
+	got, err := r.cat.Received(t.Context(), "r1")
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("%v, (-want +got):\n%s", err, diff)
+	}
+	if got, err := r.cat.Received(t.Context(), "gone"); len(got) > 0 || err != nil {
+		t.Errorf("of a replay that does not run: %v, %v", got, err)
+	}
+	if err := r.cat.EndReplay(t.Context(), "r1", catalog.ReplayEnd{Ended: 1}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := r.cat.Received(t.Context(), "r1"); len(got) > 0 || err != nil {
+		t.Errorf("of a replay that has ended: %v, %v", got, err)
 	}
 }
 

@@ -28,6 +28,7 @@ type segment struct {
 	seen        map[string]*catalog.Ranges
 	goodbyes    []string
 	losses      map[catalog.Loss]*catalog.Loss // by all but its counts and times
+	received    catalog.Received
 }
 
 // intake reads batches into segments. It is used by one goroutine.
@@ -50,7 +51,7 @@ func newIntake(in *Ingest) *intake {
 
 // reset starts a new segment.
 func (t *intake) reset() {
-	t.seg = segment{seen: make(map[string]*catalog.Ranges), losses: make(map[catalog.Loss]*catalog.Loss)}
+	t.seg = segment{seen: make(map[string]*catalog.Ranges), losses: make(map[catalog.Loss]*catalog.Loss), received: make(catalog.Received)}
 	if len(t.known) > maxKnown {
 		clear(t.known)
 	}
@@ -147,10 +148,23 @@ func (t *intake) take(b *batch, known *catalog.Ranges, stored time.Time) {
 			Producer: b.producer, Reason: l.Reason, Service: l.Service, Namespace: l.Namespace, Direction: l.Direction,
 			From: l.From, To: l.To, Pairs: l.Pairs, Connections: l.Connections, Bytes: l.Bytes,
 		})
+		t.receive(l)
 	}
 	if b.goodbye {
 		s.goodbyes = append(s.goodbyes, b.producer)
 	}
+}
+
+// receive notes what a sidecar saw come in during a replay.
+func (t *intake) receive(l *traffic.Loss) {
+	if l.Replay == "" || l.Direction != traffic.Direction_DIRECTION_IN || l.Pairs+l.Connections == 0 {
+		return
+	}
+	if l.Reason == traffic.ReasonUpgraded {
+		return // the request that asked for it was counted
+	}
+	from := catalog.Source{Replay: l.Replay, Namespace: l.Namespace, Address: l.Source}
+	t.seg.received.Add(from, catalog.Count{Requests: l.Pairs, Connections: l.Connections})
 }
 
 func (t *intake) malformed(producer string, at time.Time, pairs, size int) {

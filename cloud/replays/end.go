@@ -129,6 +129,7 @@ func (r *Replays) report(ctx context.Context, replay catalog.Replay, req *cloudv
 		ID: replay.ID, Name: cmp.Or(replay.Name, meta.Info.Name), BuildTag: replay.BuildTag, Target: replay.Target, Goals: config.Goals(),
 		Tags: map[string]string{"cluster": replay.Cluster, "namespace": replay.Namespace, "testConfig": config.ID()},
 	}
+	r.archived(ctx, replay.ID)
 	stored, err := r.o.Catalog.Parts(ctx, replay.ID)
 	if err != nil {
 		return nil, err
@@ -137,7 +138,11 @@ func (r *Replays) report(ctx context.Context, replay catalog.Replay, req *cloudv
 	if len(stored) == 0 && status == "" {
 		status, why = report.Error, "no agent of the replay handed in its part of the report"
 	}
-	parts := []report.Part{ownPart(replay, status, why)}
+	own, err := r.ownPart(ctx, replay, status, why)
+	if err != nil {
+		return nil, err
+	}
+	parts := []report.Part{own}
 	for _, p := range stored {
 		part, err := report.ParsePart(p.Name, p.Document)
 		if err != nil {
@@ -148,14 +153,30 @@ func (r *Replays) report(ctx context.Context, replay catalog.Replay, req *cloudv
 	merged, err := report.Merge(meta, parts, o)
 	if err != nil {
 		// A report that says so is better than a replay that never ends.
-		return report.Merge(meta, []report.Part{ownPart(replay, report.Error, cmp.Or(why, err.Error()))}, o)
+		if own, err = r.ownPart(ctx, replay, report.Error, cmp.Or(why, err.Error())); err != nil {
+			return nil, err
+		}
+		return report.Merge(meta, []report.Part{own}, o)
 	}
 	return merged, nil
 }
 
+// archivedLimit is how long a report waits for what sidecars told last.
+const archivedLimit = 5 * time.Second
+
+// archived waits until what sidecars told is in the catalog. Without the last of it there
+// is a report too, which says what it does not know.
+func (r *Replays) archived(ctx context.Context, id string) {
+	ctx, cancel := context.WithTimeout(ctx, archivedLimit)
+	defer cancel()
+	if err := r.o.Archived(ctx); err != nil {
+		r.log.Warn("the report may count too few requests of others", "replay", id, "error", err)
+	}
+}
+
 // ownPart is what the cloud has for the report: a status that the parts of the
-// agents do not decide, if there is one.
-func ownPart(replay catalog.Replay, status report.Status, why string) report.Part {
+// agents do not decide, if there is one, and what sidecars saw come in.
+func (r *Replays) ownPart(ctx context.Context, replay catalog.Replay, status report.Status, why string) (report.Part, error) {
 	b := report.NewBuilder(nil, report.Options{Started: time.Unix(0, replay.Started)})
 	switch status {
 	case report.Error:
@@ -163,7 +184,14 @@ func ownPart(replay catalog.Replay, status report.Status, why string) report.Par
 	case report.Canceled:
 		b.Cancel(why)
 	}
+	received, err := r.o.Catalog.Received(ctx, replay.ID)
+	if err != nil {
+		return report.Part{}, err
+	}
+	for from, n := range received {
+		b.AddReceived(report.Received{Address: from.Address, Requests: int64(n.Requests), Connections: int64(n.Connections)})
+	}
 	p := b.Part()
 	p.Name = sourceCloud
-	return p
+	return p, nil
 }

@@ -55,9 +55,11 @@ type Options struct {
 	// Broker has the stream of events, in a store.
 	Broker *broker.Server
 	// Full says why nothing should be written now, "" where it may be.
-	Full   func() string
-	Limits Limits
-	Logger *slog.Logger
+	Full func() string
+	// Archived returns when the catalog has all that agents handed in before.
+	Archived func(context.Context) error
+	Limits   Limits
+	Logger   *slog.Logger
 }
 
 // Replays is safe for concurrent use.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
+	"github.com/speedscale/speedscale/traffic"
 	"github.com/speedscale/speedscale/traffic/report"
 	"github.com/speedscale/speedscale/traffic/snapshot"
 )
@@ -238,6 +240,48 @@ func TestHowReplaysEnd(t *testing.T) {
 			}
 			c.mustTell(t, r.id, 0, e.want)
 		})
+	}
+}
+
+// TestReportWarnsOfOthersRequests: by the address, what sidecars saw is the generator's
+// or another's.
+func TestReportWarnsOfOthersRequests(t *testing.T) {
+	c, meta := withSnapshot(t, t.TempDir())
+	nc := c.agent(t, c.key)
+	waitConnected(t, nc)
+	r := c.startReplay(t, meta.ID)
+	var part report.Part
+	if err := json.Unmarshal(generated(t, 3), &part); err != nil {
+		t.Fatal(err)
+	}
+	part.Addresses = []string{"10.0.0.7"}
+	doc, err := json.Marshal(part)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.agent.putPart(t, r.id, "generator-0", doc); err != nil {
+		t.Fatal(err)
+	}
+	b := newBatch("goproxy-1", 1, 0)
+	for address, n := range map[string]uint64{"10.0.0.7": 3, "10.0.0.8": 12} {
+		b.Losses = append(b.Losses, &traffic.Loss{
+			Reason: traffic.ReasonReplay, Replay: r.id, Source: address, Namespace: "shop", Direction: traffic.Direction_DIRECTION_IN, Pairs: n,
+		})
+	}
+	if err := publish(t, nc, b); err != nil {
+		t.Fatal(err)
+	}
+	res, err := c.replays.End(t.Context(), &cloudv1.EndReplayRequest{Id: r.id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := report.Parse(res.GetReport())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "12 requests of others reached the workload during the replay, and may have changed what it answered (10.0.0.8: 12)"
+	if !slices.Contains(made.Warnings, want) || made.Others.Requests != 12 || made.Status != report.Passed {
+		t.Errorf("%s with %q", made.Status, made.Warnings)
 	}
 }
 

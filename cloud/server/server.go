@@ -136,7 +136,7 @@ func (s *Server) open(ctx context.Context) error {
 		return err
 	}
 	s.replays, err = replays.Open(ctx, replays.Options{
-		Catalog: s.catalog, Keyring: s.keyring, Broker: s.broker, Full: s.ingest.Full, Limits: s.o.Replays, Logger: s.log,
+		Catalog: s.catalog, Keyring: s.keyring, Broker: s.broker, Full: s.ingest.Full, Archived: s.ingest.Flush, Limits: s.o.Replays, Logger: s.log,
 	})
 	if err != nil {
 		return err

@@ -168,7 +168,7 @@ func (p *pass) ownService(ctx context.Context, objects resource.Replay, t *targe
 		if !slices.Contains(ports, port) {
 			ports = append(ports, port)
 		}
-		list = append(list, resource.Destination{Key: key, URL: objects.Address(objects.TargetName(t.label), port)})
+		list = append(list, resource.Destination{Key: key, URL: objects.Address(objects.TargetName(t.label), port), Observed: t.routed})
 	}
 	return list, ports, nil
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/speedscale/speedscale/cluster/annotation"
 	v1 "github.com/speedscale/speedscale/cluster/api/v1"
+	"github.com/speedscale/speedscale/cluster/stamp"
 	"github.com/speedscale/speedscale/traffic/report"
 )
 
@@ -278,6 +279,31 @@ func TestGeneratorOnlyLeavesTheWorkloadAsItIs(t *testing.T) {
 		t.Errorf("%d Deployments, want the workload only: nothing is mocked, and no logs are asked for", len(d))
 	}
 	w.endsWith(v1.ReasonTestSucceeded, "Passed")
+}
+
+// TestGeneratorOnlyIsNotRecordedAsLive: the sidecar of a workload that is captured has to
+// know of the replay.
+func TestGeneratorOnlyIsNotRecordedAsLive(t *testing.T) {
+	captured := checkout()
+	captured.Spec.Template.Annotations[annotation.Stamp] = `{"hash":"h","kind":"Deployment","name":"checkout"}`
+	w := newWorld(t, captured, trafficReplay(func(r *v1.TrafficReplay) {
+		r.Spec.Mode = v1.ModeGeneratorOnly
+		r.Spec.Workloads[0].Mocks = nil
+	}))
+	w.cloud.testConfig = `{"id":"quiet","version":3}`
+	w.cluster()
+	w.until("generating", w.in(v1.ReasonGenerating))
+	s, err := stamp.ParseReplay(w.routing()[annotation.Replay])
+	if err != nil || s.ID != uid || len(s.Mocks) > 0 {
+		t.Errorf("routing %+v, %v", s, err)
+	}
+	if d := list(w, &appsv1.DeploymentList{}).Items; len(d) != 1 {
+		t.Errorf("%d Deployments, want the workload only", len(d))
+	}
+	w.until("ended", w.ended)
+	if _, ok := w.routing()[annotation.Replay]; ok || w.ready().Reason != v1.ReasonTestSucceeded {
+		t.Errorf("ended with %+v, and the template's annotations %v", w.ready(), w.routing())
+	}
 }
 
 func TestOtherKinds(t *testing.T) {

@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// settle is how long responder and collector have to put their last part: they do
-	// so every 5 s.
+	// settle is how long responder and collector have to put their last part, which they
+	// do every 5 s, and sidecars to tell what they saw.
 	settle = 6 * time.Second
 	// reportLimit is how long the report is tried for, and removeLimit when somebody
 	// waits for the replay's deletion.
@@ -41,10 +41,19 @@ func (p *pass) report(ctx context.Context) (time.Duration, error) {
 	return poll, nil
 }
 
-// putsParts says that others than the generator have a part in the report.
+// putsParts says that others than the generator have a part in the report: responder,
+// collector, and the sidecars of the workloads that are sent requests.
 func (p *pass) putsParts() bool {
 	config, err := p.config()
-	return len(p.mocked()) > 0 || err == nil && config.LogsCollected()
+	if len(p.mocked()) > 0 || err == nil && config.LogsCollected() {
+		return true
+	}
+	for i, t := range p.replay.Status.Targets {
+		if i < len(p.replay.Spec.Workloads) && len(t.Tests) > 0 && p.replay.Spec.Workloads[i].CustomURI == "" {
+			return true
+		}
+	}
+	return false
 }
 
 // end closes the replay in the cloud and sets the verdict. It returns whether to try

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/speedscale/speedscale/cluster/annotation"
 	v1 "github.com/speedscale/speedscale/cluster/api/v1"
 	"github.com/speedscale/speedscale/cluster/workload"
 )
@@ -58,8 +59,8 @@ func (p *pass) targets(ctx context.Context) ([]*target, error) {
 		if w.Ref == nil {
 			continue
 		}
-		n.routed = spec.Mode != v1.ModeGeneratorOnly && (len(t.Mocks) > 0 || len(t.Tests) > 0 && n.url == "")
-		if !n.routed && (n.url != "" || len(t.Tests) == 0) {
+		sends := len(t.Tests) > 0 && n.url == ""
+		if len(t.Mocks) == 0 && !sends {
 			continue // nothing is done with it
 		}
 		var err error
@@ -70,6 +71,9 @@ func (p *pass) targets(ctx context.Context) ([]*target, error) {
 			return nil, failf("%s is gone", ref(p.replay, *w.Ref))
 		}
 		n.workload, _ = workload.Of(n.object)
+		// A sidecar that is there would take what is sent for live traffic.
+		_, captured := n.workload.Template.Annotations[annotation.Stamp]
+		n.routed = spec.Mode != v1.ModeGeneratorOnly || captured
 	}
 	return list, nil
 }

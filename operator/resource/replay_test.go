@@ -41,7 +41,7 @@ func replay() resource.Replay {
 
 func TestReplayObjects(t *testing.T) {
 	r := replay()
-	one := []resource.Destination{{Key: "checkout:checkout:8080", URL: "speedscale-brave-otter-0.shop.svc:8080"}}
+	one := []resource.Destination{{Key: "checkout:checkout:8080", URL: "speedscale-brave-otter-0.shop.svc:8080", Observed: true}}
 	two := append(slices.Clone(one), resource.Destination{Key: "cart:cart:80", URL: "https://cart.example.com"})
 	for name, objects := range map[string][]any{
 		"replay-secret":     {r.Secret("token", "https://cloud.example", []byte(`{"id":"standard"}`))},

@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +15,8 @@ type Destination struct {
 	// Key is the slice's; URL is what generator.ParseTarget reads. A scheme that it
 	// leaves out is as recorded.
 	Key, URL string
+	// Observed says that sidecars that take part in the replay see the requests.
+	Observed bool
 }
 
 // completionIndex is where Kubernetes says which pod of an Indexed Job a pod is.
@@ -35,6 +38,9 @@ func (r Replay) GeneratorJob(destinations []Destination, count int32, limit time
 		corev1.EnvVar{Name: "GENERATOR_COUNT", Value: strconv.Itoa(int(count))},
 		corev1.EnvVar{Name: "SNAPSHOT_KEYS", Value: strings.Join(keys, ",")},
 		corev1.EnvVar{Name: "REPLAY_TARGETS", Value: strings.Join(targets, ",")})
+	if slices.ContainsFunc(destinations, func(d Destination) bool { return d.Observed }) {
+		env = append(env, corev1.EnvVar{Name: "STATUS_POD_IPS", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "status.podIPs"}}})
+	}
 	pod := r.withSnapshot(r.pod(Generator, r.Config.Replay.Generator, env))
 	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
 	// Nodes can be kept free for load.

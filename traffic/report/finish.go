@@ -39,8 +39,9 @@ func (b *Builder) Finish() *Report {
 	slices.SortFunc(r.Endpoints, byUrgency)
 	r.Failures = b.keptFailures()
 	r.Mocks = p.Mocks.result()
+	r.Others = p.others()
 	r.Skipped = slices.SortedFunc(slices.Values(p.Skipped), byCount)
-	r.Warnings = append(slices.Sorted(slices.Values(p.Warnings)), r.standingWarnings()...)
+	r.Warnings = slices.Concat(slices.Sorted(slices.Values(p.Warnings)), r.Others.warnings(), r.standingWarnings())
 	for _, u := range p.Usage {
 		r.Usage = append(r.Usage, *u)
 	}

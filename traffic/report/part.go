@@ -36,6 +36,10 @@ type Part struct {
 	Endpoints []*PartEndpoint `json:"endpoints,omitempty"`
 	Timeline  Timeline        `json:"timeline"`
 	Mocks     PartMocks       `json:"mocks"`
+	// Addresses are those that the agent's requests come from, where sidecars see
+	// them, and Received is what the sidecars saw.
+	Addresses []string   `json:"addresses,omitempty"`
+	Received  []Received `json:"received,omitempty"`
 	// The rest is as in Report.
 	Failures      []Failure       `json:"failures,omitempty"`
 	Noise         []compare.Noise `json:"noise,omitempty"`
@@ -89,6 +93,11 @@ func (p *Part) check() error {
 	if err := p.Timeline.check(); err != nil {
 		return fail("timeline: %w", err)
 	}
+	for _, r := range p.Received {
+		if min(r.Requests, r.Connections) < 0 {
+			return fail("what came in from %q is below 0", r.Address)
+		}
+	}
 	if slices.Contains(p.Endpoints, nil) || slices.Contains(p.Usage, nil) {
 		return fail("an endpoint or a usage is null")
 	}
@@ -117,6 +126,7 @@ func (b *Builder) Part() Part {
 		p.Usage[i] = u.clone()
 	}
 	p.ClusterEvents = slices.Clone(p.ClusterEvents)
+	p.Addresses, p.Received = slices.Clone(p.Addresses), slices.Clone(p.Received)
 	return p
 }
 
@@ -190,6 +200,10 @@ func (b *Builder) merge(p *Part) error {
 	}
 	for _, e := range p.ClusterEvents {
 		b.addClusterEvent(e)
+	}
+	to.Addresses = append(to.Addresses, p.Addresses...)
+	for _, r := range p.Received {
+		b.addReceived(r)
 	}
 	return err
 }

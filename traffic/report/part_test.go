@@ -61,6 +61,10 @@ func contributions(r *rand.Rand, start time.Time) []contribution {
 		case 4:
 			e := report.ClusterEvent{Type: "Warning", Reason: "BackOff", Object: "Pod/" + text, Message: "restarting", Count: int32(i), Time: at}
 			add(func(b *report.Builder) { b.AddClusterEvent(e) })
+		case 5:
+			from := report.Received{Address: "10.0.0." + text, Requests: r.Int64N(10), Connections: r.Int64N(2)}
+			add(func(b *report.Builder) { b.AddReceived(from) })
+			add(func(b *report.Builder) { b.SendFrom([]string{"10.0.0.1"}) })
 		}
 	}
 	return list

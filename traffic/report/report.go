@@ -46,7 +46,9 @@ type Report struct {
 	Latency     Latency    `json:"latency"`
 	Throughput  Throughput `json:"throughput"`
 	// Mocks is nil where nothing was mocked.
-	Mocks     *Mocks     `json:"mocks,omitempty"`
+	Mocks *Mocks `json:"mocks,omitempty"`
+	// Others is nil where no request of others is known of.
+	Others    *Others    `json:"others,omitempty"`
 	Endpoints []Endpoint `json:"endpoints,omitempty"`
 	// Failures are the first ones of each endpoint.
 	Failures []Failure       `json:"failures,omitempty"`
