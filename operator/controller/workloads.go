@@ -35,8 +35,6 @@ const (
 	// unsettled is how soon a workload is looked at again whose pods are not all as
 	// they should be: the events that say why do not change it.
 	unsettled = 15 * time.Second
-	// lookAgain is how soon Rollouts are looked after whose definition is installed later.
-	lookAgain = 10 * time.Second
 	// maxNote is the longest text of an event, in bytes (k8s.io/api/events/v1).
 	maxNote = 1024
 	// componentLabel is on what the operator makes itself, which is never injected.
@@ -60,6 +58,8 @@ type Workloads struct {
 	From time.Time
 	// Events tells owners.
 	Events events.EventRecorder
+	// LookAgain is how soon Rollouts are looked after whose definition is installed later.
+	LookAgain time.Duration
 	// Now is the time.
 	Now func() time.Time
 	// Logger says what was changed.
@@ -119,7 +119,7 @@ func (w *Workloads) watch(mgr ctrl.Manager, metadata cache.Cache, k kind) error 
 // be never: a controller of a kind that is not there would end the manager.
 func (w *Workloads) onceThere(mgr ctrl.Manager, add func() error) ctrlmanager.RunnableFunc {
 	return func(ctx context.Context) error {
-		err := wait.PollUntilContextCancel(ctx, lookAgain, true, func(context.Context) (bool, error) {
+		err := wait.PollUntilContextCancel(ctx, w.LookAgain, true, func(context.Context) (bool, error) {
 			_, err := mgr.GetRESTMapper().RESTMapping(schema.GroupKind{Group: argo.Group, Kind: argo.Kind}, argo.Version)
 			if err != nil && !apimeta.IsNoMatchError(err) {
 				w.Logger.Warn("whether the cluster has Argo Rollouts is not known", "error", err)
