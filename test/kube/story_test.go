@@ -24,6 +24,7 @@ func TestCluster(t *testing.T) {
 		loop(c)
 		c.putTestConfig(slow)
 		c.run("infra", infra)
+		c.run("argo rollouts", argoRollouts)
 		faults(c)
 	})
 	c.run("sidecars", sidecars)
