@@ -92,6 +92,7 @@ cluster-test: ## test the node itself
 test-images:
 	@test/deps.sh debootstrap npm=npm conntrack
 	test/kube/servers.sh dist/images
+	test/kube/argo.sh dist/images
 	CGO_ENABLED=0 GOOS=linux $(GO) build -trimpath -o dist/root/goclient/ ./test/kube/goclient
 	test/kubenode/kubenode image dist/root/goclient speedscale-test/goclient:1 dist/images/goclient.tar /goclient
 

@@ -285,6 +285,19 @@ func TestEventsAboutTheWorkload(t *testing.T) {
 	}
 }
 
+func TestEventsAboutARollout(t *testing.T) {
+	pod := webPod()
+	pod.Labels = map[string]string{"app": "web", "rollouts-pod-template-hash": "6d9f7c5b8d"}
+	later := start.Add(time.Minute)
+	w := newWorld(pod, event("1", "Rollout", "web", "RolloutPaused", 1, later), event("2", "ReplicaSet", "web-7c5b8d6d9f", "FailedCreate", 3, later),
+		event("3", "Deployment", "web", "Foreign", 1, later))
+	w.run(t, nil)
+	w.await(t, "event Warning RolloutPaused Rollout/web ×1", "event Warning FailedCreate ReplicaSet/web-7c5b8d6d9f ×3")
+	if got := strings.Join(w.texts(), "\n"); strings.Contains(got, "Foreign") {
+		t.Errorf("an event of a Deployment of that name was published:\n%s", got)
+	}
+}
+
 func TestUsage(t *testing.T) {
 	w := newWorld()
 	w.metrics.PrependReactor("list", "pods", func(a clienttesting.Action) (bool, runtime.Object, error) {

@@ -13,15 +13,17 @@ import (
 // owner is an object that a pod belongs to, directly or not.
 type owner struct{ kind, name string }
 
-// owners of a pod: those that it names, and the Deployment of its ReplicaSet, whose
-// name is that without the hash of the template.
+// owners of a pod: those that it names, and the Deployment or Rollout of its ReplicaSet,
+// whose name is that without the hash of the template.
 func owners(p *corev1.Pod) []owner {
 	var list []owner
 	for _, ref := range p.OwnerReferences {
 		list = append(list, owner{ref.Kind, ref.Name})
-		hash := p.Labels["pod-template-hash"]
-		if name, ok := strings.CutSuffix(ref.Name, "-"+hash); ok && hash != "" && ref.Kind == "ReplicaSet" {
-			list = append(list, owner{"Deployment", name})
+		for label, kind := range map[string]string{"pod-template-hash": "Deployment", "rollouts-pod-template-hash": "Rollout"} {
+			hash := p.Labels[label]
+			if name, ok := strings.CutSuffix(ref.Name, "-"+hash); ok && hash != "" && ref.Kind == "ReplicaSet" {
+				list = append(list, owner{kind, name})
+			}
 		}
 	}
 	return list
@@ -49,7 +51,7 @@ func (p *pod) about(kind, name string) bool {
 			return true
 		case !ok:
 			continue
-		case o.kind == "Deployment" && (kind == "ReplicaSet" && replicaSetOf.MatchString(rest) || kind == "Pod" && podOfReplica.MatchString(rest)),
+		case (o.kind == "Deployment" || o.kind == "Rollout") && (kind == "ReplicaSet" && replicaSetOf.MatchString(rest) || kind == "Pod" && podOfReplica.MatchString(rest)),
 			o.kind == "StatefulSet" && kind == "Pod" && ordinalOf.MatchString(rest),
 			(o.kind == "DaemonSet" || o.kind == "Job" || o.kind == "ReplicaSet") && kind == "Pod" && podOf.MatchString(rest):
 			return true

@@ -113,6 +113,8 @@ func asks(w *workload.Workload, s Surroundings) (reasons []Reason) {
 	switch {
 	case err != nil:
 		add("speedctl inject "+name+" refuses what is wrong before it changes anything", "%v", err)
+	case w.Elsewhere != nil:
+		add("", "%s", w.Elsewhere.Reason())
 	case settings.Ignore:
 		add("take the annotation away", "its annotation %s keeps the operator from it", annotation.Ignore)
 	case !settings.Inject && w.Kind == "Pod":
@@ -158,7 +160,11 @@ func operator(s Surroundings) (reasons []Reason) {
 // operator would give it one.
 func outdated(w *workload.Workload, p *corev1.Pod) []Reason {
 	name := fmt.Sprintf("%s/%s -n %s", strings.ToLower(w.Kind), w.Name, w.Namespace)
-	restart := "kubectl rollout restart " + name
+	restart, status := "kubectl rollout restart "+name, "kubectl rollout status "+name
+	if w.Kind == workload.ArgoRollout { // its plugin takes names without the kind
+		of := fmt.Sprintf("%s -n %s", w.Name, w.Namespace)
+		restart, status = "kubectl argo rollouts restart "+of, "kubectl argo rollouts status "+of
+	}
 	wanted, has := w.Template.Annotations[annotation.Stamp], p.Annotations[annotation.Stamp]
 	switch {
 	case wanted == "":
@@ -168,7 +174,7 @@ func outdated(w *workload.Workload, p *corev1.Pod) []Reason {
 	case w.Held != "":
 		return []Reason{{"the pod is older than the annotation, and not replaced: " + w.Held, "delete the pod when it suits you"}}
 	}
-	return []Reason{{"the pod is older than the annotation: the rollout is not there yet", "kubectl rollout status " + name}}
+	return []Reason{{"the pod is older than the annotation: the rollout is not there yet", status}}
 }
 
 // Subject is what is asked about: a workload with its pods, or a pod without one.
@@ -215,6 +221,10 @@ func LookAtPod(ctx context.Context, c kubernetes.Interface, operatorNamespace, n
 		return subject, err
 	}
 	subject.Workload, err = workload.Get(ctx, c, *owner)
+	if err == nil && subject.Workload.Elsewhere != nil && subject.Workload.Elsewhere.Kind == workload.Deployment {
+		owner.Kind, owner.Name = workload.Deployment, subject.Workload.Elsewhere.Name // which is annotated in its place
+		subject.Workload, err = workload.Get(ctx, c, *owner)
+	}
 	return subject, err
 }
 

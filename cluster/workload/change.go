@@ -84,12 +84,8 @@ func Injected(ctx context.Context, c kubernetes.Interface, namespace string) ([]
 // Patch is the change as YAML: what kubectl patch --type merge --patch-file takes, with
 // the workload's name.
 func (c Change) Patch() (string, error) {
-	version := "apps/v1"
-	if c.Kind == CronJob || c.Kind == Job {
-		version = "batch/v1"
-	}
 	text, err := yaml.Marshal(map[string]any{
-		"apiVersion": version, "kind": c.Kind,
+		"apiVersion": APIVersion(c.Kind), "kind": c.Kind,
 		"metadata": map[string]any{"name": c.Name, "namespace": c.Namespace, "annotations": c.Annotations},
 	})
 	return string(text), err

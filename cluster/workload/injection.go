@@ -49,6 +49,9 @@ func Plan(w *Workload, set map[string]string) (Injection, error) {
 	if settings.Ignore {
 		return Injection{}, fmt.Errorf("%s has the annotation %s, by which the operator leaves it alone", w.Ref, annotation.Ignore)
 	}
+	if w.Elsewhere != nil {
+		return Injection{}, fmt.Errorf("%s cannot have a sidecar: %s", w.Ref, w.Elsewhere.Reason())
+	}
 	if err := preview(w, settings); err != nil {
 		return Injection{}, err
 	}
@@ -130,11 +133,11 @@ func WaitInjected(ctx context.Context, c kubernetes.Interface, r Ref, limit time
 		return State{}, err
 	}
 	s, err := Wait(ctx, c, r, limit, progress)
-	if err != nil || w.Held != "" {
+	if err != nil {
 		return s, err
 	}
-	if w, err = Get(ctx, c, r); err != nil {
-		return s, err
+	if w, err = Get(ctx, c, r); err != nil || w.Held != "" || w.Scale == 0 {
+		return s, err // a Deployment of no pods may be there for its template only, and select those of a Rollout
 	}
 	pods, err := Pods(ctx, c, w)
 	if err != nil {

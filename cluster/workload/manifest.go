@@ -14,6 +14,8 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
+
+	"github.com/speedscale/speedscale/cluster/argo"
 )
 
 // Manifests copies YAML or JSON documents, and has change decide on new annotations
@@ -112,6 +114,8 @@ func fromManifest(u unstructured.Unstructured) (*Workload, error) {
 		return decode(u, fromCronJob)
 	case "Job.batch":
 		return decode(u, fromJob)
+	case argo.Kind + "." + argo.Group:
+		return parseRollout(&u)
 	}
 	return nil, nil
 }

@@ -3,6 +3,7 @@ package workload
 import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
@@ -20,6 +21,9 @@ func Of(object runtime.Object) (w *Workload, ok bool) {
 		return fromCronJob(o), true
 	case *batchv1.Job:
 		return fromJob(o), true
+	case *unstructured.Unstructured:
+		w, err := fromManifest(*o)
+		return w, w != nil && err == nil
 	}
 	return nil, false
 }

@@ -5,6 +5,8 @@ package workload
 import (
 	"fmt"
 	"strings"
+
+	"github.com/speedscale/speedscale/cluster/argo"
 )
 
 // The kinds of workloads.
@@ -14,6 +16,7 @@ const (
 	DaemonSet   = "DaemonSet"
 	CronJob     = "CronJob"
 	Job         = "Job"
+	ArgoRollout = argo.Kind
 )
 
 // Ref names a workload.
@@ -22,6 +25,17 @@ type Ref struct{ Kind, Namespace, Name string }
 // String returns the workload as messages name it: deployment shop/checkout.
 func (r Ref) String() string {
 	return strings.ToLower(r.Kind) + " " + r.Namespace + "/" + r.Name
+}
+
+// APIVersion is the group and version of a kind of workload, as group/version.
+func APIVersion(kind string) string {
+	switch kind {
+	case CronJob, Job:
+		return "batch/v1"
+	case ArgoRollout:
+		return argo.APIVersion
+	}
+	return "apps/v1"
 }
 
 // ParseRef reads KIND/NAME as kubectl does, such as deployment/checkout or sts/cart,
@@ -43,8 +57,10 @@ func ParseRef(text, namespace string) (Ref, error) {
 		r.Kind = CronJob
 	case "job", "jobs", "job.batch", "jobs.batch":
 		r.Kind = Job
+	case "rollout", "rollouts", "rollout.argoproj.io", "rollouts.argoproj.io", "ro", "argorollout":
+		r.Kind = ArgoRollout
 	default:
-		return Ref{}, fmt.Errorf("workload %q: kind %q: want deployment, statefulset, daemonset, cronjob or job", text, kind)
+		return Ref{}, fmt.Errorf("workload %q: kind %q: want deployment, statefulset, daemonset, cronjob, job or rollout", text, kind)
 	}
 	return r, nil
 }

@@ -14,6 +14,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/speedscale/speedscale/cluster/argo"
 )
 
 // fieldManager owns the annotations that are written here.
@@ -33,6 +35,8 @@ type Workload struct {
 	// Held says why its pods are not replaced when its template changes: it is
 	// paused, or only does so when a pod is deleted. "" where they are.
 	Held string
+	// Elsewhere is the object whose template its pods are of, nil where it is its own.
+	Elsewhere *argo.WorkloadRef
 	// Failing is why its controller cannot make pods or go on; "" where it can.
 	Failing string
 }
@@ -72,6 +76,8 @@ func get(ctx context.Context, c kubernetes.Interface, r Ref) (*Workload, error) 
 	case Job:
 		j, err := c.BatchV1().Jobs(r.Namespace).Get(ctx, r.Name, o)
 		return convert(j, err, fromJob)
+	case ArgoRollout:
+		return getRollout(ctx, c, r)
 	}
 	return nil, fmt.Errorf("kind %q is no workload", r.Kind)
 }
@@ -83,8 +89,8 @@ func convert[T any](object *T, err error, from func(*T) *Workload) (*Workload, e
 	return from(object), nil
 }
 
-// List returns the Deployments, StatefulSets, DaemonSets and CronJobs of a namespace,
-// "" for all of them, in the order of namespace, kind and name.
+// List returns the Deployments, StatefulSets, DaemonSets, CronJobs and Rollouts of a
+// namespace, "" for all of them, in the order of namespace, kind and name.
 func List(ctx context.Context, c kubernetes.Interface, namespace string) ([]*Workload, error) {
 	var found []*Workload
 	var o metav1.ListOptions
@@ -116,6 +122,11 @@ func List(ctx context.Context, c kubernetes.Interface, namespace string) ([]*Wor
 	for i := range cronjobs.Items {
 		found = append(found, fromCronJob(&cronjobs.Items[i]))
 	}
+	rollouts, err := listRollouts(ctx, c, namespace)
+	if err != nil {
+		return nil, fmt.Errorf("rollouts: %w", err)
+	}
+	found = append(found, rollouts...)
 	slices.SortFunc(found, func(a, b *Workload) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
 	})
@@ -203,6 +214,8 @@ func apply(ctx context.Context, c kubernetes.Interface, r Ref, patch []byte, dry
 		_, err = c.BatchV1().CronJobs(r.Namespace).Patch(ctx, r.Name, types.MergePatchType, patch, o)
 	case Job:
 		_, err = c.BatchV1().Jobs(r.Namespace).Patch(ctx, r.Name, types.MergePatchType, patch, o)
+	case ArgoRollout:
+		err = patchRollout(ctx, c, r, patch)
 	default:
 		err = fmt.Errorf("kind %q is no workload", r.Kind)
 	}

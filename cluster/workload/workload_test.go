@@ -31,6 +31,7 @@ func TestParseRef(t *testing.T) {
 	for text, kind := range map[string]string{
 		"deployment/x": "Deployment", "deploy/x": "Deployment", "Deployments.apps/x": "Deployment", "sts/x": "StatefulSet",
 		"ds/x": "DaemonSet", "cronjob/x": "CronJob", "job/x": "Job",
+		"ro/x": "Rollout", "rollout/x": "Rollout", "Rollouts.argoproj.io/x": "Rollout", "argorollout/x": "Rollout",
 	} {
 		r, err := workload.ParseRef(text, "shop")
 		if want := (workload.Ref{Kind: kind, Namespace: "shop", Name: "x"}); err != nil || r != want {

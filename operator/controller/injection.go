@@ -20,6 +20,8 @@ type Injection struct {
 	// Held says why its pods are not made anew when its template changes; "" where
 	// they are.
 	Held string
+	// Elsewhere says whose template its pods are of; "" where it is its own.
+	Elsewhere string
 	// Missing says that it has fewer pods than it should have.
 	Missing bool
 	// Failure is what the API server said, with this stamp on the template, of a pod
@@ -73,6 +75,8 @@ func Decide(i Injection) Step {
 	switch {
 	case i.Settings.Ignore:
 		return Step{}
+	case i.Elsewhere != "":
+		return Step{Reports: i.elsewhere()}
 	case !i.Settings.Inject:
 		// The operator was away when the owner took the annotation away.
 		return Step{Restamp: i.Stamp != ""}
@@ -109,6 +113,14 @@ func Decide(i Injection) Step {
 func (i Injection) refused() bool {
 	r, err := stamp.ParseRefusal(i.Refused)
 	return err == nil && r.Hash == i.Settings.Hash()
+}
+
+// elsewhere is said of what asks for a sidecar, and has no template for it.
+func (i Injection) elsewhere() []Report {
+	if !i.Settings.Inject {
+		return nil
+	}
+	return []Report{{ReasonNotInjected, i.Elsewhere}}
 }
 
 func (i Injection) stampedLate() []Report {

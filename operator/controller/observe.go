@@ -9,11 +9,13 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/speedscale/speedscale/cluster/annotation"
+	"github.com/speedscale/speedscale/cluster/argo"
 	"github.com/speedscale/speedscale/cluster/inject"
 )
 
@@ -38,6 +40,8 @@ type description struct {
 	// makers are the objects of whose events that is read otherwise.
 	failure string
 	makers  []types.UID
+	// elsewhere says whose template its pods are of, "" where it is its own.
+	elsewhere string
 }
 
 func kinds() []kind {
@@ -46,6 +50,7 @@ func kinds() []kind {
 		{"StatefulSet", func() client.Object { return &appsv1.StatefulSet{} }, statefulSet},
 		{"DaemonSet", func() client.Object { return &appsv1.DaemonSet{} }, daemonSet},
 		{"CronJob", func() client.Object { return &batchv1.CronJob{} }, cronJob},
+		{argo.Kind, func() client.Object { return argo.New() }, rollout},
 	}
 }
 
@@ -87,6 +92,20 @@ func daemonSet(o client.Object) (description, error) {
 		d.held = "its update strategy is OnDelete"
 	}
 	d.missing = d.short(w.Generation, w.Status.ObservedGeneration, w.Status.DesiredNumberScheduled, w.Status.CurrentNumberScheduled, w.Status.UpdatedNumberScheduled)
+	return d.selecting(w.Spec.Selector)
+}
+
+func rollout(o client.Object) (description, error) {
+	w, err := argo.Parse(o.(*unstructured.Unstructured))
+	if err != nil {
+		return description{}, err
+	}
+	d := description{template: &w.Spec.Template, templatePath: []string{"spec", "template"}, held: w.Held(), failure: refusal(w.Refused())}
+	if ref := w.Spec.WorkloadRef; ref != nil {
+		d.elsewhere = ref.Reason()
+		return d.selecting(nil)
+	}
+	d.missing = !w.Seen() || d.short(0, 0, w.Replicas(), w.Status.Replicas, w.Status.UpdatedReplicas)
 	return d.selecting(w.Spec.Selector)
 }
 

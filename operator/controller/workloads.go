@@ -11,19 +11,24 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	ctrlmanager "sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/speedscale/speedscale/cluster/annotation"
+	"github.com/speedscale/speedscale/cluster/argo"
 )
 
 const (
@@ -53,6 +58,8 @@ type Workloads struct {
 	From time.Time
 	// Events tells owners.
 	Events events.EventRecorder
+	// LookAgain is how soon Rollouts are looked after whose definition is installed later.
+	LookAgain time.Duration
 	// Now is the time.
 	Now func() time.Time
 	// Logger says what was changed.
@@ -80,23 +87,51 @@ func (w *Workloads) Setup(mgr ctrl.Manager) error {
 		return err
 	}
 	for _, k := range kinds() {
-		object := &metav1.PartialObjectMetadata{}
-		gvk, err := mgr.GetClient().GroupVersionKindFor(k.new())
-		if err != nil {
-			return err
+		if k.name == argo.Kind {
+			err = mgr.Add(w.onceThere(mgr, func() error { return w.watch(mgr, metadata, k) }))
+		} else {
+			err = w.watch(mgr, metadata, k)
 		}
-		object.SetGroupVersionKind(gvk)
-		err = ctrl.NewControllerManagedBy(mgr).
-			Named("workloads-" + strings.ToLower(k.name)).
-			WatchesRawSource(source.Kind(metadata, object, &handler.TypedEnqueueRequestForObject[*metav1.PartialObjectMetadata]{}, asks())).
-			Complete(reconcile.Func(func(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
-				return w.Reconcile(ctx, k.name, req.NamespacedName)
-			}))
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// watch adds the controller of a kind, which the API server must know.
+func (w *Workloads) watch(mgr ctrl.Manager, metadata cache.Cache, k kind) error {
+	object := &metav1.PartialObjectMetadata{}
+	gvk, err := mgr.GetClient().GroupVersionKindFor(k.new())
+	if err != nil {
+		return err
+	}
+	object.SetGroupVersionKind(gvk)
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("workloads-" + strings.ToLower(k.name)).
+		WatchesRawSource(source.Kind(metadata, object, &handler.TypedEnqueueRequestForObject[*metav1.PartialObjectMetadata]{}, asks())).
+		Complete(reconcile.Func(func(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+			return w.Reconcile(ctx, k.name, req.NamespacedName)
+		}))
+}
+
+// onceThere adds the controller of Rollouts when their definition is installed, which may
+// be never: a controller of a kind that is not there would end the manager.
+func (w *Workloads) onceThere(mgr ctrl.Manager, add func() error) ctrlmanager.RunnableFunc {
+	return func(ctx context.Context) error {
+		err := wait.PollUntilContextCancel(ctx, w.LookAgain, true, func(context.Context) (bool, error) {
+			_, err := mgr.GetRESTMapper().RESTMapping(schema.GroupKind{Group: argo.Group, Kind: argo.Kind}, argo.Version)
+			if err != nil && !apimeta.IsNoMatchError(err) {
+				w.Logger.Warn("whether the cluster has Argo Rollouts is not known", "error", err)
+			}
+			return err == nil, nil
+		})
+		if err != nil {
+			return nil // the manager ends
+		}
+		w.Logger.Info("the cluster has Argo Rollouts, which are looked after from now on")
+		return add()
+	}
 }
 
 // asks passes workloads on that ask for a sidecar, and those that do not any more.
@@ -162,7 +197,7 @@ func (w *Workloads) observe(ctx context.Context, k kind, object client.Object, a
 	i := Injection{
 		Kind: k.name, Name: object.GetName(), Settings: settings,
 		Stamp: about.template.Annotations[annotation.Stamp], Refused: object.GetAnnotations()[annotation.Refused],
-		Held: about.held, Missing: about.missing, Failure: about.failure,
+		Held: about.held, Elsewhere: about.elsewhere, Missing: about.missing, Failure: about.failure,
 	}
 	if i.Held == "" && about.template.Annotations[annotation.Replay] != "" {
 		i.Held = "a replay runs on it"

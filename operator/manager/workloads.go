@@ -15,12 +15,16 @@ import (
 // latest: its probe and the node's rules for the Service come first.
 const webhookLead = 15 * time.Second
 
+// lookAgain is how soon Argo Rollouts are met that are installed later.
+const lookAgain = 10 * time.Second
+
 // setupWorkloads adds the controllers of workloads that ask for a sidecar. direct reads
 // without a cache.
 func setupWorkloads(mgr ctrl.Manager, direct client.Client, s Settings, env *agent.Env) error {
 	workloads := &controller.Workloads{
 		Client: direct, Instance: s.Instance, Namespaces: s.Replays.Namespaces,
 		Events: mgr.GetEventRecorder(resource.Operator), Now: time.Now, From: time.Now().Add(webhookLead), Logger: env.Log,
+		LookAgain: lookAgain,
 	}
 	return workloads.Setup(mgr)
 }

@@ -3,16 +3,19 @@ package replay
 import (
 	"context"
 	"strconv"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/speedscale/speedscale/cluster/annotation"
 	v1 "github.com/speedscale/speedscale/cluster/api/v1"
+	"github.com/speedscale/speedscale/cluster/argo"
 	"github.com/speedscale/speedscale/cluster/workload"
 )
 
@@ -39,6 +42,8 @@ func Object(kind string) client.Object {
 		return &appsv1.StatefulSet{}
 	case workload.DaemonSet:
 		return &appsv1.DaemonSet{}
+	case workload.ArgoRollout:
+		return argo.New()
 	}
 	return nil
 }
@@ -70,7 +75,13 @@ func (p *pass) targets(ctx context.Context) ([]*target, error) {
 		if n.object == nil {
 			return nil, failf("%s is gone", ref(p.replay, *w.Ref))
 		}
-		n.workload, _ = workload.Of(n.object)
+		var ok bool
+		if n.workload, ok = workload.Of(n.object); !ok {
+			return nil, failf("%s cannot be read", ref(p.replay, *w.Ref))
+		}
+		if of := n.workload.Elsewhere; of != nil {
+			return nil, failf("%s cannot be replayed: its pods are of the template of %s %q", n.workload.Ref, strings.ToLower(of.Kind), of.Name)
+		}
 		// A sidecar that is there would take what is sent for live traffic.
 		_, captured := n.workload.Template.Annotations[annotation.Stamp]
 		n.routed = spec.Mode != v1.ModeGeneratorOnly || captured
@@ -85,7 +96,7 @@ func (p *pass) read(ctx context.Context, r v1.WorkloadRef) (client.Object, error
 		return nil, failf("%s: a %s cannot be replayed", ref(p.replay, r), r.Kind)
 	}
 	err := p.Client.Get(ctx, types.NamespacedName{Namespace: p.replay.Namespace, Name: r.Name}, o)
-	if apierrors.IsNotFound(err) {
+	if apierrors.IsNotFound(err) || meta.IsNoMatchError(err) { // its definition may be gone too
 		return nil, nil
 	}
 	return o, err

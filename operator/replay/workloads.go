@@ -97,7 +97,7 @@ func (p *pass) route(ctx context.Context, t *target) error {
 		return nil
 	}
 	o := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "apps/v1", "kind": t.workload.Kind,
+		"apiVersion": workload.APIVersion(t.workload.Kind), "kind": t.workload.Kind,
 		// With the UID, one that is gone by then is not made anew.
 		"metadata": map[string]any{"namespace": t.workload.Namespace, "name": t.workload.Name, "uid": string(t.object.GetUID())},
 		"spec": map[string]any{"template": map[string]any{"metadata": map[string]any{

@@ -12,7 +12,9 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -25,6 +27,8 @@ import (
 	cloud "github.com/speedscale/speedscale/cloud/client"
 	"github.com/speedscale/speedscale/cluster/annotation"
 	v1 "github.com/speedscale/speedscale/cluster/api/v1"
+	"github.com/speedscale/speedscale/cluster/argo"
+	"github.com/speedscale/speedscale/cluster/workload"
 	replays "github.com/speedscale/speedscale/operator/replay"
 	"github.com/speedscale/speedscale/traffic/snapshot"
 	"github.com/speedscale/speedscale/traffic/testconfig"
@@ -179,14 +183,16 @@ func (r Replays) ref(ctx context.Context, at *field.Path, namespace string, ref 
 	object := replays.Object(ref.Kind)
 	switch {
 	case ref.Kind == "Job" || ref.Kind == "CronJob":
-		return field.Invalid(at.Child("kind"), ref.Kind, "a replay needs pods that stay and can be replaced: want Deployment, StatefulSet or DaemonSet")
+		return field.Invalid(at.Child("kind"), ref.Kind, "a replay needs pods that stay and can be replaced: want Deployment, StatefulSet, DaemonSet or Rollout")
 	case object == nil:
-		return field.NotSupported(at.Child("kind"), ref.Kind, []string{"Deployment", "StatefulSet", "DaemonSet"})
-	case ref.APIVersion != "" && ref.APIVersion != "apps/v1":
-		return field.NotSupported(at.Child("apiVersion"), ref.APIVersion, []string{"apps/v1"})
+		return field.NotSupported(at.Child("kind"), ref.Kind, []string{"Deployment", "StatefulSet", "DaemonSet", argo.Kind})
+	case ref.APIVersion != "" && ref.APIVersion != workload.APIVersion(ref.Kind):
+		return field.NotSupported(at.Child("apiVersion"), ref.APIVersion, []string{workload.APIVersion(ref.Kind)})
 	}
 	err := r.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, object)
 	switch notes := object.GetAnnotations(); {
+	case apimeta.IsNoMatchError(err):
+		return field.Invalid(at.Child("kind"), ref.Kind, "the cluster has no Argo Rollouts")
 	case apierrors.IsNotFound(err), err == nil && !object.GetDeletionTimestamp().IsZero():
 		return field.Invalid(at, ref.Name, fmt.Sprintf("there is no %s %q in namespace %q", strings.ToLower(ref.Kind), ref.Name, namespace))
 	case err != nil:
@@ -196,6 +202,9 @@ func (r Replays) ref(ctx context.Context, at *field.Path, namespace string, ref 
 			strings.ToLower(ref.Kind), ref.Name, notes[annotation.ManagedBy], annotation.ManagedBy))
 	case notes[annotation.Ignore] == "true":
 		return field.Forbidden(at, fmt.Sprintf("%s %q has the annotation %s", strings.ToLower(ref.Kind), ref.Name, annotation.Ignore))
+	}
+	if u, ok := object.(*unstructured.Unstructured); ok && argo.Elsewhere(u) != nil {
+		return field.Invalid(at, ref.Name, "a replay needs a Rollout with a template of its own (spec.template), not spec.workloadRef")
 	}
 	return nil
 }

@@ -14,10 +14,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 	admissionv1 "k8s.io/api/admission/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
@@ -25,6 +30,7 @@ import (
 	cloud "github.com/speedscale/speedscale/cloud/client"
 	"github.com/speedscale/speedscale/cluster/annotation"
 	v1 "github.com/speedscale/speedscale/cluster/api/v1"
+	"github.com/speedscale/speedscale/cluster/argo"
 	"github.com/speedscale/speedscale/operator/webhook"
 	"github.com/speedscale/speedscale/traffic/snapshot"
 )
@@ -66,8 +72,8 @@ func types(t *testing.T) *runtime.Scheme {
 	return s
 }
 
-// replays checks against a cluster with the Deployments checkout, foreign, ignored and
-// the StatefulSet cart, and a cloud that may be away.
+// replays checks against a cluster with the Deployments checkout, foreign, ignored, the
+// StatefulSet cart and the Rollouts search and referring, and a cloud that may be away.
 func replays(t *testing.T, away bool) webhook.Replays {
 	t.Helper()
 	mux := http.NewServeMux()
@@ -86,10 +92,18 @@ func replays(t *testing.T, away bool) webhook.Replays {
 	deployment := func(name string, notes map[string]string) *appsv1.Deployment {
 		return &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, Annotations: notes}}
 	}
+	rollout := func(name string, spec map[string]any) *unstructured.Unstructured {
+		u := argo.New()
+		u.SetNamespace("shop")
+		u.SetName(name)
+		u.Object["spec"] = spec
+		return u
+	}
 	c := fake.NewClientBuilder().WithScheme(types(t)).WithObjects(
 		deployment("checkout", nil), deployment("foreign", map[string]string{annotation.ManagedBy: "blue"}),
 		deployment("ignored", map[string]string{annotation.Ignore: "true"}),
 		&appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cart"}},
+		rollout("search", nil), rollout("referring", map[string]any{"workloadRef": map[string]any{"kind": "Deployment", "name": "checkout"}}),
 	).Build()
 	return webhook.Replays{Client: c, Snapshots: api.Snapshots, TestConfigs: api.TestConfigs, Instance: "test", Timeout: 20 * time.Minute}
 }
@@ -155,6 +169,7 @@ func TestReplaysThatAreTaken(t *testing.T) {
 		"mocks elsewhere": "snapshotID: s1, testConfigID: standard, workloads: [{ref: {kind: Deployment, name: checkout}, tests: ['*']}, {ref: {kind: StatefulSet, name: cart}, mocks: ['*']}]",
 		"custom URL":      "snapshotID: s1, testConfigID: standard, mode: generator-only, customURL: 'https://new.example.com:8443/'",
 		"custom URI":      "snapshotID: s1, testConfigID: standard, workloads: [{customURI: 'http://10.0.0.7', tests: ['*']}]",
+		"Argo Rollout":    "snapshotID: s1, testConfigID: standard, workloads: [{ref: {apiVersion: argoproj.io/v1alpha1, kind: Rollout, name: search}, tests: ['*']}]",
 		"mocks only":      "snapshotID: s1, testConfigID: standard, mode: responder-only, workloads: [{ref: {kind: Deployment, name: checkout}, mocks: [stripe]}]",
 	} {
 		if resp := validate(t, w, create(t, trafficReplay("", spec))); !resp.Allowed || len(resp.Warnings) > 0 {
@@ -172,7 +187,9 @@ func TestReplaysThatAreRefused(t *testing.T) {
 		`spec.workloads[0].ref: Forbidden: deployment "foreign" is managed by another operator, "blue"`:   workload("{ref: {kind: Deployment, name: foreign}, tests: ['*']}"),
 		annotation.Ignore:                  workload("{ref: {kind: Deployment, name: ignored}, tests: ['*']}"),
 		"spec.workloads[0].ref.kind":       workload("{ref: {kind: Job, name: checkout}, tests: ['*']}"),
-		"Unsupported value: \"Rollout\"":   workload("{ref: {kind: Rollout, name: checkout}, tests: ['*']}"),
+		"spec.workloadRef":                 workload("{ref: {kind: Rollout, name: referring}, tests: ['*']}"),
+		`there is no rollout "checkout"`:   workload("{ref: {kind: Rollout, name: checkout}, tests: ['*']}"),
+		`Unsupported value: "apps/v1"`:     workload("{ref: {apiVersion: apps/v1, kind: Rollout, name: search}, tests: ['*']}"),
 		"apiVersion":                       workload("{ref: {apiVersion: v1, kind: Deployment, name: checkout}, tests: ['*']}"),
 		`make it in namespace "other"`:     workload("{ref: {kind: Deployment, name: checkout, namespace: other}, tests: ['*']}"),
 		"spec.workloads[0].routing":        workload("{ref: {kind: Deployment, name: checkout}, tests: ['*'], routing: hostalias}"),
@@ -200,6 +217,19 @@ func TestReplaysThatAreRefused(t *testing.T) {
 	elsewhere := strings.Replace(trafficReplay("", oneWorkload), "namespace: shop", "namespace: other", 1)
 	if resp := validate(t, w, create(t, elsewhere)); resp.Allowed || !strings.Contains(resp.Result.Message, "metadata.namespace") {
 		t.Errorf("in a namespace that is not chosen: %v", resp.Result)
+	}
+}
+
+func TestClusterWithoutArgoRollouts(t *testing.T) {
+	w := replays(t, false)
+	w.Client = interceptor.NewClient(w.Client.(client.WithWatch), interceptor.Funcs{
+		Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+			return &apimeta.NoKindMatchError{GroupKind: schema.GroupKind{Group: argo.Group, Kind: argo.Kind}, SearchedVersions: []string{argo.Version}}
+		},
+	})
+	resp := validate(t, w, create(t, trafficReplay("", "snapshotID: s1, testConfigID: standard, workloads: [{ref: {kind: Rollout, name: search}, tests: ['*']}]")))
+	if want := `spec.workloads[0].ref.kind: Invalid value: "Rollout": the cluster has no Argo Rollouts`; resp.Allowed || !strings.Contains(resp.Result.Message, want) {
+		t.Errorf("answered %v, want %q", resp.Result, want)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 
 	"github.com/speedscale/speedscale/cluster/annotation"
+	"github.com/speedscale/speedscale/cluster/argo"
 	"github.com/speedscale/speedscale/cluster/stamp"
 )
 
@@ -34,7 +35,7 @@ var _ admission.Handler = Workloads{}
 // templatePath is where a kind has its pod template.
 func templatePath(kind string) []string {
 	switch kind {
-	case "Deployment", "StatefulSet", "DaemonSet", "Job":
+	case "Deployment", "StatefulSet", "DaemonSet", "Job", argo.Kind:
 		return []string{"spec", "template"}
 	case "CronJob":
 		return []string{"spec", "jobTemplate", "spec", "template"}
@@ -96,6 +97,8 @@ func (w Workloads) restamp(object, old *unstructured.Unstructured, path []string
 	switch {
 	case s.Ignore || s.ManagedBy != "" && s.ManagedBy != w.Instance:
 		return false, nil
+	case s.Inject && argo.Elsewhere(object) != nil:
+		return false, fmt.Errorf("%s %q asks for a sidecar (%s), and %s", strings.ToLower(object.GetKind()), name(object), annotation.Inject, argo.Elsewhere(object).Reason())
 	case !s.Inject:
 		forgotten := forget(object)
 		changed, err := setStamp(object, at, "")

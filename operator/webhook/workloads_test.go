@@ -49,12 +49,30 @@ func stampOf(t *testing.T, kind string, annotations map[string]string) string {
 }
 
 func TestWorkloadIsStampedAndNothingElse(t *testing.T) {
-	for _, kind := range []string{"Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob"} {
+	for _, kind := range []string{"Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob", "Rollout"} {
 		t.Run(kind, func(t *testing.T) {
 			req := create(t, workload(kind, inject, ""))
 			got := apply(t, req, workloads().Handle(t.Context(), req))
 			equal(t, raw(t, workload(kind, inject, stampOf(t, kind, map[string]string{}))), got)
 		})
+	}
+}
+
+// TestRolloutWithoutATemplateOfItsOwn is refused, by the request that annotates it only: a
+// template beside spec.workloadRef would make it invalid.
+func TestRolloutWithoutATemplateOfItsOwn(t *testing.T) {
+	manifest := func(annotations string) string {
+		return "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: checkout, annotations: {" + annotations + "}}\nspec: {workloadRef: {apiVersion: apps/v1, kind: Deployment, name: web}}"
+	}
+	resp := workloads().Handle(t.Context(), create(t, manifest(inject)))
+	if want := `rollout "checkout" asks for a sidecar (sidecar.speedscale.com/inject), and its pods are of the template of deployment "web" (spec.workloadRef): annotate that one`; resp.Allowed || resp.Result.Message != want {
+		t.Errorf("answered %v, want %q", resp.Result, want)
+	}
+	if resp := workloads().Handle(t.Context(), update(t, manifest(inject), manifest(inject))); !resp.Allowed || len(resp.Patches) > 0 || len(resp.Warnings) != 1 {
+		t.Errorf("an update of one that is annotated already: %+v", resp)
+	}
+	if resp := workloads().Handle(t.Context(), create(t, manifest(""))); !resp.Allowed || len(resp.Patches) > 0 || len(resp.Warnings) > 0 {
+		t.Errorf("one that asks for nothing: %+v", resp)
 	}
 }
 

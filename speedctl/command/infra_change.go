@@ -77,7 +77,7 @@ func newInfraSidecarVerb(g *global, verb, short, done string, annotations func()
 		},
 	}
 	f.add(c, "namespace of the workload")
-	c.Flags().StringVar(&kind, "workload-type", "deployment", "kind of a workload that is given by its name only")
+	c.Flags().StringVar(&kind, "workload-type", "deployment", "kind of a workload that is given by its name only, such as statefulset or argorollout")
 	return c
 }
 
@@ -113,7 +113,7 @@ against a URL. It prints the report's id, which speedctl wait and get take, and 
 	flags.StringSliceVar(&f.options.Mocks, "mock-only", nil, "keys of the dependencies that are mocked, or parts of them; all of the workload's without it")
 	flags.StringVar(&f.url, "test-against", "", "URL that the requests go to, instead of a workload")
 	flags.DurationVar(&f.options.Timeout, "timeout", 0, "limit of the replay; the operator's without it")
-	flags.StringVar(&f.kind, "workload-type", "deployment", "kind of a workload that is given by its name only")
+	flags.StringVar(&f.kind, "workload-type", "deployment", "kind of a workload that is given by its name only, such as statefulset or argorollout")
 	flags.BoolVar(&f.idOnly, "id-only", false, "print the id alone")
 	return c
 }

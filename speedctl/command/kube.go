@@ -148,7 +148,7 @@ func workloadCode(err error) error {
 	case err == nil:
 		return nil
 	case apierrors.IsNotFound(first):
-		return term.WithCode(term.WithHint(err, "-n names another namespace; kubectl get deployments,statefulsets,daemonsets,cronjobs lists them"), term.ExitNotFound)
+		return term.WithCode(term.WithHint(err, "-n names another namespace; speedctl get workloads lists them"), term.ExitNotFound)
 	case apierrors.IsForbidden(first):
 		return term.WithCode(err, term.ExitDenied)
 	case errors.As(err, &wrong), workload.IsRefused(err), apierrors.IsInvalid(first):

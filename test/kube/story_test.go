@@ -25,6 +25,7 @@ func TestCluster(t *testing.T) {
 		}
 		networkPolicies(c, seen)
 	})
+	c.run("cloud elsewhere", elsewhere)
 	c.run("certificates healed", certificatesHealed)
 	c.run("least rights", leastRights)
 	c.run("uninstall", func(c *cluster) { uninstall(c, before) })
@@ -49,6 +50,7 @@ func workloads(c *cluster) {
 			{"host network", hostNetwork},
 			{"termination", termination},
 			{"node traffic", nodeTraffic},
+			{"argo rollouts", argoRollouts},
 		} {
 			c.run(p.name, func(c *cluster) {
 				c.Parallel()

@@ -589,7 +589,7 @@ func (x *GetLogs) GetLines() int32 {
 type SetInjection struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	// kind is Deployment, StatefulSet, DaemonSet, Job or CronJob.
+	// kind is Deployment, StatefulSet, DaemonSet, Job, CronJob or Rollout.
 	Kind          string            `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
 	Name          string            `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	Annotations   map[string]string `protobuf:"bytes,4,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
