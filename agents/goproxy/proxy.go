@@ -31,7 +31,7 @@ import (
 const (
 	DefaultMemoryBudget   = 64 << 20
 	DefaultConnectTimeout = 10 * time.Second
-	DefaultSilenceWarning = 30 * time.Second
+	DefaultSilenceWarning = config.QuietAfter
 	maxMaxBody            = 8 << 20
 )
 
