@@ -59,14 +59,19 @@ func TestOperatorReadsItsConfigMap(t *testing.T) {
 		"": func(s manager.Settings) bool {
 			return s.Control.Cluster == "my-cluster" && s.Control.APIKeySecret == "speedscale-api-key" && s.Control.FilterRule == "standard" &&
 				s.Control.DLPConfig == "" && s.Replays.APIKey == "an-entry-of-speedscale-api-key" && s.Replays.Timeout == 20*time.Minute &&
-				s.Control.AppURL == "https://of-the-secret.example.com" && len(s.Replays.Namespaces) == 0 && s.Control.WithInspector && len(s.Control.Inspector.Namespaces) == 0 && s.Control.Forwarder.Spool.Size.String() == "1Gi" && s.Sidecar.Resources.Requests.Memory().String() == "64Mi"
+				s.Control.AppURL == "https://of-the-secret.example.com" && len(s.Replays.Namespaces) == 0 && s.Control.WithInspector && len(s.Control.Inspector.Namespaces) == 0 && s.Control.Forwarder.Spool.Size.String() == "1Gi" && s.Sidecar.Resources.Requests.Memory().String() == "64Mi" &&
+				*s.Control.Forwarder.Data && s.Control.WithTelemetry && s.Control.TelemetryInterval == time.Minute
 		},
 		all(t): func(s manager.Settings) bool {
 			return s.Instance == "prod-somewhere" && s.Replays.Timeout == 90*time.Minute && slices.Equal(s.Replays.Namespaces, []string{"shop", "payments"}) &&
 				s.Control.Replay.Generator.Resources.Limits.Cpu().String() == "16" && s.Control.Replay.Collector.Resources.Limits.Memory().String() == "1Gi" && s.Control.AppURL == "https://cloud.example.com" && s.Control.Images.Of("goproxy") == "registry.example.com/x/goproxy:1.2" &&
 				slices.Equal(s.Control.Images.PullSecrets, []string{"one", "two"}) && s.Control.DLPConfig == "standard" && s.Control.LogLevel == "debug" &&
 				s.Control.HTTPSProxy != "" && s.Control.NoProxy != "" && s.Control.Forwarder.Spool.StorageClass == "fast" && s.Sidecar.MaskIn == "sidecar" &&
-				slices.Equal(s.Control.Inspector.Namespaces, []string{"shop", "payments"}) && s.Control.Inspector.Resources.Requests.Cpu().String() == "20m"
+				slices.Equal(s.Control.Inspector.Namespaces, []string{"shop", "payments"}) && s.Control.Inspector.Resources.Requests.Cpu().String() == "20m" &&
+				!*s.Control.Forwarder.Data && !s.Control.WithTelemetry && s.Control.TelemetryInterval == 5*time.Minute
+		},
+		"telemetry: {interval: 0s}": func(s manager.Settings) bool {
+			return s.Control.TelemetryInterval == 0
 		},
 		"dashboardAccess: false": func(s manager.Settings) bool {
 			return !s.Control.WithInspector
@@ -124,6 +129,8 @@ func TestOperatorRefusesWrongValues(t *testing.T) {
 		"sidecar: {maskIn: cloud}":               "maskIn",
 		"forwarder: {spool: {size: big}}":        "size",
 		"forwarder: {replicas: 2}":               "replicas",
+		"forwarder: {data: some}":                "data",
+		"telemetry: {interval: often}":           "interval",
 		"operator: {resources: {request: {}}}":   "request",
 		"image: {pullSecrets: [name]}":           "pullSecrets",
 		"sidecar: {resources: {limits: {x: y}}}": "limits",

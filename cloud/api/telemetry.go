@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"time"
 
 	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
 )
@@ -22,5 +23,5 @@ func (s telemetryService) Agents(_ context.Context, r *cloudv1.TelemetryAgentsRe
 	if r.GetCluster() == "" {
 		return nil, invalid("cluster is empty: name one of those that Clusters lists")
 	}
-	return &cloudv1.TelemetryAgentsResponse{Clusters: s.o.Telemetry.Clusters(r.GetCluster())}, nil
+	return &cloudv1.TelemetryAgentsResponse{Clusters: s.o.Telemetry.Clusters(r.GetCluster()), Time: time.Now().UnixNano()}, nil
 }

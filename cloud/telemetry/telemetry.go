@@ -29,7 +29,6 @@ const (
 // Store is safe for concurrent use.
 type Store struct {
 	log *slog.Logger
-	sub *nats.Subscription
 
 	mu     sync.Mutex
 	latest map[string]entry // by subject
@@ -42,19 +41,15 @@ type entry struct {
 	received time.Time
 }
 
-// Follow keeps what comes on a connection that may use every subject, until Close. The
-// connection stays the caller's.
+// Follow keeps what comes on a connection that may use every subject, until that is
+// closed, which is up to the caller.
 func Follow(conn *nats.Conn, log *slog.Logger) (*Store, error) {
 	s := &Store{log: log, latest: map[string]entry{}}
-	var err error
-	if s.sub, err = conn.Subscribe(bus.ClusterTelemetries("*"), func(m *nats.Msg) { s.take(m.Subject, m.Data, time.Now()) }); err != nil {
+	if _, err := conn.Subscribe(bus.ClusterTelemetries("*"), func(m *nats.Msg) { s.take(m.Subject, m.Data, time.Now()) }); err != nil {
 		return nil, fmt.Errorf("follow telemetry: %w", err)
 	}
 	return s, nil
 }
-
-// Close ends Follow. What was kept can be asked for still.
-func (s *Store) Close() { s.sub.Unsubscribe() } // fails only where the connection is closed
 
 func (s *Store) take(subject string, data []byte, now time.Time) {
 	keyID, cluster, ok := bus.TelemetryCluster(subject)

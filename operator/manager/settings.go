@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/speedscale/speedscale/agents/agent"
+	"github.com/speedscale/speedscale/agents/config"
 	operatorresource "github.com/speedscale/speedscale/operator/resource"
 )
 
@@ -50,6 +51,8 @@ const defaultSpool = "1Gi"
 //	SPEEDSCALE_APP_URL     the cloud, and SPEEDSCALE_API_KEY, which opens it with the scope control
 //	SPEEDSCALE_FILTER_RULE, SPEEDSCALE_DLP_CONFIG  as the forwarder reads them
 //	HTTPS_PROXY, NO_PROXY  the way to the cloud
+//	TELEMETRY_INTERVAL     60s, how often agents say how they are; 0 is never
+//	WITH_TELEMETRY         true; false keeps that in the cluster
 //	WITH_INSPECTOR         true has an inspector, whose settings are INSPECTOR_CONFIG, JSON of resource.InspectorConfig
 //	DEPLOY_DEMO            java, or empty for no demo
 //	SIDECAR_CONFIG         JSON of Sidecar; FORWARDER_CONFIG JSON of resource.ForwarderConfig
@@ -65,17 +68,19 @@ func ReadSettings(v *agent.Vars) (Settings, error) {
 		return s
 	}
 	s := Settings{Control: operatorresource.Config{
-		Namespace:     needed("POD_NAMESPACE", "it is where the operator keeps its objects"),
-		Cluster:       needed("CLUSTER_NAME", "it is the cluster's name in what is captured"),
-		LogLevel:      v.String("LOG_LEVEL", "info"),
-		APIKeySecret:  needed("API_KEY_SECRET_NAME", "the Secret has the key that opens the cloud"),
-		AppURL:        v.String("SPEEDSCALE_APP_URL", ""),
-		FilterRule:    v.String("SPEEDSCALE_FILTER_RULE", ""),
-		DLPConfig:     v.String("SPEEDSCALE_DLP_CONFIG", ""),
-		HTTPSProxy:    v.String("HTTPS_PROXY", ""),
-		NoProxy:       v.String("NO_PROXY", ""),
-		Demo:          v.String("DEPLOY_DEMO", ""),
-		WithInspector: v.Bool("WITH_INSPECTOR", false),
+		Namespace:         needed("POD_NAMESPACE", "it is where the operator keeps its objects"),
+		Cluster:           needed("CLUSTER_NAME", "it is the cluster's name in what is captured"),
+		LogLevel:          v.String("LOG_LEVEL", "info"),
+		APIKeySecret:      needed("API_KEY_SECRET_NAME", "the Secret has the key that opens the cloud"),
+		AppURL:            v.String("SPEEDSCALE_APP_URL", ""),
+		FilterRule:        v.String("SPEEDSCALE_FILTER_RULE", ""),
+		DLPConfig:         v.String("SPEEDSCALE_DLP_CONFIG", ""),
+		HTTPSProxy:        v.String("HTTPS_PROXY", ""),
+		NoProxy:           v.String("NO_PROXY", ""),
+		Demo:              v.String("DEPLOY_DEMO", ""),
+		TelemetryInterval: v.Interval("TELEMETRY_INTERVAL", config.TelemetryInterval),
+		WithTelemetry:     v.Bool("WITH_TELEMETRY", true),
+		WithInspector:     v.Bool("WITH_INSPECTOR", false),
 		Images: operatorresource.Images{
 			Registry:    needed("IMAGE_REGISTRY", "images are IMAGE_REGISTRY/component:IMAGE_TAG"),
 			Tag:         needed("IMAGE_TAG", "images are IMAGE_REGISTRY/component:IMAGE_TAG"),

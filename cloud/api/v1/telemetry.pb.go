@@ -152,7 +152,9 @@ type TelemetryAgentsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// clusters are those of that name: one, unless several API keys send for it. The one
 	// heard last is first.
-	Clusters      []*ClusterTelemetry `protobuf:"bytes,1,rep,name=clusters,proto3" json:"clusters,omitempty"`
+	Clusters []*ClusterTelemetry `protobuf:"bytes,1,rep,name=clusters,proto3" json:"clusters,omitempty"`
+	// time is now by the cloud's clock, in Unix nanoseconds.
+	Time          int64 `protobuf:"varint,2,opt,name=time,proto3" json:"time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -192,6 +194,13 @@ func (x *TelemetryAgentsResponse) GetClusters() []*ClusterTelemetry {
 		return x.Clusters
 	}
 	return nil
+}
+
+func (x *TelemetryAgentsResponse) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
 }
 
 // ClusterTelemetry is what a forwarder sends on the bus, and has at /telemetry.
@@ -939,9 +948,10 @@ const file_cloud_api_v1_telemetry_proto_rawDesc = "" +
 	"\x19TelemetryClustersResponse\x12A\n" +
 	"\bclusters\x18\x01 \x03(\v2%.speedscale.cloud.v1.ClusterTelemetryR\bclusters\"2\n" +
 	"\x16TelemetryAgentsRequest\x12\x18\n" +
-	"\acluster\x18\x01 \x01(\tR\acluster\"\\\n" +
+	"\acluster\x18\x01 \x01(\tR\acluster\"p\n" +
 	"\x17TelemetryAgentsResponse\x12A\n" +
-	"\bclusters\x18\x01 \x03(\v2%.speedscale.cloud.v1.ClusterTelemetryR\bclusters\"\xb9\x02\n" +
+	"\bclusters\x18\x01 \x03(\v2%.speedscale.cloud.v1.ClusterTelemetryR\bclusters\x12\x12\n" +
+	"\x04time\x18\x02 \x01(\x03R\x04time\"\xb9\x02\n" +
 	"\x10ClusterTelemetry\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x1a\n" +
