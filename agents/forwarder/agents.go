@@ -107,6 +107,13 @@ func recent(t, before *cloudv1.SidecarTelemetry) {
 	since(t.GetUnsent(), before.GetUnsent())
 }
 
+// unheard is how many messages were ignored.
+func (s *sidecars) unheard() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ignored
+}
+
 // list returns those that were heard lately, by namespace and pod, as far as limit goes,
 // in bytes, and how many there is no room for. The caller must not change them.
 func (s *sidecars) list(now time.Time, limit int) (list []*cloudv1.SidecarTelemetry, omitted uint64) {

@@ -100,7 +100,7 @@ func (f *Forwarder) telemetry(ctx context.Context, now time.Time) *cloudv1.Forwa
 	t := &cloudv1.ForwarderTelemetry{
 		Version: f.o.Telemetry.Version, Time: now.UnixNano(), Started: f.started.UnixNano(),
 		DataOff: f.o.DataOff, DataConnected: f.cloud != nil && f.cloud.IsConnected(),
-		Connections: uint64(max(0, s.Connections-1)), Pairs: s.Pairs, BatchesSent: s.Sent, Spool: f.spoolTelemetry(ctx),
+		Connections: uint64(max(0, s.Connections-1)), Pairs: s.Pairs, BatchesSent: s.Sent, Spool: f.spoolTelemetry(ctx), Ignored: f.sidecars.unheard(),
 		Refused: counted(map[string]uint64{
 			traffic.ReasonNoRules: s.RefusedNoRules, traffic.ReasonSpoolFull: s.RefusedSpoolFull, "spool_failed": s.RefusedSpoolFailed,
 		}),

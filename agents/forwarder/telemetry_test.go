@@ -156,6 +156,7 @@ func TestSidecarsAreWhomTheirTokensSay(t *testing.T) {
 	if err := nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "nonsense is not counted", func() bool { return f.Document(t.Context()).Forwarder.Ignored == 1 })
 	if d := f.Document(t.Context()); len(d.Sidecars) != 0 {
 		t.Errorf("nonsense is heard: %v", d.Sidecars)
 	}

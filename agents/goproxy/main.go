@@ -128,10 +128,11 @@ func serve(ctx context.Context, env *agent.Env, s Settings, child *supervise.Chi
 		return err
 	}
 	var recorder tap.Recorder = publisher
+	var masked reasons
 	var follower *rules.Follower // nil where the forwarder masks
 	if s.MaskHere {
 		follower = rules.NewFollower(rules.Options{Conn: link.conn, Subject: bus.RulesMasking, Logger: env.Log})
-		recorder = masking{publisher, follower}
+		recorder = masking{publisher, follower, &masked}
 	}
 	var busy func() bool
 	if s.PodNetwork {
@@ -161,7 +162,7 @@ func serve(ctx context.Context, env *agent.Env, s Settings, child *supervise.Chi
 	}
 	g.Go(func() error { return names.run(side, env.Log) })
 	if s.TelemetryInterval > 0 {
-		t := telemetry{proxy: p, link: link, settings: s, restarts: child.Deaths}
+		t := telemetry{proxy: p, link: link, settings: s, restarts: child.Deaths, masked: &masked}
 		g.Go(func() error { t.run(side, env.Log); return nil })
 	}
 	child.Ready()

@@ -73,16 +73,19 @@ func connect(ctx context.Context, log *slog.Logger, s Settings, budget *wire.Bud
 type masking struct {
 	*bus.Publisher
 	rules *rules.Follower
+	lost  *reasons
 }
 
 func (m masking) Pair(p *traffic.RRPair) {
 	r := m.rules.Load()
 	if r == nil {
+		m.lost.add(traffic.ReasonNoRules)
 		m.Lost(rules.Whole(p, traffic.ReasonNoRules))
 		return
 	}
 	keep, lost := r.Clean(p)
 	if lost != nil {
+		m.lost.add(lost.Reason)
 		m.Lost(lost)
 	}
 	if keep {

@@ -23,6 +23,7 @@ type telemetry struct {
 	link     link
 	settings Settings
 	restarts int
+	masked   *reasons // what was lost where the proxy masks
 }
 
 // firstTry is how soon the first one, which says that there is such a proxy, is tried again.
@@ -83,7 +84,14 @@ func (t telemetry) message(now time.Time) *cloudv1.SidecarTelemetry {
 	if t.proxy.listensFor(traffic.Direction_DIRECTION_OUT) {
 		m.Outbound = s.Outbound.telemetry()
 	}
-	for reason, n := range t.link.publisher.LostPairs() {
+	unsent := t.link.publisher.LostPairs()
+	for reason, n := range t.masked.counts() {
+		if unsent == nil {
+			unsent = map[string]uint64{}
+		}
+		unsent[reason] += n
+	}
+	for reason, n := range unsent {
 		m.Unsent = append(m.Unsent, &cloudv1.LossTelemetry{Reason: reason, Pairs: n})
 	}
 	slices.SortFunc(m.Unsent, byReason)

@@ -329,7 +329,9 @@ type ForwarderTelemetry struct {
 	// refused counts batches that a proxy was asked to send again, by the reason.
 	Refused map[string]uint64 `protobuf:"bytes,11,rep,name=refused,proto3" json:"refused,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// dropped counts pairs that were taken and not sent on, by the reason.
-	Dropped       map[string]uint64 `protobuf:"bytes,12,rep,name=dropped,proto3" json:"dropped,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Dropped map[string]uint64 `protobuf:"bytes,12,rep,name=dropped,proto3" json:"dropped,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// ignored counts messages of sidecars that were not understood, or found no room.
+	Ignored       uint64 `protobuf:"varint,13,opt,name=ignored,proto3" json:"ignored,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -446,6 +448,13 @@ func (x *ForwarderTelemetry) GetDropped() map[string]uint64 {
 		return x.Dropped
 	}
 	return nil
+}
+
+func (x *ForwarderTelemetry) GetIgnored() uint64 {
+	if x != nil {
+		return x.Ignored
+	}
+	return 0
 }
 
 // Spool is where batches wait for the cloud.
@@ -960,7 +969,7 @@ const file_cloud_api_v1_telemetry_proto_rawDesc = "" +
 	"\tforwarder\x18\x05 \x01(\v2'.speedscale.cloud.v1.ForwarderTelemetryR\tforwarder\x12A\n" +
 	"\bsidecars\x18\x06 \x03(\v2%.speedscale.cloud.v1.SidecarTelemetryR\bsidecars\x12\x18\n" +
 	"\aomitted\x18\a \x01(\x04R\aomitted\x12#\n" +
-	"\rsidecar_count\x18\b \x01(\x04R\fsidecarCount\"\xdd\x04\n" +
+	"\rsidecar_count\x18\b \x01(\x04R\fsidecarCount\"\xf7\x04\n" +
 	"\x12ForwarderTelemetry\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x12\x18\n" +
@@ -974,7 +983,8 @@ const file_cloud_api_v1_telemetry_proto_rawDesc = "" +
 	"\x05spool\x18\n" +
 	" \x01(\v2\x1a.speedscale.cloud.v1.SpoolR\x05spool\x12N\n" +
 	"\arefused\x18\v \x03(\v24.speedscale.cloud.v1.ForwarderTelemetry.RefusedEntryR\arefused\x12N\n" +
-	"\adropped\x18\f \x03(\v24.speedscale.cloud.v1.ForwarderTelemetry.DroppedEntryR\adropped\x1a:\n" +
+	"\adropped\x18\f \x03(\v24.speedscale.cloud.v1.ForwarderTelemetry.DroppedEntryR\adropped\x12\x18\n" +
+	"\aignored\x18\r \x01(\x04R\aignored\x1a:\n" +
 	"\fRefusedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1a:\n" +
