@@ -6,6 +6,19 @@ import (
 	"github.com/speedscale/speedscale/agents/bus"
 )
 
+func FuzzTelemetryCluster(f *testing.F) {
+	f.Add("k1", "prod.eu")
+	f.Add("*", "a b>%61")
+	f.Fuzz(func(t *testing.T, key, cluster string) {
+		subject := bus.ClusterTelemetry(key, cluster)
+		gotKey, gotCluster, ok := bus.TelemetryCluster(subject)
+		if want := key != "" && cluster != ""; ok != want || ok && (gotKey != key || gotCluster != cluster) {
+			t.Errorf("%q of %q becomes %q, and that %q of %q, %v", cluster, key, subject, gotCluster, gotKey, ok)
+		}
+		bus.TelemetryCluster("telemetry.cluster." + key + "." + cluster) // does not panic
+	})
+}
+
 func TestTelemetrySubjects(t *testing.T) {
 	for _, name := range []string{"prod", "prod.eu", "a b", "日本", "100%", "x_y-z"} {
 		subject := bus.ClusterTelemetry("k1", name)

@@ -85,7 +85,9 @@ func (m masking) Pair(p *traffic.RRPair) {
 	}
 	keep, lost := r.Clean(p)
 	if lost != nil {
-		m.lost.add(lost.Reason)
+		if !keep {
+			m.lost.add(lost.Reason)
+		}
 		m.Lost(lost)
 	}
 	if keep {

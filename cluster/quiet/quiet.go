@@ -21,7 +21,7 @@ const (
 	EventSeen  = "DirectionSeen"  // it did, after all
 )
 
-// Repeat is how often EventQuiet is said again while it holds: less than the hour for
+// Repeat is how often an EventQuiet that is a warning is said again while it holds: less than the hour for
 // which an API server keeps events by default (kube-apiserver, --event-ttl).
 const Repeat = 45 * time.Minute
 

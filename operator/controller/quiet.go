@@ -92,7 +92,8 @@ func (q *Quiet) telling(ctx context.Context, found []quiet.Finding) {
 		for _, name := range f.Pods {
 			key := told{f.Namespace, name, f.Outbound}
 			at, known := q.told[key]
-			if known && q.Now().Sub(at) < quiet.Repeat || !known && len(q.told) >= maxRemembered {
+			// What is as it should be is said once.
+			if known && (!f.Warning || q.Now().Sub(at) < quiet.Repeat) || !known && len(q.told) >= maxRemembered {
 				continue
 			}
 			if left--; left < 0 {

@@ -1,16 +1,48 @@
 package command_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/speedscale/speedscale/agents/broker"
 	"github.com/speedscale/speedscale/agents/bus"
+	"github.com/speedscale/speedscale/agents/forwarder"
 	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
 )
+
+// TestForwarderIsListed: a real one tells a real cloud how it is.
+func TestForwarderIsListed(t *testing.T) {
+	r := startRemote(t)
+	f, err := forwarder.New(t.Context(), forwarder.Options{
+		Cluster: "prod.eu", Cloud: bus.ConnectOptions{URLs: []string{r.bus}, Token: r.key}, DataOff: true,
+		Spool: broker.StoreOptions{Dir: t.TempDir()}, Telemetry: forwarder.Telemetry{Interval: time.Second, Version: "v9"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- f.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := errors.Join(<-done, f.Close()); err != nil {
+			t.Error(err)
+		}
+	}()
+	var out string
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(out, "v9"); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("agents are\n%s", out)
+		}
+		_, out, _ = r.speedctl(t, "get", "agents", "--cluster", "prod.eu")
+	}
+}
 
 func TestGetAgents(t *testing.T) {
 	r := startRemote(t)

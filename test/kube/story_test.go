@@ -27,7 +27,6 @@ func TestCluster(t *testing.T) {
 		faults(c)
 	})
 	c.run("sidecars", sidecars)
-	c.run("switches", switches)
 	c.run("network policies", func(c *cluster) {
 		if unseen != nil {
 			c.Skipf("SKIPPED: connections cannot be seen: %v", unseen)
