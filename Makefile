@@ -131,7 +131,8 @@ generate: ## regenerate what is made from .proto files (needs protoc, Debian's p
 		connectrpc.com/connect/cmd/protoc-gen-connect-go google.golang.org/grpc/cmd/protoc-gen-go-grpc \
 		sigs.k8s.io/controller-tools/cmd/controller-gen
 	protoc $(PROTOC_GO) traffic/rrpair.proto
-	protoc $(PROTOC_GO) $(PROTOC_CONNECT) cloud/api/v1/cloud.proto cloud/api/v1/replay.proto cloud/api/v1/control.proto
+	protoc $(PROTOC_GO) $(PROTOC_CONNECT) cloud/api/v1/cloud.proto cloud/api/v1/replay.proto cloud/api/v1/control.proto \
+		cloud/api/v1/telemetry.proto
 	protoc $(PROTOC_GO) $(PROTOC_GRPC) demo/shop/inventory.proto
 	bin/controller-gen object crd paths=./cluster/api/... output:crd:dir=charts/speedscale-operator/templates/crds
 

@@ -62,7 +62,8 @@ func TestOperatorReadsItsConfigMap(t *testing.T) {
 		"": func(s manager.Settings) bool {
 			return s.Control.Cluster == "my-cluster" && s.Control.APIKeySecret == "speedscale-api-key" && s.Control.FilterRule == "standard" &&
 				s.Control.DLPConfig == "" && s.Replays.APIKey == "an-entry-of-speedscale-api-key" && s.Replays.Timeout == 20*time.Minute &&
-				s.Control.AppURL == "https://of-the-secret.example.com" && len(s.Replays.Namespaces) == 0 && s.Control.WithInspector && len(s.Control.Inspector.Namespaces) == 0 && s.Control.Forwarder.Spool.Size.String() == "1Gi" && s.Sidecar.Resources.Requests.Memory().String() == "64Mi"
+				s.Control.AppURL == "https://of-the-secret.example.com" && len(s.Replays.Namespaces) == 0 && s.Control.WithInspector && len(s.Control.Inspector.Namespaces) == 0 && s.Control.Forwarder.Spool.Size.String() == "1Gi" && s.Sidecar.Resources.Requests.Memory().String() == "64Mi" &&
+				*s.Control.Forwarder.Data && s.Control.WithTelemetry && s.Control.TelemetryInterval == time.Minute
 		},
 		all(t): func(s manager.Settings) bool {
 			return s.Instance == "prod-somewhere" && s.Replays.Timeout == 90*time.Minute && slices.Equal(s.Replays.Namespaces, []string{"shop", "payments"}) &&
@@ -70,7 +71,11 @@ func TestOperatorReadsItsConfigMap(t *testing.T) {
 				slices.Equal(s.Control.Images.PullSecrets, []string{"one", "two"}) && s.Control.DLPConfig == "standard" && s.Control.LogLevel == "debug" &&
 				s.Control.Cloud.HTTPProxy != "" && s.Control.Cloud.HTTPSProxy != "" && strings.HasPrefix(s.Control.Cloud.NoProxy, ".svc,.cluster.local,") &&
 				s.Control.Cloud.CA != "" && s.Control.Cloud.CAConfigMap == "speedscale-cloud-ca" && s.Replays.PublicURL == "https://speedscale.example.com" && s.Control.Forwarder.Spool.StorageClass == "fast" && s.Sidecar.MaskIn == "sidecar" &&
-				slices.Equal(s.Control.Inspector.Namespaces, []string{"shop", "payments"}) && s.Control.Inspector.Resources.Requests.Cpu().String() == "20m"
+				slices.Equal(s.Control.Inspector.Namespaces, []string{"shop", "payments"}) && s.Control.Inspector.Resources.Requests.Cpu().String() == "20m" &&
+				!*s.Control.Forwarder.Data && !s.Control.WithTelemetry && s.Control.TelemetryInterval == 5*time.Minute
+		},
+		"telemetry: {interval: 0s}": func(s manager.Settings) bool {
+			return s.Control.TelemetryInterval == 0
 		},
 		"appCAConfigMap: trust-bundle": func(s manager.Settings) bool {
 			return s.Control.Cloud.CA != "" && s.Control.Cloud.CAConfigMap == "trust-bundle" && s.Replays.PublicURL == "https://of-the-secret.example.com"
@@ -180,6 +185,8 @@ func TestOperatorRefusesWrongValues(t *testing.T) {
 		"sidecar: {maskIn: cloud}":               "maskIn",
 		"forwarder: {spool: {size: big}}":        "size",
 		"forwarder: {replicas: 2}":               "replicas",
+		"forwarder: {data: some}":                "data",
+		"telemetry: {interval: often}":           "interval",
 		"operator: {resources: {request: {}}}":   "request",
 		"image: {pullSecrets: [name]}":           "pullSecrets",
 		"sidecar: {resources: {limits: {x: y}}}": "limits",

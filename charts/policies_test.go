@@ -141,7 +141,9 @@ func TestNetworkPoliciesLetPassWhatIsNeeded(t *testing.T) {
 		// The webhooks, for an API server that may be anywhere.
 		"speedscale-operator TCP/webhook": anyone + "outside responder.shop responder.somewhere",
 		// Sidecars, in any pod that may have one.
-		"speedscale-forwarder TCP/bus":     anyone + "java-server responder.shop responder.somewhere",
+		"speedscale-forwarder TCP/bus": anyone + "java-server responder.shop responder.somewhere",
+		// Which sidecars see nothing.
+		"speedscale-forwarder TCP/health":  "speedscale-operator",
 		"speedscale-forwarder TCP/metrics": anyone + "responder.shop responder.somewhere",
 		"speedscale-inspector TCP/metrics": anyone + "responder.shop responder.somewhere",
 		"speedscale-cloud TCP/api": "collector.shop collector.somewhere generator.shop generator.somewhere responder.shop responder.somewhere " +
@@ -177,6 +179,8 @@ func TestNetworkPoliciesFollowTheValues(t *testing.T) {
 		{"a proxy for http", "http_proxy: 'http://proxy.example.com:9000'", "", map[string]string{"outside TCP/9000": control}},
 		{"more", "networkPolicies: {egress: [{ports: [{port: 9000}]}]}", "", map[string]string{"outside TCP/9000": control}},
 		{"no metrics", "networkPolicies: {metricsFrom: []}", "", map[string]string{"speedscale-forwarder TCP/metrics": "", "speedscale-inspector TCP/metrics": ""}},
+		{"no telemetry", "telemetry: {interval: 0s}", "", map[string]string{"speedscale-forwarder TCP/health": ""}},
+		{"telemetry that stays here", "telemetry: {enabled: false}", "", map[string]string{"speedscale-forwarder TCP/health": "speedscale-operator"}},
 		{"no demo", "deployDemo: ''", "", map[string]string{"outside UDP/53": control}},
 		{"no cloud's policy for a LoadBalancer", "", "service: {type: LoadBalancer}", map[string]string{
 			"speedscale-cloud TCP/api": "app.shop collector.shop collector.somewhere generator.shop generator.somewhere outside responder.shop responder.somewhere " + control,

@@ -30,6 +30,7 @@ const (
 	ReasonDisabled   = "capture_disabled"  // relayed without capture after repeated failures
 	ReasonNoRules    = "no_masking_rules"  // the proxy has no masking rules yet
 	ReasonNoGoodbye  = "producer_vanished" // a producer ended without a goodbye
+	ReasonDataOff    = "data_off"          // the cluster sends no pairs to its cloud
 	ReasonReplay     = "replay"            // traffic of a replay, which is not live traffic
 )
 

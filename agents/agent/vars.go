@@ -106,6 +106,16 @@ func (v *Vars) Duration(name string, def time.Duration) time.Duration {
 	return d
 }
 
+// Interval returns how often something is done: 1s to 1h, or 0 for never.
+func (v *Vars) Interval(name string, def time.Duration) time.Duration {
+	d := v.Duration(name, def)
+	if d != 0 && (d < time.Second || d > time.Hour) {
+		v.Fail(name, d.String(), "want 1s to 1h, or 0 for never")
+		return def
+	}
+	return d
+}
+
 // Bytes returns a size: a number of bytes, or one with Ki, Mi or Gi.
 func (v *Vars) Bytes(name string, def, low, high int64) int64 {
 	s := v.String(name, "")

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 )
 
@@ -58,4 +59,10 @@ func token(text string) string {
 		}
 	}
 	return b.String()
+}
+
+// untoken is the text that token was given; ok is false for what it does not return.
+func untoken(t string) (text string, ok bool) {
+	text, err := url.PathUnescape(t)
+	return text, err == nil && token(text) == t
 }

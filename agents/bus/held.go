@@ -103,9 +103,26 @@ func (p *Publisher) drop(pair *traffic.RRPair) {
 }
 
 func (p *Publisher) lose(pair *traffic.RRPair, reason string) {
-	p.stats.LostPairs++
+	p.countLost(reason, 1)
 	p.wait(pairLoss(pair, reason, uint64(max(0, pair.WireformatSize))))
 }
+
+func (p *Publisher) countLost(reason string, pairs uint64) {
+	if pairs == 0 {
+		return
+	}
+	if p.lost == nil {
+		p.lost = map[string]uint64{}
+	}
+	if _, known := p.lost[reason]; !known && len(p.lost) >= maxReasons {
+		reason = "other" // the receiver names them, and it is another program
+	}
+	p.lost[reason] += pairs
+	p.stats.LostPairs += pairs
+}
+
+// maxReasons bounds the reasons that are told apart.
+const maxReasons = 64
 
 // why a batch is sealed.
 type why uint8
@@ -187,7 +204,7 @@ func (p *Publisher) refused(b *batch, r *Refusal) {
 	}
 	if r.Final && !b.emptied {
 		p.stats.Rejected++
-		p.stats.LostPairs += uint64(b.pairs)
+		p.countLost(r.Reason, uint64(b.pairs))
 		p.o.Logger.Error("batch refused for good, its pairs are lost", "producer", p.o.Producer,
 			"sequence", b.sequence, "pairs", b.pairs, "reason", r.Reason, "text", r.Text)
 		p.empty(b, r.Reason)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -89,6 +90,7 @@ type Publisher struct {
 	pausedUntil time.Time
 	failures    int
 	stats       PublisherStats
+	lost        map[string]uint64 // pairs of stats.LostPairs, by reason
 }
 
 // PublisherStats are counted from the publisher's start, but for those that say "now".
@@ -213,6 +215,13 @@ func (p *Publisher) Stats() PublisherStats {
 	s.InFlight, s.Waiting = p.inFlight, len(p.batches)-p.inFlight
 	s.HeldBytes = p.held
 	return s
+}
+
+// LostPairs returns the pairs of PublisherStats.LostPairs by the reason.
+func (p *Publisher) LostPairs() map[string]uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return maps.Clone(p.lost)
 }
 
 // Close sends what is left and then a goodbye, and waits for the acknowledgements

@@ -176,10 +176,10 @@ func (p *Publisher) release() {
 	defer p.mu.Unlock()
 	for _, b := range p.batches {
 		if !b.emptied {
-			p.stats.LostPairs += uint64(b.pairs)
+			p.countLost(traffic.ReasonUnacked, uint64(b.pairs))
 		}
 	}
-	p.stats.LostPairs += uint64(p.open.pairs)
+	p.countLost(traffic.ReasonUnacked, uint64(p.open.pairs))
 	p.give(p.held)
 	p.open, p.free, p.inFlight = openBatch{}, nil, 0
 }

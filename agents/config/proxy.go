@@ -29,6 +29,14 @@ const (
 // to send what it captured: DRAIN_TIMEOUT is the rest.
 const ProxyFlushTime = 2 * time.Second
 
+// TelemetryInterval is how often agents send telemetry where nothing else is said
+// (TELEMETRY_INTERVAL).
+const TelemetryInterval = time.Minute
+
+// QuietAfter is how long after its start a direction of the proxy that saw nothing is
+// worth a word.
+const QuietAfter = time.Minute
+
 // ReplayAddresses are what names of mocked hosts that do not resolve are given as their
 // addresses: reserved ones (RFC 1112, section 4), which no host has.
 const ReplayAddresses = "240.0.0.0/4"

@@ -48,6 +48,11 @@ type Options struct {
 	// where it is set, and stays the caller's.
 	Cloud     bus.ConnectOptions
 	CloudConn *nats.Conn
+	// DataOff keeps all pairs from the cloud: they are taken, counted and dropped, and
+	// what the spool holds stays in it. No rules are asked for, since nothing is masked.
+	DataOff bool
+	// Telemetry goes its own way to the cloud.
+	Telemetry Telemetry
 	// Spool is where masked batches are kept until the cloud has them.
 	Spool broker.StoreOptions
 	// MaxBody is the limit of a body in bytes, each way, as the proxies have it.
@@ -75,11 +80,14 @@ type Forwarder struct {
 	local  *nats.Conn // to the broker
 	spool  jetstream.JetStream
 	stream jetstream.Stream
-	cloud  *nats.Conn
+	cloud  *nats.Conn // nil where data is off
 
-	rules   *rules.Follower
-	counts  counts
-	receive atomic.Pointer[bus.Receiver]
+	rules        *rules.Follower
+	counts       counts
+	receive      atomic.Pointer[bus.Receiver]
+	started      time.Time
+	acknowledged atomic.Int64 // when the cloud last took a batch, in Unix nanoseconds
+	sidecars     sidecars
 
 	repair   sync.Mutex
 	repaired time.Time // guarded by repair
@@ -91,7 +99,7 @@ type counts struct {
 	replayIn, replayOut          atomic.Uint64
 	spooled, sent                atomic.Uint64
 	noRules, queueFull, storeErr atomic.Uint64
-	retries, oversized           atomic.Uint64
+	retries, oversized, dataOff  atomic.Uint64
 }
 
 // New opens the spool and the listener. Nothing is taken from proxies before Run.
@@ -105,7 +113,7 @@ func New(ctx context.Context, o Options) (*Forwarder, error) {
 	o.Spool.MaxBytes = cmp.Or(o.Spool.MaxBytes, DefaultSpoolBytes)
 	o.QueueBytes = cmp.Or(o.QueueBytes, DefaultQueueBytes)
 	o.Workers = cmp.Or(o.Workers, runtime.GOMAXPROCS(0))
-	f := &Forwarder{o: o, log: o.Logger}
+	f := &Forwarder{o: o, log: o.Logger, started: time.Now()}
 	if err := f.open(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("forwarder: %w", err), f.Close())
 	}
@@ -133,7 +141,7 @@ func (f *Forwarder) open(ctx context.Context) error {
 	if err := f.openSpool(ctx); err != nil {
 		return err
 	}
-	if f.cloud = f.o.CloudConn; f.cloud == nil {
+	if f.cloud = f.o.CloudConn; f.cloud == nil && !f.o.DataOff {
 		f.cloud, err = bus.Connect(ctx, f.o.Cloud)
 	}
 	f.rules = rules.NewFollower(rules.Options{
@@ -162,9 +170,9 @@ func (f *Forwarder) openSpool(ctx context.Context) error {
 	return nil
 }
 
-// ProxyPermissions are what a proxy may do: publish pairs, and ask for rules.
+// ProxyPermissions are what a proxy may do: publish pairs and telemetry, and ask for rules.
 func ProxyPermissions(name string) broker.Permissions {
-	return broker.Permissions{Name: name, Publish: []string{bus.RawPairs + ">", bus.RulesMasking}}
+	return broker.Permissions{Name: name, Publish: []string{bus.RawPairs + ">", bus.RawTelemetry + ">", bus.RulesMasking}}
 }
 
 // Connect connects a proxy in this process.
@@ -191,8 +199,18 @@ func (f *Forwarder) Run(ctx context.Context) error {
 	}
 	f.receive.Store(r)
 	var g errgroup.Group
-	g.Go(func() error { f.rules.Run(ctx); return nil })
-	g.Go(func() error { f.send(ctx); return nil })
+	if !f.o.DataOff {
+		g.Go(func() error { f.rules.Run(ctx); return nil })
+		g.Go(func() error { f.send(ctx); return nil })
+	}
+	if f.o.Telemetry.Interval > 0 {
+		if err := f.hearSidecars(ctx); err != nil {
+			f.log.Warn("sidecars are not heard", "error", err)
+		}
+		if !f.o.Telemetry.Local {
+			g.Go(func() error { f.tellCloud(ctx); return nil })
+		}
+	}
 	<-ctx.Done()
 	r.Close()
 	return g.Wait()
@@ -227,6 +245,8 @@ func (f *Forwarder) Ready() error {
 	switch {
 	case f.receive.Load() == nil:
 		return errors.New("not running")
+	case f.o.DataOff:
+		return nil
 	case f.rules.Load() == nil:
 		return errors.New("no masking rules from the cloud yet")
 	}

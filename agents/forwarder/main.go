@@ -35,7 +35,7 @@ func Main(ctx context.Context, env *agent.Env) error {
 	registry.MustRegister(f.Collectors()...)
 	g, ctx := errgroup.WithContext(ctx)
 	for address, handler := range map[string]http.Handler{
-		s.HealthListen:  agent.Health(agent.Checks{Ready: f.Ready}),
+		s.HealthListen:  f.health(agent.Health(agent.Checks{Ready: f.Ready})),
 		s.MetricsListen: agent.Metrics(registry),
 	} {
 		if address == "" {

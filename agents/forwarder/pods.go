@@ -45,7 +45,7 @@ type PodTokens struct {
 	verifier *oidc.IDTokenVerifier // nil until the API server said who issues tokens
 }
 
-// Authenticate says what the pod of a token may do: publish as itself, and ask for
+// Authenticate says what the pod of a token may do: publish pairs and telemetry as itself, and ask for
 // masking rules, until the token expires. Errors do not quote the token.
 func (p *PodTokens) Authenticate(token string) (broker.Permissions, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), verifyTimeout)
@@ -68,7 +68,7 @@ func (p *PodTokens) Authenticate(token string) (broker.Permissions, error) {
 	}
 	return broker.Permissions{
 		Name: pod.String(), Identity: pod.String(), Expires: verified.Expiry,
-		Publish: []string{pod.Subject() + "*", bus.RulesMasking},
+		Publish: []string{pod.Subject() + "*", pod.TelemetrySubject() + "*", bus.RulesMasking},
 	}, nil
 }
 

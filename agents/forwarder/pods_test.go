@@ -103,7 +103,7 @@ func TestPodTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.Name != "shop/cart-7d9f.x" || p.Publish[0] != "pairs.raw.shop.cart-7d9f_x.*" || len(p.Subscribe) != 0 || time.Until(p.Expires) > time.Hour {
+	if p.Name != "shop/cart-7d9f.x" || p.Publish[0] != "pairs.raw.shop.cart-7d9f_x.*" || p.Publish[1] != "telemetry.raw.shop.cart-7d9f_x.*" || len(p.Subscribe) != 0 || time.Until(p.Expires) > time.Hour {
 		t.Errorf("permissions are %+v", p)
 	}
 	for what, token := range map[string]string{

@@ -14,6 +14,9 @@ func (f *Forwarder) answerRules(m *nats.Msg) {
 		err = m.Respond(r.Answer())
 	} else {
 		refusal := bus.Refusal{Reason: traffic.ReasonNoRules}
+		if f.o.DataOff {
+			refusal.Reason = traffic.ReasonDataOff
+		}
 		err = m.RespondMsg(&nats.Msg{Header: refusal.Header()})
 	}
 	if err != nil {

@@ -157,6 +157,7 @@ func (f *Forwarder) settle(ctx context.Context, cloud jetstream.JetStream, o onW
 		return fmt.Errorf("take batch out of the spool: %w", err)
 	}
 	f.counts.sent.Add(1)
+	f.acknowledged.Store(time.Now().UnixNano())
 	return nil
 }
 

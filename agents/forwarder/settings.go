@@ -12,6 +12,7 @@ import (
 	"github.com/speedscale/speedscale/agents/agent"
 	"github.com/speedscale/speedscale/agents/broker"
 	"github.com/speedscale/speedscale/agents/bus"
+	"github.com/speedscale/speedscale/agents/config"
 	"github.com/speedscale/speedscale/traffic/filter"
 	"github.com/speedscale/speedscale/traffic/mask"
 )
@@ -41,6 +42,10 @@ type Settings struct {
 //	FORWARDER_SPOOL        /var/lib/speedscale/forwarder
 //	FORWARDER_SPOOL_SIZE   1Gi
 //	FORWARDER_SYNC         each-second or always: when acknowledged batches outlive a loss of power
+//	FORWARDER_DATA         true; false sends no pairs to the cloud: they are counted and dropped
+//	TELEMETRY_INTERVAL     60s, how often the cloud is told how forwarder and sidecars are; 0 is never
+//	WITH_TELEMETRY         true; false keeps that from the cloud, and has it at /telemetry only
+//	SPEEDSCALE_VERSION     shown to people
 //	CAPTURE_MAX_BODY       1Mi, as the proxies have it
 //	HEALTH_HTTP_PORT       4144; METRICS_HTTP_ENABLE true; METRICS_HTTP_PORT 4145
 //	HTTPS_PROXY, NO_PROXY  the way to the cloud
@@ -51,6 +56,12 @@ func ReadSettings(v *agent.Vars) (Settings, error) {
 		Filter:  readFilter(v),
 		Masking: readMasking(v),
 		MaxBody: int(v.Bytes("CAPTURE_MAX_BODY", 1<<20, 0, 8<<20)),
+		DataOff: !v.Bool("FORWARDER_DATA", true),
+		Telemetry: Telemetry{
+			Interval: v.Interval("TELEMETRY_INTERVAL", config.TelemetryInterval),
+			Local:    !v.Bool("WITH_TELEMETRY", true),
+			Version:  v.String("SPEEDSCALE_VERSION", "unknown"),
+		},
 		Spool: broker.StoreOptions{
 			Dir:        v.String("FORWARDER_SPOOL", "/var/lib/speedscale/forwarder"),
 			MaxBytes:   v.Bytes("FORWARDER_SPOOL_SIZE", DefaultSpoolBytes, 1<<20, 1<<50),

@@ -16,11 +16,17 @@ func settings(vars map[string]string) (forwarder.Settings, error) {
 	return forwarder.ReadSettings(agent.NewVars(func(name string) string { return vars[name] }))
 }
 
-func TestSettings(t *testing.T) {
-	token := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(token, []byte("0123456789abcdef\n"), 0o600); err != nil {
+func tokenFile(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte("0123456789abcdef\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return file
+}
+
+func TestSettings(t *testing.T) {
+	token := tokenFile(t)
 	s, err := settings(map[string]string{
 		"CLUSTER_NAME": "c1", "SPEEDSCALE_API_KEY": "k", "SPEEDSCALE_APP_URL": "https://cloud.example",
 		"FORWARDER_TOKEN_FILE": token, "SPEEDSCALE_FILTER_RULE": "standard", "SPEEDSCALE_DLP_CONFIG": "standard",

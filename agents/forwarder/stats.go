@@ -14,6 +14,7 @@ type Stats struct {
 	ReplayIn           uint64 // inbound pairs of replays, which were dropped
 	ReplayOut          uint64 // outbound pairs of replays, which were dropped
 	MaskFailed         uint64 // pairs that could not be masked, and were dropped
+	DataOff            uint64 // pairs dropped since data is switched off
 	Oversized          uint64 // pairs and batches that were too large for the next hop
 	Spooled, Sent      uint64 // batches
 	Resent             uint64 // batches that the cloud did not acknowledge at once
@@ -32,7 +33,7 @@ func (f *Forwarder) Stats() Stats {
 	c := &f.counts
 	s := Stats{
 		Pairs: c.pairs.Load(), Filtered: c.filtered.Load(), MaskFailed: c.maskFailed.Load(), Oversized: c.oversized.Load(),
-		ReplayIn: c.replayIn.Load(), ReplayOut: c.replayOut.Load(),
+		DataOff: c.dataOff.Load(), ReplayIn: c.replayIn.Load(), ReplayOut: c.replayOut.Load(),
 		Spooled: c.spooled.Load(), Sent: c.sent.Load(), Resent: c.retries.Load(),
 		RefusedNoRules: c.noRules.Load(), RefusedSpoolFull: c.queueFull.Load(), RefusedSpoolFailed: c.storeErr.Load(),
 		ConnectionsRefused: f.broker.Refused(), Connections: f.broker.Clients(),
@@ -70,6 +71,7 @@ func (f *Forwarder) Collectors() []prometheus.Collector {
 		replay("in", func(s Stats) uint64 { return s.ReplayIn }),
 		replay("out", func(s Stats) uint64 { return s.ReplayOut }),
 		counter(prefix+"mask_failed_total", "Pairs dropped because they could not be masked.", func(s Stats) uint64 { return s.MaskFailed }),
+		counter(prefix+"data_off_pairs_total", "Pairs dropped because data is switched off.", func(s Stats) uint64 { return s.DataOff }),
 		counter(prefix+"oversized_total", "Pairs or batches too large for the next hop.", func(s Stats) uint64 { return s.Oversized }),
 		counter(prefix+"batches_spooled_total", "Batches stored in the spool.", func(s Stats) uint64 { return s.Spooled }),
 		counter(prefix+"batches_sent_total", "Batches that the cloud acknowledged.", func(s Stats) uint64 { return s.Sent }),

@@ -20,6 +20,11 @@ const storeTimeout = 5 * time.Second
 
 // take filters, masks and stores a batch. nil means that the spool's file has it.
 func (f *Forwarder) take(ctx context.Context, b *traffic.Batch) error {
+	if f.o.DataOff {
+		// Refused, it would wait in the sidecar, and go to the cloud when data is on again.
+		f.counts.dataOff.Add(uint64(len(b.Pairs)))
+		return nil
+	}
 	r := f.rules.Load()
 	if r == nil {
 		f.counts.noRules.Add(1)

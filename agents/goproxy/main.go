@@ -112,11 +112,12 @@ func serve(ctx context.Context, env *agent.Env, s Settings, child *supervise.Chi
 		Name: "speedscale_goproxy_restarts_total", Help: "Relay processes that died and were replaced.",
 	}, func() float64 { return float64(child.Deaths) }))
 	budget := wire.NewBudget(s.MemoryBudget)
-	publisher, conn, err := connect(ctx, env.Log, s, budget)
+	link, err := connect(ctx, env.Log, s, budget)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	publisher := link.publisher
+	defer link.conn.Close()
 	registry.MustRegister(publisher.Collectors("speedscale_goproxy_")...)
 	if s.Route != nil {
 		if s.Route.Search, err = dnsrelay.Search(resolvConf); err != nil {
@@ -128,13 +129,14 @@ func serve(ctx context.Context, env *agent.Env, s Settings, child *supervise.Chi
 		return err
 	}
 	var recorder tap.Recorder = publisher
+	var masked reasons
 	var follower *rules.Follower // nil where the forwarder masks
 	switch id := s.Tags[traffic.TagReplay]; {
 	case id != "":
 		recorder = inReplay{publisher, id}
 	case s.MaskHere:
-		follower = rules.NewFollower(rules.Options{Conn: conn, Subject: bus.RulesMasking, Logger: env.Log})
-		recorder = masking{publisher, follower}
+		follower = rules.NewFollower(rules.Options{Conn: link.conn, Subject: bus.RulesMasking, Logger: env.Log})
+		recorder = masking{publisher, follower, &masked}
 	}
 	var busy func() bool
 	if s.PodNetwork {
@@ -163,6 +165,10 @@ func serve(ctx context.Context, env *agent.Env, s Settings, child *supervise.Chi
 		g.Go(func() error { follower.Run(side); return nil })
 	}
 	g.Go(func() error { return names.run(side, env.Log) })
+	if s.TelemetryInterval > 0 {
+		t := telemetry{proxy: p, link: link, settings: s, restarts: child.Deaths, masked: &masked}
+		g.Go(func() error { t.run(side, env.Log); return nil })
+	}
 	child.Ready()
 	err = p.Run(ctx)
 	goodbye, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(goodbyeLimit, p.left()))

@@ -31,7 +31,7 @@ import (
 const (
 	DefaultMemoryBudget   = 64 << 20
 	DefaultConnectTimeout = 10 * time.Second
-	DefaultSilenceWarning = 30 * time.Second
+	DefaultSilenceWarning = config.QuietAfter
 	maxMaxBody            = 8 << 20
 )
 
@@ -94,7 +94,7 @@ type Proxy struct {
 	killed  time.Time    // when the process will be, by Options.Grace; set by Run
 	lastEnd atomic.Int64 // when a connection last ended, in Unix nanoseconds
 	drains  atomic.Bool
-	refused [3]refusals // by traffic.Direction
+	refused [3]reasons // by traffic.Direction
 }
 
 // listener is a bound socket and what is done with its connections.

@@ -17,45 +17,55 @@ import (
 	"github.com/speedscale/speedscale/traffic/wire"
 )
 
-// connect returns a publisher to the forwarder, which may be away, and the
-// connection under it.
-func connect(ctx context.Context, log *slog.Logger, s Settings, budget *wire.Budget) (*bus.Publisher, *nats.Conn, error) {
+// link is the connection to the forwarder, and the publisher on it.
+type link struct {
+	publisher *bus.Publisher
+	conn      *nats.Conn
+	producer  string
+	// telemetry is the subject of this producer's telemetry.
+	telemetry string
+}
+
+// connect returns the link to the forwarder, which may be away.
+func connect(ctx context.Context, log *slog.Logger, s Settings, budget *wire.Budget) (link, error) {
 	o := bus.ConnectOptions{URLs: []string{"nats://" + s.Forwarder}, Name: "goproxy " + s.Service, Logger: log}
 	if s.ForwarderCA != "" {
 		pem, err := os.ReadFile(s.ForwarderCA)
 		if err != nil {
-			return nil, nil, fmt.Errorf("FORWARDER_CA: %w", err)
+			return link{}, fmt.Errorf("FORWARDER_CA: %w", err)
 		}
 		o.RootCAs = x509.NewCertPool()
 		if !o.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, nil, fmt.Errorf("FORWARDER_CA: %q holds no certificate", s.ForwarderCA)
+			return link{}, fmt.Errorf("FORWARDER_CA: %q holds no certificate", s.ForwarderCA)
 		}
 		o.URLs = []string{"tls://" + s.Forwarder}
 	}
+	l := link{producer: "goproxy-" + uuid.NewString(), telemetry: bus.RawTelemetry}
 	subject := bus.RawPairs
 	if s.ForwarderToken != "" {
 		token, err := os.ReadFile(s.ForwarderToken)
 		if err != nil {
-			return nil, nil, fmt.Errorf("FORWARDER_TOKEN_FILE: %w", err)
+			return link{}, fmt.Errorf("FORWARDER_TOKEN_FILE: %w", err)
 		}
 		o.Token = strings.TrimSpace(string(token))
 		if pod, ok := bus.PodOfToken(o.Token); ok {
 			o.TokenFile, o.Identity = s.ForwarderToken, pod.String()
-			subject = pod.Subject()
+			subject, l.telemetry = pod.Subject(), pod.TelemetrySubject()
 		}
 	}
-	conn, err := bus.Connect(ctx, o)
-	if err != nil {
-		return nil, nil, fmt.Errorf("FORWARDER_ADDR %q: %w", s.Forwarder, err)
+	l.telemetry += l.producer
+	var err error
+	if l.conn, err = bus.Connect(ctx, o); err != nil {
+		return link{}, fmt.Errorf("FORWARDER_ADDR %q: %w", s.Forwarder, err)
 	}
-	publisher, err := bus.NewPublisher(bus.PublisherOptions{
-		Conn: conn, Subject: subject, Producer: "goproxy-" + uuid.NewString(), Budget: budget, Logger: log,
+	l.publisher, err = bus.NewPublisher(bus.PublisherOptions{
+		Conn: l.conn, Subject: subject, Producer: l.producer, Budget: budget, Logger: log,
 	})
 	if err != nil {
-		conn.Close()
-		return nil, nil, err
+		l.conn.Close()
+		return link{}, err
 	}
-	return publisher, conn, nil
+	return l, nil
 }
 
 // masking filters and masks what it publishes. Until it knows by which rules,
@@ -63,16 +73,21 @@ func connect(ctx context.Context, log *slog.Logger, s Settings, budget *wire.Bud
 type masking struct {
 	*bus.Publisher
 	rules *rules.Follower
+	lost  *reasons
 }
 
 func (m masking) Pair(p *traffic.RRPair) {
 	r := m.rules.Load()
 	if r == nil {
+		m.lost.add(traffic.ReasonNoRules)
 		m.Lost(rules.Whole(p, traffic.ReasonNoRules))
 		return
 	}
 	keep, lost := r.Clean(p)
 	if lost != nil {
+		if !keep {
+			m.lost.add(lost.Reason)
+		}
 		m.Lost(lost)
 	}
 	if keep {

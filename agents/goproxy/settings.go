@@ -31,6 +31,10 @@ type Settings struct {
 	// PodNetwork says that all sockets of the network namespace belong to one pod, so
 	// that they tell whether its app may still connect.
 	PodNetwork bool
+	// Version is shown to people. TelemetryInterval is how often the forwarder is told
+	// how the proxy is; 0 is never.
+	Version           string
+	TelemetryInterval time.Duration
 }
 
 // ReadSettings reads everything that the binary is told, and nothing else reads
@@ -64,7 +68,8 @@ type Settings struct {
 //	IGNORE_DST_IPS        as initproxy reads it: in a replay no mocked host has one of these addresses
 //	POD_NETWORK           false; true where the network namespace is that of one pod:
 //	                      after SIGTERM goproxy then goes on while others in it have sockets
-//	CONNECT_TIMEOUT       10s; DRAIN_TIMEOUT 30s; SILENCE_WARNING 30s
+//	SPEEDSCALE_VERSION    shown to people; TELEMETRY_INTERVAL 60s, 0 is never
+//	CONNECT_TIMEOUT       10s; DRAIN_TIMEOUT 30s; SILENCE_WARNING 60s
 func ReadSettings(v *agent.Vars) (Settings, error) {
 	s := Settings{Proxy: config.Proxy{
 		Mode:           v.Choice("PROXY_TYPE", config.ModeTransparent, config.ModeTransparent, config.ModeReverse, config.ModeForward, config.ModeDual),
@@ -93,6 +98,8 @@ func ReadSettings(v *agent.Vars) (Settings, error) {
 	s.Forwarder = v.Address("FORWARDER_ADDR", "speedscale-forwarder.speedscale.svc:80")
 	s.ForwarderCA = v.String("FORWARDER_CA", "")
 	s.ForwarderToken = v.String("FORWARDER_TOKEN_FILE", "")
+	s.Version = v.String("SPEEDSCALE_VERSION", "unknown")
+	s.TelemetryInterval = v.Interval("TELEMETRY_INTERVAL", config.TelemetryInterval)
 	s.PodNetwork = v.Bool("POD_NETWORK", false)
 	s.MaskHere = v.Choice("MASK_IN", "forwarder", "forwarder", "sidecar") == "sidecar"
 	return s, v.Err()

@@ -64,13 +64,13 @@ func (p *Proxy) directionStatus(d traffic.Direction) DirectionStatus {
 	}
 }
 
-// refusals counts connections that were refused, by reason.
-type refusals struct {
+// reasons counts what was refused or lost, by reason.
+type reasons struct {
 	mu sync.Mutex
 	n  map[string]uint64
 }
 
-func (r *refusals) add(why string) {
+func (r *reasons) add(why string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.n == nil {
@@ -79,7 +79,7 @@ func (r *refusals) add(why string) {
 	r.n[why]++
 }
 
-func (r *refusals) counts() map[string]uint64 {
+func (r *reasons) counts() map[string]uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return maps.Clone(r.n)

@@ -1,5 +1,5 @@
-// Package api is the cloud's API: the services of cloud.proto, replay.proto and
-// control.proto over Connect, which gRPC, gRPC-Web and plain HTTP clients speak alike.
+// Package api is the cloud's API: the services of cloud.proto, replay.proto, control.proto
+// and telemetry.proto over Connect, which gRPC, gRPC-Web and plain HTTP clients speak alike.
 // Each call needs an API key (Authorization: Bearer) with a scope that its service
 // states, or the token of a replay, which opens what that replay needs and nothing
 // else: its snapshot, the masking key of that, its events and its part of the report.
@@ -22,6 +22,7 @@ import (
 	"github.com/speedscale/speedscale/cloud/control"
 	"github.com/speedscale/speedscale/cloud/ingest"
 	"github.com/speedscale/speedscale/cloud/replays"
+	"github.com/speedscale/speedscale/cloud/telemetry"
 )
 
 // Options are what an API is made with.
@@ -32,6 +33,8 @@ type Options struct {
 	Keyring *auth.Keyring
 	Replays *replays.Replays
 	Control *control.Control
+	// Telemetry is what the agents of clusters say of themselves.
+	Telemetry *telemetry.Store
 	// Snapshots is the folder of the snapshots, one folder each.
 	Snapshots string
 	// VanishAfter is how long a producer may be silent before a snapshot states
@@ -109,6 +112,7 @@ func (a *API) Register(mux *http.ServeMux) {
 	handle(cloudv1connect.NewMaskingServiceHandler(maskingService{a}, opts(maxMessage)))
 	handle(cloudv1connect.NewTestConfigServiceHandler(testConfigService{a}, opts(maxMessage)))
 	handle(cloudv1connect.NewControlServiceHandler(controlService{a}, opts(maxMessage)))
+	handle(cloudv1connect.NewTelemetryServiceHandler(telemetryService{a}, opts(maxMessage)))
 	handle(cloudv1connect.NewReplayServiceHandler(replayService{a}, opts(maxMessage),
 		connect.WithConditionalHandlerOptions(func(s connect.Spec) []connect.HandlerOption {
 			switch s.Procedure {

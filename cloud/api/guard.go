@@ -24,6 +24,8 @@ func scopesOf(procedure string) []string {
 	case cloudv1connect.TrafficServiceSearchProcedure,
 		cloudv1connect.TrafficServiceIngestProcedure,
 		cloudv1connect.SnapshotServiceListProcedure,
+		cloudv1connect.TelemetryServiceClustersProcedure,
+		cloudv1connect.TelemetryServiceAgentsProcedure,
 		cloudv1connect.ReportServiceGetProcedure,
 		cloudv1connect.ReportServiceListProcedure:
 		return []string{auth.ScopeRead}

@@ -21,9 +21,9 @@ import (
 
 // Scopes of keys. None includes another.
 const (
-	ScopeIngest  = "ingest"  // send pairs, ask for the masking rules
+	ScopeIngest  = "ingest"  // send pairs and telemetry, ask for the masking rules
 	ScopeControl = "control" // run replays, put reports, take commands for a cluster, ask for the masking rules
-	ScopeRead    = "read"    // read pairs, snapshots and reports
+	ScopeRead    = "read"    // read pairs, snapshots, reports and telemetry
 	ScopeAdmin   = "admin"   // change snapshots, settings and keys
 )
 
@@ -151,7 +151,7 @@ func (k *Keyring) Bus(key string) (broker.Permissions, error) {
 	}
 	p := broker.Permissions{Name: BusName(entry.ID), Publish: []string{bus.ControlMasking}}
 	if slices.Contains(entry.Scopes, ScopeIngest) {
-		p.Publish = append(p.Publish, bus.IngestPairs+">")
+		p.Publish = append(p.Publish, bus.IngestPairs+">", bus.ClusterTelemetries(entry.ID))
 	}
 	if slices.Contains(entry.Scopes, ScopeControl) {
 		p.Subscribe, p.AllowResponses = bus.ClusterSubjects(entry.ID), true

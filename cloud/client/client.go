@@ -34,6 +34,7 @@ type Client struct {
 	Replays     cloudv1connect.ReplayServiceClient
 	TestConfigs cloudv1connect.TestConfigServiceClient
 	Control     cloudv1connect.ControlServiceClient
+	Telemetry   cloudv1connect.TelemetryServiceClient
 
 	web *http.Client
 	url *url.URL
@@ -81,6 +82,7 @@ func New(o Options) (*Client, error) {
 		Replays:     cloudv1connect.NewReplayServiceClient(web, o.URL, auth),
 		TestConfigs: cloudv1connect.NewTestConfigServiceClient(web, o.URL, auth),
 		Control:     cloudv1connect.NewControlServiceClient(web, o.URL, auth),
+		Telemetry:   cloudv1connect.NewTelemetryServiceClient(web, o.URL, auth),
 		web:         web,
 		url:         u,
 		key:         o.Key,

@@ -69,6 +69,12 @@ func calls() map[string]struct {
 		"Ingest": {func(ctx context.Context, c *cloud) error {
 			return second(c.traffic.Ingest(ctx, &cloudv1.IngestRequest{}))
 		}, "read"},
+		"Telemetry.Clusters": {func(ctx context.Context, c *cloud) error {
+			return second(c.telemetry.Clusters(ctx, &cloudv1.TelemetryClustersRequest{}))
+		}, "read"},
+		"Telemetry.Agents": {func(ctx context.Context, c *cloud) error {
+			return second(c.telemetry.Agents(ctx, &cloudv1.TelemetryAgentsRequest{Cluster: "x"}))
+		}, "read"},
 		"Snapshot.Create": {func(ctx context.Context, c *cloud) error {
 			s, err := c.snapshots.Create(ctx, &cloudv1.CreateSnapshotRequest{})
 			if err != nil {

@@ -25,6 +25,7 @@ import (
 	"github.com/speedscale/speedscale/cloud/control"
 	"github.com/speedscale/speedscale/cloud/ingest"
 	"github.com/speedscale/speedscale/cloud/replays"
+	"github.com/speedscale/speedscale/cloud/telemetry"
 )
 
 // Options are what a cloud is opened with.
@@ -147,9 +148,14 @@ func (s *Server) open(ctx context.Context) error {
 		return err
 	}
 	s.closers = append(s.closers, func() error { commands.Close(); return nil })
+	heard, err := telemetry.Follow(commands, s.log)
+	if err != nil {
+		return err
+	}
 	s.api, err = api.New(ctx, api.Options{
 		Catalog: s.catalog, Archive: s.archive, Ingest: s.ingest, Keyring: s.keyring, Replays: s.replays,
 		Control:   control.New(commands, s.catalog, s.log),
+		Telemetry: heard,
 		Snapshots: filepath.Join(dir, "snapshots"), VanishAfter: s.o.VanishAfter,
 		Revoked: s.disconnect, Logger: s.log,
 	})

@@ -41,6 +41,7 @@ type cloud struct {
 	replays   cloudv1connect.ReplayServiceClient
 	configs   cloudv1connect.TestConfigServiceClient
 	control   cloudv1connect.ControlServiceClient
+	telemetry cloudv1connect.TelemetryServiceClient
 	stop      func()
 }
 
@@ -88,6 +89,7 @@ func client(url, key string) *cloud {
 		replays:   cloudv1connect.NewReplayServiceClient(web, url, auth),
 		configs:   cloudv1connect.NewTestConfigServiceClient(web, url, auth),
 		control:   cloudv1connect.NewControlServiceClient(web, url, auth),
+		telemetry: cloudv1connect.NewTelemetryServiceClient(web, url, auth),
 	}
 }
 

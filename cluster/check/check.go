@@ -24,7 +24,7 @@ const (
 
 // Result is what one check found.
 type Result struct {
-	// Category groups checks: cluster, rights, operator, cloud, workloads.
+	// Category groups checks: cluster, rights, operator, cloud, telemetry, workloads.
 	Category string `json:"category"`
 	Name     string `json:"name"`
 	Status   Status `json:"status"`
@@ -85,6 +85,7 @@ func After(f *Facts) []Result {
 		f.component("operator", "speedscale-forwarder", f.Forwarder, true),
 		f.component("operator", "speedscale-inspector", f.Inspector, false),
 		cloud(f))
+	results = append(results, telemetry(f)...)
 	return append(results, workloads(f)...)
 }
 

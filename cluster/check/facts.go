@@ -60,6 +60,8 @@ type Cloud struct {
 	// Refused is why it takes nothing in.
 	Refused string
 	Pairs   uint64
+	// Telemetry is of the cluster that is checked.
+	Telemetry Telemetry
 }
 
 // Gather reads the facts that Before and After need. What cannot be read is in them

@@ -33,6 +33,8 @@ type Explanation struct {
 	Captured bool   `json:"captured"`
 	// Replay names the one that routes its connections, as namespace/name.
 	Replay string `json:"replay,omitempty"`
+	// Quiet are directions in which a captured pod's sidecar saw nothing.
+	Quiet []Reason `json:"quiet,omitempty"`
 	// Reasons are all that keep it from being captured, the first one first.
 	Reasons []Reason `json:"reasons,omitempty"`
 }
@@ -182,14 +184,24 @@ type Subject struct {
 	Workload     *workload.Workload
 	Pods         []corev1.Pod
 	Surroundings Surroundings
+	// Events are those about the pods.
+	Events []corev1.Event
 }
 
 // Explain returns the explanations.
 func (s Subject) Explain() []Explanation {
+	var all []Explanation
 	if s.Workload == nil {
-		return []Explanation{Bare(&s.Pods[0], s.Surroundings)}
+		all = []Explanation{Bare(&s.Pods[0], s.Surroundings)}
+	} else {
+		all = Why(s.Workload, s.Pods, s.Surroundings)
 	}
-	return Why(s.Workload, s.Pods, s.Surroundings)
+	for i := range all {
+		if all[i].Captured {
+			all[i].Quiet = quietIn(s.Events, s.Pods, all[i].Pod)
+		}
+	}
+	return all
 }
 
 // LookAt reads what Explain needs about a workload.
@@ -203,7 +215,7 @@ func LookAt(ctx context.Context, c kubernetes.Interface, operatorNamespace strin
 		return Subject{}, err
 	}
 	s, err := surroundings(ctx, c, operatorNamespace, r.Namespace)
-	return Subject{w, pods, s}, err
+	return Subject{w, pods, s, quietEvents(ctx, c, r.Namespace)}, err
 }
 
 // LookAtPod reads what Explain needs about a pod, and the workload that it is of.
@@ -212,7 +224,7 @@ func LookAtPod(ctx context.Context, c kubernetes.Interface, operatorNamespace, n
 	if err != nil {
 		return Subject{}, fmt.Errorf("pod %s/%s: %w", namespace, name, err)
 	}
-	subject := Subject{Pods: []corev1.Pod{*p}}
+	subject := Subject{Pods: []corev1.Pod{*p}, Events: quietEvents(ctx, c, namespace)}
 	if subject.Surroundings, err = surroundings(ctx, c, operatorNamespace, namespace); err != nil {
 		return subject, err
 	}

@@ -160,6 +160,12 @@ func (p *patch) goproxyEnv() ([]corev1.EnvVar, []corev1.VolumeMount, error) {
 	if p.o.MaskInSidecar {
 		v.set("MASK_IN", "sidecar")
 	}
+	if p.o.Version != "" {
+		v.set("SPEEDSCALE_VERSION", p.o.Version)
+	}
+	if p.o.Telemetry != "" {
+		v.set("TELEMETRY_INTERVAL", p.o.Telemetry)
+	}
 	if budget := p.captureMemory(); budget != "" {
 		v.set("CAPTURE_MEMORY", budget)
 	}

@@ -45,6 +45,9 @@ type Options struct {
 	Cluster string
 	// LogLevel is debug, info, warn or error; "" is info.
 	LogLevel string
+	// Version is the sidecar's, as people are shown it; "" is not known. Telemetry is how
+	// often it says how it is, as TELEMETRY_INTERVAL has it; "" is goproxy's own default.
+	Version, Telemetry string
 	// UpstreamCA has PEM roots that verify the hosts of intercepted connections,
 	// beside the public ones; "" has none. At most 128 KiB: pods carry it.
 	UpstreamCA string

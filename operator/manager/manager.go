@@ -119,6 +119,9 @@ func New(ctx context.Context, config *rest.Config, s Settings, env *agent.Env) (
 	if err := setupReplays(mgr, direct, s, env); err != nil {
 		return nil, err
 	}
+	if err := setupQuiet(mgr, direct, s, env); err != nil {
+		return nil, err
+	}
 	if err := setupWorkloads(mgr, direct, s, env); err != nil {
 		return nil, err
 	}
@@ -180,6 +183,8 @@ func injection(s Settings, forwarderCA string) inject.Options {
 		ForwarderCA:    forwarderCA,
 		Cluster:        s.Control.Cluster,
 		LogLevel:       s.Control.LogLevel,
+		Version:        s.Control.Images.Tag,
+		Telemetry:      s.Control.TelemetryInterval.String(),
 		UpstreamCA:     s.Sidecar.UpstreamCAs,
 		MaskInSidecar:  s.Sidecar.MaskIn == "sidecar",
 		Resources:      s.Sidecar.Resources,

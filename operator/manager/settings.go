@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/speedscale/speedscale/agents/agent"
+	"github.com/speedscale/speedscale/agents/config"
 	operatorresource "github.com/speedscale/speedscale/operator/resource"
 )
 
@@ -53,6 +54,8 @@ const defaultSpool = "1Gi"
 //	SPEEDSCALE_APP_CA      a PEM file that verifies the cloud; the system's roots without it
 //	APP_CA_CONFIG_MAP      the ConfigMap that this file is from, in its entry of the file's name
 //	HTTP_PROXY, HTTPS_PROXY, NO_PROXY  the way to the cloud
+//	TELEMETRY_INTERVAL     60s, how often agents say how they are; 0 is never
+//	WITH_TELEMETRY         true; false keeps that in the cluster
 //	WITH_INSPECTOR         true has an inspector, whose settings are INSPECTOR_CONFIG, JSON of resource.InspectorConfig
 //	DEPLOY_DEMO            java, or empty for no demo
 //	SIDECAR_CONFIG         JSON of Sidecar; FORWARDER_CONFIG JSON of resource.ForwarderConfig
@@ -68,16 +71,18 @@ func ReadSettings(v *agent.Vars) (Settings, error) {
 		return s
 	}
 	s := Settings{Control: operatorresource.Config{
-		Namespace:     needed("POD_NAMESPACE", "it is where the operator keeps its objects"),
-		Cluster:       needed("CLUSTER_NAME", "it is the cluster's name in what is captured"),
-		LogLevel:      v.String("LOG_LEVEL", "info"),
-		APIKeySecret:  needed("API_KEY_SECRET_NAME", "the Secret has the key that opens the cloud"),
-		AppURL:        v.String("SPEEDSCALE_APP_URL", ""),
-		FilterRule:    v.String("SPEEDSCALE_FILTER_RULE", ""),
-		DLPConfig:     v.String("SPEEDSCALE_DLP_CONFIG", ""),
-		Cloud:         readCloud(v),
-		Demo:          v.String("DEPLOY_DEMO", ""),
-		WithInspector: v.Bool("WITH_INSPECTOR", false),
+		Namespace:         needed("POD_NAMESPACE", "it is where the operator keeps its objects"),
+		Cluster:           needed("CLUSTER_NAME", "it is the cluster's name in what is captured"),
+		LogLevel:          v.String("LOG_LEVEL", "info"),
+		APIKeySecret:      needed("API_KEY_SECRET_NAME", "the Secret has the key that opens the cloud"),
+		AppURL:            v.String("SPEEDSCALE_APP_URL", ""),
+		FilterRule:        v.String("SPEEDSCALE_FILTER_RULE", ""),
+		DLPConfig:         v.String("SPEEDSCALE_DLP_CONFIG", ""),
+		Cloud:             readCloud(v),
+		TelemetryInterval: v.Interval("TELEMETRY_INTERVAL", config.TelemetryInterval),
+		WithTelemetry:     v.Bool("WITH_TELEMETRY", true),
+		Demo:              v.String("DEPLOY_DEMO", ""),
+		WithInspector:     v.Bool("WITH_INSPECTOR", false),
 		Images: operatorresource.Images{
 			Registry:    needed("IMAGE_REGISTRY", "images are IMAGE_REGISTRY/component:IMAGE_TAG"),
 			Tag:         needed("IMAGE_TAG", "images are IMAGE_REGISTRY/component:IMAGE_TAG"),

@@ -1,6 +1,8 @@
 package manager
 
 import (
+	"net"
+	"strconv"
 	"time"
 
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -27,4 +29,16 @@ func setupWorkloads(mgr ctrl.Manager, direct client.Client, s Settings, env *age
 		LookAgain: lookAgain,
 	}
 	return workloads.Setup(mgr)
+}
+
+// setupQuiet adds what looks for sidecars that see nothing.
+func setupQuiet(mgr ctrl.Manager, direct client.Client, s Settings, env *agent.Env) error {
+	if s.Control.TelemetryInterval <= 0 {
+		return nil
+	}
+	at := net.JoinHostPort(resource.Forwarder+"."+s.Control.Namespace+".svc", strconv.Itoa(resource.ForwarderHealth))
+	return mgr.Add(&controller.Quiet{
+		Telemetry: controller.AskForwarder("http://" + at + "/telemetry"),
+		Client:    direct, Events: mgr.GetEventRecorder(resource.Operator), Now: time.Now, Logger: env.Log,
+	})
 }

@@ -3,6 +3,8 @@
 package resource
 
 import (
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 )
@@ -28,6 +30,10 @@ type Config struct {
 	FilterRule, DLPConfig string
 	// Cloud is the way to it.
 	Cloud Cloud
+	// TelemetryInterval is how often agents say how they are, 0 for never, and
+	// WithTelemetry has the cloud told.
+	TelemetryInterval time.Duration
+	WithTelemetry     bool
 	// Demo is DemoJava, or "" for none.
 	Demo string
 	// Forwarder has the settings of that component.
@@ -56,6 +62,8 @@ func (i Images) Of(component string) string { return i.Registry + "/" + componen
 type ForwarderConfig struct {
 	// Resources of its container.
 	Resources corev1.ResourceRequirements `json:"resources"`
+	// Data sends pairs to the cloud; nil does too.
+	Data *bool `json:"data"`
 	// Spool is where pairs wait for the cloud.
 	Spool Spool `json:"spool"`
 }

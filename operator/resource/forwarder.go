@@ -19,11 +19,12 @@ const (
 	Forwarder = "speedscale-forwarder"
 	// ForwarderCerts is the Secret with its certificate and key.
 	ForwarderCerts = "speedscale-forwarder-certs"
-	// ForwarderPort is the port of its Service.
-	ForwarderPort = 80
+	// ForwarderPort is the port of its Service, and ForwarderHealth that at which it has
+	// /telemetry too.
+	ForwarderPort   = 80
+	ForwarderHealth = 4144
 
 	forwarderListen  = 8888
-	forwarderHealth  = 4144
 	forwarderMetrics = 4145
 	spoolDir         = "/var/lib/speedscale/forwarder"
 	certsDir         = "/etc/speedscale/tls"
@@ -58,10 +59,14 @@ func forwarderClaim(c Config, owner *acmetav1.OwnerReferenceApplyConfiguration) 
 }
 
 func forwarderService(c Config, owner *acmetav1.OwnerReferenceApplyConfiguration) runtime.ApplyConfiguration {
-	return accorev1.Service(Forwarder, c.Namespace).WithLabels(labels("forwarder")).WithOwnerReferences(owner).
-		WithSpec(accorev1.ServiceSpec().
-			WithSelector(map[string]string{"app": Forwarder}).
-			WithPorts(accorev1.ServicePort().WithName("bus").WithPort(ForwarderPort).WithTargetPort(intstr.FromString("bus")).WithProtocol(corev1.ProtocolTCP)))
+	port := func(name string, number int32) *accorev1.ServicePortApplyConfiguration {
+		return accorev1.ServicePort().WithName(name).WithPort(number).WithTargetPort(intstr.FromString(name)).WithProtocol(corev1.ProtocolTCP)
+	}
+	spec := accorev1.ServiceSpec().WithSelector(map[string]string{"app": Forwarder}).WithPorts(port("bus", ForwarderPort))
+	if c.TelemetryInterval > 0 {
+		spec.WithPorts(port("health", ForwarderHealth))
+	}
+	return accorev1.Service(Forwarder, c.Namespace).WithLabels(labels("forwarder")).WithOwnerReferences(owner).WithSpec(spec)
 }
 
 // forwarderDeployment is recreated, not rolled: two forwarders cannot have one spool.
@@ -102,7 +107,7 @@ func spoolVolume(s Spool) *accorev1.VolumeApplyConfiguration {
 
 func forwarderContainer(c Config) *accorev1.ContainerApplyConfiguration {
 	return container(c, "forwarder", c.Forwarder.Resources, forwarderEnv(c)).
-		WithPorts(port("bus", forwarderListen), port("health", forwarderHealth), port("metrics", forwarderMetrics)).
+		WithPorts(port("bus", forwarderListen), port("health", ForwarderHealth), port("metrics", forwarderMetrics)).
 		WithVolumeMounts(
 			accorev1.VolumeMount().WithName("spool").WithMountPath(spoolDir),
 			accorev1.VolumeMount().WithName("certs").WithMountPath(certsDir).WithReadOnly(true))
@@ -150,7 +155,13 @@ func forwarderEnv(c Config) []*accorev1.EnvVarApplyConfiguration {
 	set("FORWARDER_TLS_KEY", certsDir+"/"+corev1.TLSPrivateKeyKey)
 	set("FORWARDER_SPOOL", spoolDir)
 	set("FORWARDER_SPOOL_SIZE", strconv.FormatInt(c.Forwarder.Spool.Size.Value(), 10))
-	set("HEALTH_HTTP_PORT", strconv.Itoa(forwarderHealth))
+	if data := c.Forwarder.Data; data != nil && !*data {
+		set("FORWARDER_DATA", "false")
+	}
+	set("TELEMETRY_INTERVAL", c.TelemetryInterval.String())
+	set("WITH_TELEMETRY", strconv.FormatBool(c.WithTelemetry))
+	set("SPEEDSCALE_VERSION", c.Images.Tag)
+	set("HEALTH_HTTP_PORT", strconv.Itoa(ForwarderHealth))
 	set("METRICS_HTTP_PORT", strconv.Itoa(forwarderMetrics))
 	return env
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -26,6 +27,7 @@ var update = flag.Bool("update", false, "write the golden files")
 func config() resource.Config {
 	return resource.Config{
 		Namespace: "speedscale", Cluster: "prod", LogLevel: "info", APIKeySecret: "speedscale-api-key", FilterRule: "standard",
+		TelemetryInterval: time.Minute, WithTelemetry: true,
 		Images: resource.Images{Registry: "registry.example/speedscale", Tag: "v1"},
 		Forwarder: resource.ForwarderConfig{
 			Spool: resource.Spool{Size: kresource.MustParse("1Gi")},
@@ -49,6 +51,7 @@ func everything() resource.Config {
 		Namespaces: []string{"shop", "other"},
 		Resources:  corev1.ResourceRequirements{Requests: corev1.ResourceList{"cpu": kresource.MustParse("50m")}},
 	}
+	c.Forwarder.Data, c.TelemetryInterval, c.WithTelemetry = new(false), 0, false
 	c.Forwarder.Spool = resource.Spool{Size: kresource.MustParse("8Gi"), Persistent: true, StorageClass: "fast"}
 	return c
 }

@@ -82,7 +82,7 @@ func (a *apiServer) kubeconfig(t *testing.T) string {
 	return file
 }
 
-func (r *remote) key(t *testing.T, scopes ...string) string {
+func (r *remote) newKey(t *testing.T, scopes ...string) string {
 	t.Helper()
 	_, key, err := r.cloud.Keyring().Create(t.Context(), "test", scopes, 0)
 	if err != nil {
@@ -95,7 +95,7 @@ func (r *remote) key(t *testing.T, scopes ...string) string {
 func TestBadInputChangesNothing(t *testing.T) {
 	r := startRemote(t)
 	r.push(t)
-	url, read, control := r.cloud.URL(), r.key(t, auth.ScopeRead), r.key(t, auth.ScopeControl)
+	url, read, control := r.cloud.URL(), r.newKey(t, auth.ScopeRead), r.newKey(t, auth.ScopeControl)
 	for _, c := range []struct {
 		args   string
 		change func(*apiServer)

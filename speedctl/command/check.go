@@ -3,10 +3,13 @@ package command
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/kubernetes"
 
@@ -29,8 +32,8 @@ func newCheck(g *global) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Say what is wrong with the installation in a cluster, or in the way of one",
-		Long: `Check looks at the cluster, the operator and what it runs, the way to the cloud, and every workload that asks for a
-sidecar. With --pre it says whether speedscale can be installed. It changes nothing.
+		Long: `Check looks at the cluster, the operator and what it runs, the way to the cloud, what forwarder and sidecars tell of
+themselves, and every workload that asks for a sidecar. With --pre it says whether speedscale can be installed. It changes nothing.
 
 Exit codes: 0 when no check failed (there may be warnings), 1 when one did.`,
 		Example: `  speedctl check
@@ -47,7 +50,7 @@ Exit codes: 0 when no check failed (there may be warnings), 1 when one did.`,
 				if before {
 					return check.Before(facts)
 				}
-				facts.Cloud = g.askCloud(ctx)
+				facts.Cloud = g.askCloud(ctx, check.ClusterOf(facts.Forwarder.Object))
 				return check.After(facts)
 			}
 			results := waitChecks(c.Context(), g, wait, look)
@@ -94,17 +97,37 @@ func waitChecks(ctx context.Context, g *global, limit time.Duration, look func(c
 	}
 }
 
-// askCloud asks the cloud that the operator sends to how it is.
-func (g *global) askCloud(ctx context.Context) *check.Cloud {
+// askCloud asks the cloud that the operator sends to how it is, and what it has heard of
+// the cluster.
+func (g *global) askCloud(ctx context.Context, cluster check.Cluster) *check.Cloud {
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
 	var state check.Cloud
 	state.Err = g.withClusterCloud(ctx, func(cl *client.Client) error {
 		res, err := cl.Traffic.Ingest(ctx, &cloudv1.IngestRequest{})
 		state.Refused, state.Pairs = res.GetRefused(), res.GetPairs()
+		if err == nil && cluster.Told {
+			state.Telemetry = askTelemetry(ctx, cl, cluster.Name)
+		}
 		return client.Explain(err)
 	})
 	return &state
+}
+
+// askTelemetry asks for the latest of a cluster.
+func askTelemetry(ctx context.Context, cl *client.Client, cluster string) (t check.Telemetry) {
+	res, err := cl.Telemetry.Agents(ctx, &cloudv1.TelemetryAgentsRequest{Cluster: cluster})
+	switch code := connect.CodeOf(err); {
+	case err == nil:
+	case code == connect.CodeUnimplemented || code == connect.CodeNotFound:
+		t.Err = errors.New("the cloud is of a version that takes none")
+	default:
+		t.Err = client.Explain(err)
+	}
+	if list := res.GetClusters(); len(list) > 0 {
+		t.Latest, t.Age = list[0], time.Duration(res.GetTime()-list[0].GetReceived())
+	}
+	return t
 }
 
 func printChecks(g *global, out *printer.Flag, results []check.Result) error {
@@ -193,7 +216,7 @@ func printWhy(g *global, out *printer.Flag, name string, all []check.Explanation
 			state = "will be captured when it has some"
 		}
 		fmt.Fprintf(g.Out, "%s %s\n", subject, state)
-		for _, r := range e.Reasons {
+		for _, r := range slices.Concat(e.Quiet, e.Reasons) {
 			fmt.Fprintf(g.Out, "  %s\n", r.Text)
 			if r.Hint != "" {
 				fmt.Fprintf(g.Out, "    hint: %s\n", r.Hint)

@@ -37,6 +37,8 @@ type remote struct {
 	home  string
 	cloud *server.Server
 	kube  *fake.Clientset
+	// bus is where the cloud's is, and key that of the clusters, with its id.
+	bus, id, key string
 }
 
 func startRemote(t *testing.T, clusters ...string) *remote {
@@ -65,8 +67,9 @@ func startRemote(t *testing.T, clusters ...string) *remote {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.bus, r.id, r.key = strings.Replace(s.URL(), "http", "ws", 1), id, key
 	for _, cluster := range clusters {
-		r.inspect(t, cluster, strings.Replace(s.URL(), "http", "ws", 1), id, key)
+		r.inspect(t, cluster, r.bus, id, key)
 	}
 	if code, _, said := r.speedctl(t, "init", "--app-url", s.URL(), "--api-key", s.InitialKey()); code != 0 {
 		t.Fatal(said)

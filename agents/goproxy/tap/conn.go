@@ -105,6 +105,7 @@ func (c *Conn) Data(from wire.Side, at Time, n int, buf *Buffer) {
 	}
 	h := &c.side[from]
 	h.bytes.Add(int64(n))
+	c.tap.stats[c.info.Direction].bytes.Add(uint64(n))
 	if c.opaque.Load() {
 		return
 	}
@@ -123,6 +124,7 @@ func (c *Conn) Data(from wire.Side, at Time, n int, buf *Buffer) {
 func (c *Conn) Moved(from wire.Side, n int64) {
 	if c != nil {
 		c.side[from].bytes.Add(n)
+		c.tap.stats[c.info.Direction].bytes.Add(uint64(n))
 	}
 }
 

@@ -13,6 +13,9 @@ import (
 type Stats struct {
 	// Connections is how many were opened, Pairs how many pairs were recorded.
 	Connections, Pairs uint64
+	// Bytes were relayed, both ways; those that nobody looks at are counted at the end of
+	// their connection.
+	Bytes uint64
 	// Lost counts by reason.
 	Lost map[string]Lost
 	// LastSeen is when the last connection was opened or pair recorded; zero
@@ -30,8 +33,8 @@ const directions = 3
 
 // counters of one direction.
 type counters struct {
-	connections, pairs atomic.Uint64
-	lastSeen           atomic.Int64
+	connections, pairs, bytes atomic.Uint64
+	lastSeen                  atomic.Int64
 
 	mu   sync.Mutex
 	lost map[string]Lost
@@ -56,7 +59,7 @@ func (t *Tap) Stats(d traffic.Direction) Stats {
 		return Stats{}
 	}
 	c := &t.stats[d]
-	s := Stats{Connections: c.connections.Load(), Pairs: c.pairs.Load()}
+	s := Stats{Connections: c.connections.Load(), Pairs: c.pairs.Load(), Bytes: c.bytes.Load()}
 	if ns := c.lastSeen.Load(); ns != 0 {
 		s.LastSeen = time.Unix(0, ns)
 	}
