@@ -17,6 +17,7 @@ import (
 
 	"github.com/speedscale/speedscale/agents/replay"
 	"github.com/speedscale/speedscale/traffic"
+	"github.com/speedscale/speedscale/traffic/carry"
 	"github.com/speedscale/speedscale/traffic/compare"
 	"github.com/speedscale/speedscale/traffic/mask"
 	"github.com/speedscale/speedscale/traffic/report"
@@ -71,6 +72,10 @@ type Options struct {
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Wait sleeps until a time; nil means as precisely as the system can.
 	Wait func(ctx context.Context, until time.Time) error
+
+	// AsRecorded sends each request as it was recorded. Without it, values that a
+	// response gives and a later request uses are carried over (package carry).
+	AsRecorded bool
 
 	// Comparer says which responses differ; nil means compare.New's defaults.
 	Comparer *compare.Comparer
@@ -184,6 +189,7 @@ func (o *Options) validate() error {
 type run struct {
 	opts     Options
 	requests []*request
+	links    *carry.Plan // nil where nothing is carried over
 	stats    *stats
 	http2    *transport
 	live     live
@@ -207,6 +213,7 @@ func (r *run) load() error {
 	sessions := map[string]int{}
 	fields := newUncompared(r.opts.Comparer)
 	skipped := 0
+	sent := make([]*request, len(pairs)) // nil where a pair is skipped
 	for i, p := range pairs {
 		req, skip := prepare(p, targets.of(p), r.opts.RewriteHost)
 		if skip != "" {
@@ -229,6 +236,10 @@ func (r *run) load() error {
 			req.offset = time.Duration(p.Ts - r.requests[0].pair.Ts)
 		}
 		r.requests = append(r.requests, req)
+		sent[i] = req
+	}
+	if !r.opts.AsRecorded {
+		r.link(pairs, sent)
 	}
 	if len(r.requests) == 0 {
 		return fmt.Errorf("generator: nothing to send: %d recorded requests are unreadable, %d cannot be sent, and no other is in the chosen slices",

@@ -39,6 +39,7 @@ type Settings struct {
 //	REPLAY_SPEED, REPLAY_RATE, REPLAY_STAGES, REPLAY_VUS  one of the models of Plan; stages are RATE:DURATION between commas
 //	REPLAY_TIMES, REPLAY_FOR      how often, or for how long
 //	REPLAY_UNORDERED     true sends each request at its time, whatever its session waits for
+//	REPLAY_CARRY         true; false sends requests as they were recorded (Options.AsRecorded)
 //	REPLAY_CONCURRENCY   256; REPLAY_TIMEOUT 10s
 //	GENERATOR_INDEX, GENERATOR_COUNT  0 and 1: the generator's Share
 //	REPORT_FILE          report.json; without SNAPSHOT_ID only
@@ -54,6 +55,7 @@ func ReadSettings(v *agent.Vars) (*Settings, error) {
 		Options: Options{
 			RewriteHost: v.Bool("REPLAY_REWRITE_HOST", false),
 			Unordered:   v.Bool("REPLAY_UNORDERED", false),
+			AsRecorded:  !v.Bool("REPLAY_CARRY", true),
 			Concurrency: int(v.Int("REPLAY_CONCURRENCY", DefaultConcurrency, 1, MaxConcurrency)),
 			Timeout:     v.Duration("REPLAY_TIMEOUT", DefaultTimeout),
 			Plan: Plan{
@@ -123,6 +125,7 @@ func (s *Settings) configure(v *agent.Vars, c testconfig.Config) {
 	if d := c.RequestTimeout(); d > 0 {
 		s.Timeout = d
 	}
+	s.AsRecorded = s.AsRecorded || !c.CarriesValues()
 	s.Comparing.Assertions = c.Assertions()
 }
 

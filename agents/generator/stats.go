@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/speedscale/speedscale/traffic/carry"
 )
 
 // lateStart is from which lag on a request counts as started late.
@@ -101,6 +103,10 @@ func (t *stats) skip(reason string) { t.s.SkippedBy[reason]++ }
 // exchange is one request and what came of it.
 type exchange struct {
 	req *request
+	// wire is what goes out: req, or a copy with other bytes.
+	wire *request
+	// values are those that are carried over in this pass; nil where none are.
+	values *carry.Values
 	// planned is when it was due; ready is when it could be sent at the earliest:
 	// then, or at the end of its session's previous exchange.
 	planned, ready, sent, done time.Time

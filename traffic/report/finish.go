@@ -39,6 +39,7 @@ func (b *Builder) Finish() *Report {
 	slices.SortFunc(r.Endpoints, byUrgency)
 	r.Failures = b.keptFailures()
 	r.Mocks = p.Mocks.result()
+	r.Carried = slices.SortedFunc(slices.Values(p.Carried), byRoute)
 	r.Skipped = slices.SortedFunc(slices.Values(p.Skipped), byCount)
 	r.Warnings = append(slices.Sorted(slices.Values(p.Warnings)), r.standingWarnings()...)
 	for _, u := range p.Usage {

@@ -22,6 +22,7 @@ type generator struct {
 	Stages                []stage `json:"stages,omitempty"`
 	NumReplicas           int     `json:"numReplicas,omitempty"`
 	RequestTimeoutSeconds float64 `json:"requestTimeoutSeconds,omitempty"`
+	CarryValues           *bool   `json:"carryValues,omitempty"`
 }
 
 type stage struct {

@@ -64,7 +64,7 @@ func validID(id string) bool {
 
 func readGenerator(doc object) generator {
 	o, _ := doc.object("generator")
-	g := generator{NumReplicas: o.integer("numReplicas", 0, maxReplicas)}
+	g := generator{NumReplicas: o.integer("numReplicas", 0, maxReplicas), CarryValues: o.flag("carryValues")}
 	if s := o.number("requestTimeoutSeconds", 0, maxTimeout); s != nil {
 		g.RequestTimeoutSeconds = *s
 	}
@@ -79,7 +79,7 @@ func readGenerator(doc object) generator {
 		o.unsupported(old, "it is of an older form; give stages")
 	}
 	o.unsupported("lowData", "give an assertionGroup with httpStatusCode only")
-	o.end("stages", "numReplicas", "requestTimeoutSeconds")
+	o.end("stages", "numReplicas", "requestTimeoutSeconds", "carryValues")
 	return g
 }
 

@@ -66,6 +66,13 @@ func (c Config) RequestTimeout() time.Duration {
 	return time.Duration(c.doc.Generator.RequestTimeoutSeconds * float64(time.Second))
 }
 
+// CarriesValues says that values which a response gives and a later request uses
+// are carried over, as they are unless generator.carryValues is false.
+func (c Config) CarriesValues() bool {
+	carry := c.doc.Generator.CarryValues
+	return carry == nil || *carry
+}
+
 // Latency says how long the responder's answers take. The zero value is as fast as
 // possible.
 type Latency struct {
