@@ -159,14 +159,16 @@ func (f *find) take(observed string) (string, bool) {
 	return value, len(value) <= maxValue
 }
 
-// near is what of a page's text around a value is looked for.
+// near is what of a page's text around a value is looked for: from the begin of its
+// line or tag, and one byte behind.
 func near(before, after string) (string, string) {
-	const most = 48
-	if len(before) > most {
-		before = before[len(before)-most:]
-	}
-	if i := strings.LastIndexByte(before, '\n'); i >= 0 && i < len(before)-minDistinct {
-		before = before[i+1:]
+	const most = 64
+	before = before[max(0, len(before)-most):]
+	for i := len(before) - minDistinct; i >= 0; i-- {
+		if before[i] == '<' || before[i] == '\n' {
+			before = before[i:]
+			break
+		}
 	}
 	return before, after[:min(len(after), 1)]
 }
