@@ -2,10 +2,12 @@ package generator
 
 import (
 	"container/heap"
+	"slices"
 
 	"github.com/speedscale/speedscale/traffic"
 	"github.com/speedscale/speedscale/traffic/carry"
 	"github.com/speedscale/speedscale/traffic/report"
+	"github.com/speedscale/speedscale/traffic/transform"
 )
 
 // link finds what is carried over from responses to later requests. sent has the
@@ -67,21 +69,42 @@ func (r *run) shareGroups() {
 	}
 }
 
-// newValues begins a pass over the recorded requests; nil where nothing is carried.
-func (r *run) newValues() *carry.Values {
-	if r.links == nil {
-		return nil
+// transform finds the chains that rewrite a request, and has the recorded response
+// rewritten as the observed one will be.
+func (r *run) transform(req *request) {
+	req.chains = r.opts.Transforms.For(req.pair)
+	if req.chains.Responses() {
+		req.pair = transform.Own(req.pair)
+		req.chains.Recorded(r.opts.Transforms.NewVars(), req.pair)
 	}
-	return r.links.NewValues()
 }
 
-// scope is what the requests of one pass share. The dispatcher's mutex guards ended
-// and waiting.
+// changes says whether anything is done to a request or its response.
+func (r *request) changes() bool { return r.links != nil || r.chains != nil }
+
+// reads says whether anything is taken from the response, or changed in it.
+func (r *request) reads() bool { return r.links.Gives() || r.chains.Responses() }
+
+// scope is what the requests of one pass share: values that are carried over, and the
+// variables of transforms. The dispatcher's mutex guards ended and waiting.
 type scope struct {
 	pass    int64
 	values  *carry.Values
+	vars    *transform.Vars
 	ended   map[*request]bool
 	waiting map[*request][]*job
+}
+
+// newScope begins a pass over the recorded requests.
+func (r *run) newScope(pass int64) *scope {
+	s := &scope{pass: pass}
+	if r.links != nil {
+		s.values = r.links.NewValues()
+	}
+	if r.opts.Transforms != nil {
+		s.vars = r.opts.Transforms.NewVars()
+	}
+	return s
 }
 
 // park has a job wait for the responses that it needs; false means that all are
@@ -106,7 +129,7 @@ func (d *dispatcher) park(j *job) bool {
 
 // unpark notes the end of an exchange, and lets those go ahead that waited for it.
 func (d *dispatcher) unpark(j *job) {
-	if j.scope == nil || !j.req.links.Needed {
+	if j.scope == nil || j.req.links == nil || !j.req.links.Needed {
 		return
 	}
 	if j.scope.ended == nil {
@@ -123,9 +146,18 @@ func (d *dispatcher) unpark(j *job) {
 	delete(j.scope.waiting, j.req)
 }
 
-// fill puts what was carried over into a request.
+// fill puts what was carried over into a request, and has it transformed.
 func (r *run) fill(x *exchange) []carry.Outcome {
-	changed, outcomes := x.req.links.Request(x.values, x.req.pair.Http.Req)
+	changed, outcomes := x.req.links.Request(x.scope.values, x.req.pair.Http.Req)
+	if x.req.chains != nil {
+		pair := transform.Own(x.req.pair)
+		if changed != nil {
+			pair.Http.Req = changed
+			changed.Headers, changed.Trailers = slices.Clone(changed.Headers), slices.Clone(changed.Trailers)
+		}
+		outcomes = append(outcomes, x.req.chains.Request(x.scope.vars, pair)...)
+		changed = pair.Http.Req
+	}
 	if changed == nil {
 		return outcomes
 	}
@@ -146,10 +178,15 @@ func (r *run) fill(x *exchange) []carry.Outcome {
 // taken has the values that a response gives noted, and returns it as it is compared.
 func (r *run) taken(x *exchange, res *traffic.HTTPResponse, result *report.Result) *traffic.HTTPResponse {
 	if res == nil {
-		x.req.links.NoResponse(x.values)
+		x.req.links.NoResponse(x.scope.values)
 		return nil
 	}
-	res, outcomes := x.req.links.Response(x.values, x.req.pair.Http.Res, res)
+	res, outcomes := x.req.links.Response(x.scope.values, x.req.pair.Http.Res, res)
 	result.Carried = append(result.Carried, outcomes...)
+	if x.req.chains.Responses() {
+		pair := transform.Own(&traffic.RRPair{Http: &traffic.HTTP{Res: res}})
+		result.Carried = append(result.Carried, x.req.chains.Response(x.scope.vars, pair)...)
+		res = pair.Http.Res
+	}
 	return res
 }

@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +28,7 @@ import (
 	"github.com/speedscale/speedscale/traffic/compare"
 	"github.com/speedscale/speedscale/traffic/mask"
 	"github.com/speedscale/speedscale/traffic/report"
+	"github.com/speedscale/speedscale/traffic/transform"
 )
 
 // strictShop is an app that makes all of its ids, cookies, tokens and signing keys
@@ -339,6 +342,40 @@ func TestARequestWaitsForTheResponseThatItNeeds(t *testing.T) {
 			t.Error(diff)
 		}
 	})
+}
+
+// A snapshot that begins after the login has masked tokens that no response gives:
+// they are signed anew with a key from a secret.
+func TestMaskedTokensAreSignedAnew(t *testing.T) {
+	_, recorded := startShop(t, 40)
+	list := visit(t, recorded)[1:2]
+	masker, hidden := masked(t, list)
+	shop, addr := startShop(t, 7000)
+	secrets := t.TempDir()
+	os.Mkdir(filepath.Join(secrets, "shop"), 0o700)
+	if err := os.WriteFile(filepath.Join(secrets, "shop", "key"), shop.key, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := transform.Parse([]byte(`{"generator":[{"extractor":{"type":"http_req_header","config":{"name":"Authorization"}},
+		"transforms":[{"type":"jwt_resign","config":{"secretPath":"shop/key","sub":"ada"}}]}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := c.GeneratorSet(transform.Environment{Secrets: secrets})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, failed := replayed(t, addr, generator.Options{Actions: pairs(hidden...), Masker: masker, Transforms: set})
+	if len(failed) > 0 {
+		t.Errorf("%q", failed)
+	}
+	want := []report.Carried{{From: "transforms.generator[0]", To: "GET /me", Count: 1}}
+	if diff := cmp.Diff(want, r.Carried); diff != "" {
+		t.Error(diff)
+	}
+	if _, failed := replayed(t, addr, generator.Options{Actions: pairs(hidden...), Masker: masker}); len(failed) == 0 {
+		t.Error("the shop takes a masked token")
+	}
 }
 
 // Sessions that carry values from one to the other are sent by one generator.

@@ -22,6 +22,7 @@ import (
 	"github.com/speedscale/speedscale/traffic/mask"
 	"github.com/speedscale/speedscale/traffic/report"
 	"github.com/speedscale/speedscale/traffic/snapshot"
+	"github.com/speedscale/speedscale/traffic/transform"
 )
 
 // Limits and what applies where Options says nothing.
@@ -76,6 +77,9 @@ type Options struct {
 	// AsRecorded sends each request as it was recorded. Without it, values that a
 	// response gives and a later request uses are carried over (package carry).
 	AsRecorded bool
+	// Transforms rewrite requests before they are sent and responses before they are
+	// compared; nil means none.
+	Transforms *transform.Set
 
 	// Comparer says which responses differ; nil means compare.New's defaults.
 	Comparer *compare.Comparer
@@ -231,7 +235,8 @@ func (r *run) load() error {
 			req.session = sessions[name]
 			req.owner = r.opts.Share.owner(req.session)
 		}
-		req.uncompared = fields.of(p.GetHttp().GetRes().GetHeaders())
+		r.transform(req)
+		req.uncompared = fields.of(req.pair.GetHttp().GetRes().GetHeaders())
 		if len(r.requests) > 0 {
 			req.offset = time.Duration(p.Ts - r.requests[0].pair.Ts)
 		}

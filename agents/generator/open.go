@@ -40,15 +40,15 @@ func (r *run) open(ctx context.Context, plan *schedule) {
 		if time.Until(planned) > 0 && wait(ctx, planned) != nil || ctx.Err() != nil {
 			break
 		}
-		if r.links != nil && (shared == nil || shared.pass != pass) {
-			shared = &scope{pass: pass, values: r.newValues()}
+		if shared == nil || shared.pass != pass {
+			shared = r.newScope(pass)
 		}
 		j := &job{
 			exchange: &exchange{req: r.requests[i], planned: planned, ready: planned},
 			key:      sessionKey{pass: pass, number: r.requests[i].session},
 		}
-		if r.requests[i].links != nil {
-			j.scope, j.values = shared, shared.values
+		if r.requests[i].changes() {
+			j.scope = shared
 		}
 		if !d.dispatch(j) {
 			break
@@ -72,7 +72,6 @@ type job struct {
 	*exchange
 	key     sessionKey
 	session *session // nil where sessions do not matter
-	scope   *scope   // nil where nothing is carried over
 	pending int      // how many responses it waits for
 }
 

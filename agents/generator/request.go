@@ -13,6 +13,7 @@ import (
 	"github.com/speedscale/speedscale/agents/replay"
 	"github.com/speedscale/speedscale/traffic"
 	"github.com/speedscale/speedscale/traffic/carry"
+	"github.com/speedscale/speedscale/traffic/transform"
 )
 
 // Reasons for which a recorded request is not sent.
@@ -50,6 +51,8 @@ type request struct {
 	// whose responses have to be there before.
 	links *carry.Pair
 	needs []*request
+	// chains rewrite the request and its response; nil where none do.
+	chains *transform.Applying
 }
 
 // prepare makes a request of a pair, or says why it cannot be sent.

@@ -11,6 +11,7 @@ import (
 	"github.com/speedscale/speedscale/agents/replay"
 	"github.com/speedscale/speedscale/traffic/compare"
 	"github.com/speedscale/speedscale/traffic/testconfig"
+	"github.com/speedscale/speedscale/traffic/transform"
 )
 
 // maxGenerators bounds the generators of one replay.
@@ -127,6 +128,12 @@ func (s *Settings) configure(v *agent.Vars, c testconfig.Config) {
 	}
 	s.AsRecorded = s.AsRecorded || !c.CarriesValues()
 	s.Comparing.Assertions = c.Assertions()
+	if t := c.Transforms(); t != nil {
+		var err error
+		if s.Transforms, err = t.GeneratorSet(transform.Environment{Secrets: s.Secrets}); err != nil {
+			v.Fail("TEST_CONFIG", "…", "transforms: "+err.Error())
+		}
+	}
 }
 
 func number(v *agent.Vars, name string) float64 {

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
-
-	"github.com/speedscale/speedscale/traffic/carry"
 )
 
 // lateStart is from which lag on a request counts as started late.
@@ -105,8 +103,8 @@ type exchange struct {
 	req *request
 	// wire is what goes out: req, or a copy with other bytes.
 	wire *request
-	// values are those that are carried over in this pass; nil where none are.
-	values *carry.Values
+	// scope is what the pass shares; nil where the request is sent as it was recorded.
+	scope *scope
 	// planned is when it was due; ready is when it could be sent at the earliest:
 	// then, or at the end of its session's previous exchange.
 	planned, ready, sent, done time.Time

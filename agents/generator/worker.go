@@ -14,7 +14,7 @@ import (
 func (r *run) send(ctx context.Context, c *client, x *exchange) {
 	x.wire = x.req
 	result := report.Result{Recorded: x.req.pair}
-	if x.req.links != nil {
+	if x.scope != nil && x.req.changes() {
 		result.Carried = r.fill(x)
 	}
 	x.sent = time.Now()
@@ -27,13 +27,13 @@ func (r *run) send(ctx context.Context, c *client, x *exchange) {
 		x.done, x.err = time.Now(), err
 		switch {
 		case err != nil:
-		case !x.req.links.Gives() && identical(x.req, m): // masking it would give the recorded response too
+		case !x.req.reads() && identical(x.req, m): // masking it would give the recorded response too
 			result.Observed = x.req.pair
 		default:
 			res = response(m)
 		}
 	}
-	if x.req.links.Gives() {
+	if x.req.reads() {
 		res = r.taken(x, res, &result)
 	}
 	if res != nil {

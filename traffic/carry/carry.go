@@ -131,7 +131,7 @@ func (p *Pair) Gives() bool { return p != nil && len(p.finds) > 0 }
 // Request returns the request with the values of this pass in their places, nil
 // where it is as recorded, and what became of each route.
 func (p *Pair) Request(v *Values, recorded *traffic.HTTPRequest) (*traffic.HTTPRequest, []Outcome) {
-	if len(p.uses) == 0 {
+	if p == nil || len(p.uses) == 0 {
 		return nil, nil
 	}
 	outcomes := make([]Outcome, 0, len(p.uses))
@@ -153,6 +153,9 @@ func (p *Pair) Request(v *Values, recorded *traffic.HTTPRequest) (*traffic.HTTPR
 
 // NoResponse notes that a request got no response.
 func (p *Pair) NoResponse(v *Values) {
+	if p == nil {
+		return
+	}
 	for _, f := range p.finds {
 		if f.gives != nil {
 			v.miss(f.gives, MissingResponse)

@@ -98,8 +98,8 @@ func (f *finder) pair(i int) *Pair {
 	return f.plan.Pairs[i]
 }
 
-// endpoint names a pair's request.
-func endpoint(p *traffic.RRPair) string {
+// Endpoint names a pair's request.
+func Endpoint(p *traffic.RRPair) string {
 	req := p.GetHttp().GetReq()
 	uri := uriOf(req)
 	from, to := pathAt(uri)
@@ -162,7 +162,7 @@ func (f *finder) requestKeys(p place) []string {
 func (f *finder) use(i int, s *slot, p place) {
 	s.used = true
 	pair := f.pair(i)
-	pair.uses = append(pair.uses, &use{slot: s, recorded: p.value, span: p.span, route: &Route{From: s.from, To: endpoint(f.pairs[i]) + " " + p.name}})
+	pair.uses = append(pair.uses, &use{slot: s, recorded: p.value, span: p.span, route: &Route{From: s.from, To: Endpoint(f.pairs[i]) + " " + p.name}})
 	if !slices.Contains(pair.Needs, s.giver) {
 		pair.Needs = append(pair.Needs, s.giver)
 		f.pair(s.giver).Needed = true
@@ -191,7 +191,7 @@ func (f *finder) given(i int, known map[string]*slot, c candidate, l *leaf) {
 		s = cmp.Or(s, old)
 	}
 	if s == nil {
-		s = &slot{giver: i, from: endpoint(f.pairs[i]) + " " + l.name()}
+		s = &slot{giver: i, from: Endpoint(f.pairs[i]) + " " + l.name()}
 		f.slots = append(f.slots, s)
 	}
 	for _, key := range c.keys {
@@ -321,7 +321,7 @@ func (f *finder) found(i int, all *find) []*find {
 		if all.where == resCookie {
 			continue // values of cookies are not compared
 		}
-		all.routes = append(all.routes, &Route{From: s.slot.from, To: endpoint(f.pairs[i]) + " " + all.name()})
+		all.routes = append(all.routes, &Route{From: s.slot.from, To: Endpoint(f.pairs[i]) + " " + all.name()})
 	}
 	return append(list, all)
 }
