@@ -18,7 +18,8 @@ const maxRoutes = 200
 // counts as equal.
 type Carried struct {
 	// From is the response: "POST /login http.res.body.token"; To is where the value
-	// went: "GET /orders http.req.headers.Authorization".
+	// went: "GET /orders http.req.headers.Authorization". Where a value was transformed
+	// From is the chain, "transforms.generator[0]", and To the request's endpoint.
 	From string `json:"from"`
 	To   string `json:"to"`
 	// Count is how often the replay's own value stood there.
@@ -34,6 +35,15 @@ func (c Carried) Summary() string {
 		text += fmt.Sprintf(", %d times as recorded (%s)", c.Missing[reason], strings.ReplaceAll(reason, "_", " "))
 	}
 	return text
+}
+
+// AddCarried folds in what became of values that are carried over, or transformed.
+func (b *Builder) AddCarried(outcomes []carry.Outcome) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, o := range outcomes {
+		b.carried(o)
+	}
 }
 
 func (b *Builder) carried(o carry.Outcome) {
