@@ -117,13 +117,21 @@ type Set struct {
 	env       *Environment
 }
 
-// GeneratorSet compiles the generator's chains, and reads their secrets.
+// GeneratorSet compiles the generator's chains, and reads their secrets. It is nil
+// where c is.
 func (c *Config) GeneratorSet(env Environment) (*Set, error) {
+	if c == nil {
+		return nil, nil
+	}
 	return compile("generator", c.Generator, c.GeneratorVariables, env.withDefaults())
 }
 
-// ResponderSet compiles the responder's chains, and reads their secrets.
+// ResponderSet compiles the responder's chains, and reads their secrets. It is nil
+// where c is.
 func (c *Config) ResponderSet(env Environment) (*Set, error) {
+	if c == nil {
+		return nil, nil
+	}
 	return compile("responder", c.Responder, c.ResponderVariables, env.withDefaults())
 }
 
