@@ -95,8 +95,12 @@ type scope struct {
 	waiting map[*request][]*job
 }
 
-// newScope begins a pass over the recorded requests.
+// newScope begins a pass over the recorded requests; nil where they are sent as they
+// are.
 func (r *run) newScope(pass int64) *scope {
+	if r.links == nil && r.opts.Transforms == nil {
+		return nil
+	}
 	s := &scope{pass: pass}
 	if r.links != nil {
 		s.values = r.links.NewValues()

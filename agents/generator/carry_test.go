@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -285,6 +286,34 @@ var shopRoutes = []string{
 	"POST /orders http.res.headers.Location to GET /orders/{id} http.res.body.id",
 	"POST /orders http.res.headers.Location to POST /orders http.res.body.id",
 	"POST /orders http.res.headers.Location to POST /orders http.res.headers.Location",
+}
+
+// Metadata of gRPC are fields of HTTP/2, and so are tokens in them.
+func TestValuesAreCarriedOverHTTP2(t *testing.T) {
+	token := "first-" + random(8)
+	var protocols http.Protocols
+	protocols.SetUnencryptedHTTP2(true)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/token" {
+			answer(w, 200, map[string]any{"token": token})
+			return
+		}
+		body, _ := io.ReadAll(r.Body)
+		answer(w, 200, map[string]any{"known": r.Header.Get("Authorization") == "Bearer "+token && string(body) == `{"again":"`+token+`"}` && r.ProtoMajor == 2})
+	}))
+	server.Config.Protocols = &protocols
+	server.Start()
+	t.Cleanup(server.Close)
+	give := exchange("GET", "/token", "a", 0, "", `{"token":"recorded-1234"}`)
+	use := exchange("POST", "/use", "b", 10*time.Millisecond, `{"again":"recorded-1234"}`, `{"known":true}`)
+	use.Http.Req.Headers = append(use.Http.Req.Headers, &traffic.Header{Name: "authorization", Value: "Bearer recorded-1234"})
+	for _, p := range []*traffic.RRPair{give, use} {
+		p.Http.Req.Version = "2.0"
+		p.Http.Res.Headers = []*traffic.Header{{Name: "content-type", Value: "application/json"}}
+	}
+	if _, failed := replayed(t, server.Listener.Addr().String(), generator.Options{Actions: pairs(give, use)}); len(failed) > 0 {
+		t.Errorf("%q", failed)
+	}
 }
 
 // A giver that fails has those that need its value sent as recorded, and counted.

@@ -90,7 +90,7 @@ type Options struct {
 	// Report takes each result; nil means none does.
 	Report *report.Builder
 	// Observe is called with each result, from many goroutines at once; nil means
-	// not. Where a response is byte for byte the recorded one, Observed is the
+	// not. Where a response is byte for byte the recorded one, Observed can be the
 	// recorded pair itself.
 	Observe func(report.Result)
 	// Progress is called once a second and at the end; nil means not.

@@ -16,7 +16,13 @@ import (
 // (mask.Masker.Value): a value may have been masked in one place, by its name, and
 // not in the other. It is nil where nothing is masked or the key is not at hand.
 func Find(pairs []*traffic.RRPair, hide func(string) string) *Plan {
-	f := finder{pairs: pairs, hide: hide, plan: &Plan{Pairs: make([]*Pair, len(pairs))}, sessions: map[string]map[string]*slot{}, first: map[string]*slot{}}
+	f := finder{pairs: pairs, hide: hide, plan: &Plan{Pairs: make([]*Pair, len(pairs))}, wanted: map[string]bool{}, sessions: map[string]map[string]*slot{}, first: map[string]*slot{}}
+	for _, p := range pairs {
+		f.want(p.GetHttp().GetReq())
+	}
+	if len(f.wanted) == 0 {
+		return f.plan
+	}
 	order := events(pairs)
 	for _, e := range order {
 		if e.response {
@@ -64,6 +70,9 @@ type finder struct {
 	pairs []*traffic.RRPair
 	hide  func(string) string
 	plan  *Plan
+	// wanted are the keys of all that stands in requests: nothing else is kept of
+	// responses.
+	wanted map[string]bool
 	// sessions have the slots of the keys that were seen in a session; nil is a
 	// client's own value. first has those of the session that had a key first.
 	sessions map[string]map[string]*slot
@@ -104,6 +113,19 @@ func Endpoint(p *traffic.RRPair) string {
 	uri := uriOf(req)
 	from, to := pathAt(uri)
 	return strings.TrimSpace(cmp.Or(req.GetMethod(), p.GetCommand()) + " " + signature.Endpoint(uri[from:to]))
+}
+
+// want notes the keys of a request.
+func (f *finder) want(req *traffic.HTTPRequest) {
+	if req == nil {
+		return
+	}
+	requestPlaces(req, func(p place) bool {
+		for _, key := range f.requestKeys(p) {
+			f.wanted[key] = true
+		}
+		return false
+	})
 }
 
 // request looks for values that responses gave, and notes those that none did.
@@ -182,6 +204,9 @@ func (f *finder) response(i int) {
 
 // given notes a value that a response has, unless the client had it before.
 func (f *finder) given(i int, known map[string]*slot, c candidate, l *leaf) {
+	if !slices.ContainsFunc(c.keys, func(key string) bool { return f.wanted[key] }) {
+		return
+	}
 	var s *slot
 	for _, key := range c.keys {
 		old, seen := known[key]
