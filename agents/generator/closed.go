@@ -20,12 +20,13 @@ func (r *run) closed(ctx context.Context) {
 			c := newClient(r)
 			defer c.close()
 			for pass := 0; plan.Times == 0 || pass < plan.Times; pass++ {
+				shared := r.newScope(int64(pass))
 				for _, req := range r.requests {
 					now := time.Now()
 					if ctx.Err() != nil || !end.IsZero() && !now.Before(end) {
 						return
 					}
-					r.send(ctx, c, &exchange{req: req, planned: now, ready: now})
+					r.send(ctx, c, &exchange{req: req, scope: shared, planned: now, ready: now})
 				}
 			}
 		})

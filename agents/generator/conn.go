@@ -68,7 +68,7 @@ func (c *client) exchange(ctx context.Context, x *exchange) (*http1.Message, err
 				return nil, err
 			}
 		}
-		err := c.roundTrip(ctx, conn, x.req, deadline)
+		err := c.roundTrip(ctx, conn, x.wire, deadline)
 		if err == nil {
 			if conn.msg.Close {
 				c.drop(x.req.endpoint, conn)

@@ -17,10 +17,12 @@ import (
 
 	"github.com/speedscale/speedscale/agents/replay"
 	"github.com/speedscale/speedscale/traffic"
+	"github.com/speedscale/speedscale/traffic/carry"
 	"github.com/speedscale/speedscale/traffic/compare"
 	"github.com/speedscale/speedscale/traffic/mask"
 	"github.com/speedscale/speedscale/traffic/report"
 	"github.com/speedscale/speedscale/traffic/snapshot"
+	"github.com/speedscale/speedscale/traffic/transform"
 )
 
 // Limits and what applies where Options says nothing.
@@ -72,6 +74,13 @@ type Options struct {
 	// Wait sleeps until a time; nil means as precisely as the system can.
 	Wait func(ctx context.Context, until time.Time) error
 
+	// AsRecorded sends each request as it was recorded. Without it, values that a
+	// response gives and a later request uses are carried over (package carry).
+	AsRecorded bool
+	// Transforms rewrite requests before they are sent and responses before they are
+	// compared; nil means none.
+	Transforms *transform.Set
+
 	// Comparer says which responses differ; nil means compare.New's defaults.
 	Comparer *compare.Comparer
 	// Masker masks responses as the recorded ones were masked, before they are
@@ -81,7 +90,7 @@ type Options struct {
 	// Report takes each result; nil means none does.
 	Report *report.Builder
 	// Observe is called with each result, from many goroutines at once; nil means
-	// not. Where a response is byte for byte the recorded one, Observed is the
+	// not. Where a response is byte for byte the recorded one, Observed can be the
 	// recorded pair itself.
 	Observe func(report.Result)
 	// Progress is called once a second and at the end; nil means not.
@@ -184,6 +193,7 @@ func (o *Options) validate() error {
 type run struct {
 	opts     Options
 	requests []*request
+	links    *carry.Plan // nil where nothing is carried over
 	stats    *stats
 	http2    *transport
 	live     live
@@ -207,6 +217,7 @@ func (r *run) load() error {
 	sessions := map[string]int{}
 	fields := newUncompared(r.opts.Comparer)
 	skipped := 0
+	sent := make([]*request, len(pairs)) // nil where a pair is skipped
 	for i, p := range pairs {
 		req, skip := prepare(p, targets.of(p), r.opts.RewriteHost)
 		if skip != "" {
@@ -224,11 +235,16 @@ func (r *run) load() error {
 			req.session = sessions[name]
 			req.owner = r.opts.Share.owner(req.session)
 		}
-		req.uncompared = fields.of(p.GetHttp().GetRes().GetHeaders())
+		r.transform(req)
+		req.uncompared = fields.of(req.pair.GetHttp().GetRes().GetHeaders())
 		if len(r.requests) > 0 {
 			req.offset = time.Duration(p.Ts - r.requests[0].pair.Ts)
 		}
 		r.requests = append(r.requests, req)
+		sent[i] = req
+	}
+	if !r.opts.AsRecorded {
+		r.link(pairs, sent)
 	}
 	if len(r.requests) == 0 {
 		return fmt.Errorf("generator: nothing to send: %d recorded requests are unreadable, %d cannot be sent, and no other is in the chosen slices",

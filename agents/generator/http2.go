@@ -38,7 +38,7 @@ func (t *transport) close() { t.http.CloseIdleConnections() }
 // exchange sends a request and reads the response.
 func (t *transport) exchange(ctx context.Context, req *request) (*traffic.HTTPResponse, error) {
 	out := req.http2.WithContext(ctx)
-	if body := req.pair.Http.Req.Body; len(body) > 0 {
+	if body := req.body; len(body) > 0 {
 		out.Body = io.NopCloser(bytes.NewReader(body))
 		out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	}

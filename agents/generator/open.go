@@ -26,6 +26,7 @@ func (r *run) open(ctx context.Context, plan *schedule) {
 		d.room.Broadcast()
 	})()
 	start := time.Now()
+	var shared *scope
 	for n := int64(0); ; n++ {
 		i, pass := n%int64(len(r.requests)), n/int64(len(r.requests))
 		if !r.opts.Share.has(r.requests[i].owner, pass) {
@@ -39,8 +40,17 @@ func (r *run) open(ctx context.Context, plan *schedule) {
 		if time.Until(planned) > 0 && wait(ctx, planned) != nil || ctx.Err() != nil {
 			break
 		}
-		key := sessionKey{pass: pass, number: r.requests[i].session}
-		if !d.dispatch(key, &exchange{req: r.requests[i], planned: planned, ready: planned}) {
+		if shared == nil || shared.pass != pass {
+			shared = r.newScope(pass)
+		}
+		j := &job{
+			exchange: &exchange{req: r.requests[i], planned: planned, ready: planned},
+			key:      sessionKey{pass: pass, number: r.requests[i].session},
+		}
+		if r.requests[i].changes() {
+			j.scope = shared
+		}
+		if !d.dispatch(j) {
 			break
 		}
 		runtime.Gosched() // the worker sends before the next wait is set up
@@ -62,6 +72,7 @@ type job struct {
 	*exchange
 	key     sessionKey
 	session *session // nil where sessions do not matter
+	pending int      // how many responses it waits for
 }
 
 // dispatcher hands due requests to workers. Its mutex guards all that follows it.
@@ -73,7 +84,8 @@ type dispatcher struct {
 	room     sync.Cond // fewer than maxQueued wait
 	sessions map[sessionKey]*session
 	ready    jobs // due, and waiting for a worker; earliest first
-	queued   int  // in ready and in sessions
+	queued   int  // in ready, in sessions, and waiting for responses
+	parked   int  // those of queued that wait for responses
 	idle     []*worker
 	workers  int
 	closed   bool // no request will be added
@@ -85,7 +97,7 @@ type worker struct{ next chan *job } // capacity 1; closed at the end
 
 // dispatch takes a request whose time has come. It waits while too many are
 // queued; false means that the context ended.
-func (d *dispatcher) dispatch(key sessionKey, x *exchange) bool {
+func (d *dispatcher) dispatch(j *job) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for d.queued >= maxQueued && d.ctx.Err() == nil {
@@ -94,9 +106,8 @@ func (d *dispatcher) dispatch(key sessionKey, x *exchange) bool {
 	if d.ctx.Err() != nil {
 		return false
 	}
-	j := &job{exchange: x, key: key}
-	if !d.run.opts.Unordered && key.number > 0 {
-		s := d.sessions[key]
+	if !d.run.opts.Unordered && j.key.number > 0 {
+		s := d.sessions[j.key]
 		if s != nil {
 			j.session = s
 			s.waiting = append(s.waiting, j)
@@ -104,7 +115,11 @@ func (d *dispatcher) dispatch(key sessionKey, x *exchange) bool {
 			return true
 		}
 		j.session = &session{}
-		d.sessions[key] = j.session
+		d.sessions[j.key] = j.session
+	}
+	if d.park(j) {
+		d.queued++
+		return true
 	}
 	d.assign(j)
 	return true
@@ -147,20 +162,23 @@ func (d *dispatcher) done(w *worker, j *job) *job {
 		if len(s.waiting) > 0 {
 			next := s.waiting[0]
 			s.waiting = s.waiting[1:]
-			if next.ready = next.planned; j.done.After(next.ready) {
-				next.ready = j.done
+			next.after(j.done)
+			if !d.park(next) {
+				heap.Push(&d.ready, next) // was counted as queued, and still is
 			}
-			heap.Push(&d.ready, next) // was counted as queued, and still is
 		} else {
 			delete(d.sessions, j.key)
 		}
 	}
+	d.unpark(j)
 	if d.ctx.Err() == nil && len(d.ready) > 0 {
-		d.queued--
-		d.room.Signal()
-		return heap.Pop(&d.ready).(*job)
+		next := d.next()
+		for len(d.ready) > 0 && (len(d.idle) > 0 || d.workers < d.run.opts.Concurrency) {
+			d.assign(d.next()) // a response may have let several go ahead
+		}
+		return next
 	}
-	if d.closed && (d.ctx.Err() != nil || len(d.sessions) == 0) {
+	if d.closed && (d.ctx.Err() != nil || len(d.sessions) == 0 && d.parked == 0) {
 		d.release()
 		close(w.next)
 		return nil
@@ -169,12 +187,26 @@ func (d *dispatcher) done(w *worker, j *job) *job {
 	return nil
 }
 
+// next takes the earliest job that is ready.
+func (d *dispatcher) next() *job {
+	d.queued--
+	d.room.Signal()
+	return heap.Pop(&d.ready).(*job)
+}
+
+// after notes that something that a job waited for has ended.
+func (j *job) after(end time.Time) {
+	if end.After(j.ready) {
+		j.ready = end
+	}
+}
+
 // finish waits for what is under way, and for what is queued unless the context
 // has ended.
 func (d *dispatcher) finish() {
 	d.mu.Lock()
 	d.closed = true
-	if d.ctx.Err() != nil || len(d.sessions) == 0 && len(d.ready) == 0 {
+	if d.ctx.Err() != nil || len(d.sessions) == 0 && len(d.ready) == 0 && d.parked == 0 {
 		d.release()
 	}
 	d.mu.Unlock()

@@ -12,6 +12,8 @@ import (
 
 	"github.com/speedscale/speedscale/agents/replay"
 	"github.com/speedscale/speedscale/traffic"
+	"github.com/speedscale/speedscale/traffic/carry"
+	"github.com/speedscale/speedscale/traffic/transform"
 )
 
 // Reasons for which a recorded request is not sent.
@@ -25,6 +27,7 @@ const (
 // request is a recorded request that is ready to be sent.
 type request struct {
 	pair     *traffic.RRPair
+	target   *url.URL
 	endpoint endpoint
 	method   string
 	// session numbers the sessions of the replay from 1; 0 is none, which waits
@@ -35,7 +38,7 @@ type request struct {
 	// offset is the recorded time after that of the first request.
 	offset time.Duration
 
-	// head and body are the bytes of HTTP/1.x.
+	// head are the bytes of HTTP/1.x before the body.
 	head, body []byte
 	// http2 is what RoundTrip takes, nil for HTTP/1.x.
 	http2 *http.Request
@@ -43,6 +46,13 @@ type request struct {
 	// uncompared has, for each recorded response header, whether the comparer
 	// leaves it out.
 	uncompared []bool
+
+	// links say what is carried over, nil where nothing is; needs are the requests
+	// whose responses have to be there before.
+	links *carry.Pair
+	needs []*request
+	// chains rewrite the request and its response; nil where none do.
+	chains *transform.Applying
 }
 
 // prepare makes a request of a pair, or says why it cannot be sent.
@@ -56,7 +66,7 @@ func prepare(p *traffic.RRPair, target *url.URL, rewriteHost bool) (*request, st
 	case rec.Method == http.MethodConnect, replay.Has(rec.Headers, "Upgrade") && !replay.IsHTTP2(p):
 		return nil, SkipUpgrade
 	}
-	r := &request{pair: p, method: rec.Method}
+	r := &request{pair: p, target: target, method: rec.Method}
 	uri, scheme, host, ok := place(p)
 	if !ok || !wellFormed(rec, uri) {
 		return nil, SkipMalformed
@@ -73,7 +83,7 @@ func prepare(p *traffic.RRPair, target *url.URL, rewriteHost bool) (*request, st
 		host = hostHeader(r.endpoint)
 	}
 	if replay.IsHTTP2(p) {
-		r.http2 = http2Request(rec, r.endpoint, uri, host)
+		r.http2, r.body = http2Request(rec, r.endpoint, uri, host), rec.Body
 	} else {
 		r.head, r.body = http1Request(rec, uri, host)
 	}

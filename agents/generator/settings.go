@@ -12,6 +12,7 @@ import (
 	"github.com/speedscale/speedscale/agents/replay"
 	"github.com/speedscale/speedscale/traffic/compare"
 	"github.com/speedscale/speedscale/traffic/testconfig"
+	"github.com/speedscale/speedscale/traffic/transform"
 )
 
 // maxGenerators bounds the generators of one replay.
@@ -42,6 +43,7 @@ type Settings struct {
 //	REPLAY_SPEED, REPLAY_RATE, REPLAY_STAGES, REPLAY_VUS  one of the models of Plan; stages are RATE:DURATION between commas
 //	REPLAY_TIMES, REPLAY_FOR      how often, or for how long
 //	REPLAY_UNORDERED     true sends each request at its time, whatever its session waits for
+//	REPLAY_CARRY         true; false sends requests as they were recorded (Options.AsRecorded)
 //	REPLAY_CONCURRENCY   256; REPLAY_TIMEOUT 10s
 //	GENERATOR_INDEX, GENERATOR_COUNT  0 and 1: the generator's Share
 //	REPORT_FILE          report.json; without SNAPSHOT_ID only
@@ -60,6 +62,7 @@ func ReadSettings(v *agent.Vars) (*Settings, error) {
 		Options: Options{
 			RewriteHost: v.Bool("REPLAY_REWRITE_HOST", false),
 			Unordered:   v.Bool("REPLAY_UNORDERED", false),
+			AsRecorded:  !v.Bool("REPLAY_CARRY", true),
 			Concurrency: int(v.Int("REPLAY_CONCURRENCY", DefaultConcurrency, 1, MaxConcurrency)),
 			Timeout:     v.Duration("REPLAY_TIMEOUT", DefaultTimeout),
 			Plan: Plan{
@@ -129,7 +132,14 @@ func (s *Settings) configure(v *agent.Vars, c testconfig.Config) {
 	if d := c.RequestTimeout(); d > 0 {
 		s.Timeout = d
 	}
+	s.AsRecorded = s.AsRecorded || !c.CarriesValues()
 	s.Comparing.Assertions = c.Assertions()
+	if t := c.Transforms(); t != nil {
+		var err error
+		if s.Transforms, err = t.GeneratorSet(transform.Environment{Secrets: s.Secrets}); err != nil {
+			v.Fail("TEST_CONFIG", "…", "transforms: "+err.Error())
+		}
+	}
 }
 
 // addresses are in the form that sidecars have them.

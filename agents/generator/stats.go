@@ -101,6 +101,10 @@ func (t *stats) skip(reason string) { t.s.SkippedBy[reason]++ }
 // exchange is one request and what came of it.
 type exchange struct {
 	req *request
+	// wire is what goes out: req, or a copy with other bytes.
+	wire *request
+	// scope is what the pass shares; nil where the request is sent as it was recorded.
+	scope *scope
 	// planned is when it was due; ready is when it could be sent at the earliest:
 	// then, or at the end of its session's previous exchange.
 	planned, ready, sent, done time.Time

@@ -12,8 +12,13 @@ import (
 
 // send sends one request, compares the response, and records the result.
 func (r *run) send(ctx context.Context, c *client, x *exchange) {
+	x.wire = x.req
+	result := report.Result{Recorded: x.req.pair}
+	if x.scope != nil && x.req.changes() {
+		result.Carried = r.fill(x)
+	}
 	x.sent = time.Now()
-	result := report.Result{Recorded: x.req.pair, At: x.sent}
+	result.At = x.sent
 	var res *traffic.HTTPResponse
 	if x.req.http2 != nil {
 		res, x.err = r.sendHTTP2(ctx, x)
@@ -22,11 +27,14 @@ func (r *run) send(ctx context.Context, c *client, x *exchange) {
 		x.done, x.err = time.Now(), err
 		switch {
 		case err != nil:
-		case identical(x.req, m): // masking it would give the recorded response too
+		case !x.req.reads() && identical(x.req, m): // masking it would give the recorded response too
 			result.Observed = x.req.pair
 		default:
 			res = response(m)
 		}
+	}
+	if x.req.reads() {
+		res = r.taken(x, res, &result)
 	}
 	if res != nil {
 		result.Observed = r.observe(x, res)
@@ -54,7 +62,7 @@ func (r *run) send(ctx context.Context, c *client, x *exchange) {
 func (r *run) sendHTTP2(ctx context.Context, x *exchange) (*traffic.HTTPResponse, error) {
 	ctx, cancel := context.WithDeadline(ctx, x.sent.Add(r.opts.Timeout))
 	defer cancel()
-	res, err := r.http2.exchange(ctx, x.req)
+	res, err := r.http2.exchange(ctx, x.wire)
 	x.done = time.Now()
 	return res, err
 }

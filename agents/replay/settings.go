@@ -13,6 +13,7 @@ import (
 	"github.com/speedscale/speedscale/traffic/mask"
 	"github.com/speedscale/speedscale/traffic/snapshot"
 	"github.com/speedscale/speedscale/traffic/testconfig"
+	"github.com/speedscale/speedscale/traffic/transform"
 )
 
 // Settings are what both binaries read from their environment.
@@ -33,6 +34,8 @@ type Settings struct {
 	Keys []string
 	// Config is the test config; nil without one.
 	Config *testconfig.Config
+	// Secrets is the folder of the secrets that transforms name.
+	Secrets string
 	// Roots verify TLS; nil means the system's.
 	Roots *x509.CertPool
 	// HealthListen and MetricsListen are host:port; empty leaves one out.
@@ -46,13 +49,14 @@ type Settings struct {
 //	SNAPSHOT_KEYS          slices (service:host:port) between commas; all without it
 //	MASKING_KEY_FILE       the secret of the snapshot's masking key, in hexadecimal
 //	TEST_CONFIG            a test config, as JSON
+//	SECRETS_DIR            /home/speedscale/secret: the secrets that its transforms name, NAME/KEY
 //	SPEEDSCALE_APP_URL     with SNAPSHOT_ID: the cloud, https://HOST; SPEEDSCALE_APP_CA a PEM file that verifies it
 //	SPEEDSCALE_API_KEY     with SNAPSHOT_ID: the replay's token
 //	REPLAY_ID, COMPONENT   with SNAPSHOT_ID: the report's id, and the name of the pod's part of it
 //	UPSTREAM_CA_FILE       PEM roots beside the system's
 //	HEALTH_HTTP_PORT       4144; METRICS_HTTP_ENABLE true; METRICS_HTTP_PORT 4145
 func ReadSettings(v *agent.Vars) Settings {
-	s := Settings{Keys: v.List("SNAPSHOT_KEYS"), HealthListen: port(v, "HEALTH_HTTP_PORT", 4144)}
+	s := Settings{Keys: v.List("SNAPSHOT_KEYS"), Secrets: v.String("SECRETS_DIR", transform.SecretsHome), HealthListen: port(v, "HEALTH_HTTP_PORT", 4144)}
 	if v.Bool("METRICS_HTTP_ENABLE", true) {
 		s.MetricsListen = port(v, "METRICS_HTTP_PORT", 4145)
 	}

@@ -12,8 +12,10 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/speedscale/speedscale/traffic"
+	"github.com/speedscale/speedscale/traffic/carry"
 	"github.com/speedscale/speedscale/traffic/report"
 	"github.com/speedscale/speedscale/traffic/signature"
+	"github.com/speedscale/speedscale/traffic/transform"
 )
 
 // describe fills in what the pair of a request says beside the request.
@@ -35,13 +37,22 @@ func (r *Responder) respond(ctx context.Context, o *origin, p *traffic.RRPair) *
 	begun := time.Now()
 	sent := p.Http.Req // as it came, for the real host
 	host := sent.Host
-	if r.opts.Masker != nil && r.opts.OnMiss != NotFound {
+	if (r.opts.Masker != nil || r.opts.Transforms != nil) && r.opts.OnMiss != NotFound {
 		sent = proto.CloneOf(sent)
 	}
-	made, miss := r.match(o, p)
+	var vars *transform.Vars // of this request alone
+	if r.opts.Transforms != nil {
+		vars = r.opts.Transforms.NewVars()
+	}
+	made, miss := r.match(o, p, vars)
 	p.Http.Req.Host = host
 	if made != nil {
 		r.answered(report.Match, p, nil)
+		if made.chains != nil {
+			var outcomes []carry.Outcome
+			made, outcomes = made.transformed(p.Http.Req.Method, vars)
+			r.carried(outcomes)
+		}
 		if made.delay > 0 {
 			pause(ctx, made.delay-time.Since(begun))
 		}

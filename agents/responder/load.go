@@ -16,6 +16,7 @@ import (
 	"github.com/speedscale/speedscale/traffic"
 	"github.com/speedscale/speedscale/traffic/signature"
 	"github.com/speedscale/speedscale/traffic/snapshot"
+	"github.com/speedscale/speedscale/traffic/transform"
 )
 
 // slice is what was recorded for one service:host:port.
@@ -121,7 +122,7 @@ func (r *Responder) add(p *traffic.RRPair, share func([]byte) []byte) {
 		s.http1 = true
 	}
 	r.byName(p.Http.Req.Host, s)
-	sig := signature.Of(p, r.opts.Signature)
+	sig := signature.Of(r.rewritten(p, made), r.opts.Signature)
 	hash := sig.Hash()
 	a := s.signature[hash]
 	if a == nil {
@@ -132,6 +133,21 @@ func (r *Responder) add(p *traffic.RRPair, share func([]byte) []byte) {
 	}
 	a.list = append(a.list, made)
 	r.load.Pairs++
+}
+
+// rewritten is a recorded pair whose request the transforms have changed, as they
+// will those that come.
+func (r *Responder) rewritten(p *traffic.RRPair, made *reaction) *traffic.RRPair {
+	chains := r.opts.Transforms.For(p)
+	if chains == nil {
+		return p
+	}
+	if chains.Responses() {
+		made.chains = chains
+	}
+	own := transform.Own(p)
+	chains.Request(r.opts.Transforms.NewVars(), own)
+	return own
 }
 
 // named leaves of a pair what names its request.

@@ -9,9 +9,11 @@ import (
 	"sync"
 
 	"github.com/speedscale/speedscale/traffic"
+	"github.com/speedscale/speedscale/traffic/carry"
 	"github.com/speedscale/speedscale/traffic/mask"
 	"github.com/speedscale/speedscale/traffic/report"
 	"github.com/speedscale/speedscale/traffic/signature"
+	"github.com/speedscale/speedscale/traffic/transform"
 )
 
 // maxCandidates bounds how many recorded requests are looked at to explain a miss.
@@ -101,9 +103,9 @@ func (s *slice) rank(secure bool) int {
 	return 1
 }
 
-// match returns the response to a request, or why there is none. It masks p as
-// the recorded requests are masked, and sets its host to the recorded one.
-func (r *Responder) match(o *origin, p *traffic.RRPair) (*reaction, *Miss) {
+// match returns the response to a request, or why there is none. It transforms and
+// masks p as the recorded requests are, and sets its host to the recorded one.
+func (r *Responder) match(o *origin, p *traffic.RRPair, v *transform.Vars) (*reaction, *Miss) {
 	req := p.Http.Req
 	found := r.find(o, req.Host)
 	if len(found) == 0 {
@@ -113,6 +115,10 @@ func (r *Responder) match(o *origin, p *traffic.RRPair) (*reaction, *Miss) {
 	if p.RequestCut() {
 		return nil, r.misses.addAlike(missKey{slice: found[0], uri: MissCutBody},
 			Miss{Reason: MissCutBody, SliceKey: found[0].key, Request: r.shown(req, nil)})
+	}
+	if v != nil {
+		p.Service, p.NetworkAddress = found[0].service, found[0].address
+		r.carried(r.opts.Transforms.For(p).Request(v, p))
 	}
 	if r.opts.Masker != nil {
 		p.Service, p.NetworkAddress = found[0].service, found[0].address
@@ -245,6 +251,13 @@ func reportable(p *traffic.RRPair, m *Miss) *traffic.RRPair {
 		Direction: p.Direction, Service: p.Service, L7Protocol: p.L7Protocol, NetworkAddress: p.NetworkAddress,
 		Command: method, Location: path,
 		Http: &traffic.HTTP{Req: &traffic.HTTPRequest{Method: method, Uri: path, Host: p.Http.Req.Host}},
+	}
+}
+
+// carried tells the report what transforms did.
+func (r *Responder) carried(outcomes []carry.Outcome) {
+	if r.opts.Report != nil {
+		r.opts.Report.AddCarried(outcomes)
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 
 	"github.com/speedscale/speedscale/agents/replay"
 	"github.com/speedscale/speedscale/traffic"
+	"github.com/speedscale/speedscale/traffic/carry"
+	"github.com/speedscale/speedscale/traffic/transform"
 )
 
 // reaction is a response that is ready to be sent. It keeps nothing of the pair
@@ -28,6 +30,8 @@ type reaction struct {
 	// cut says that the recorded body is not whole, so it is never served.
 	cut   bool
 	delay time.Duration
+	// chains change the response each time that it is sent; nil where none do.
+	chains *transform.Applying
 }
 
 // newReaction makes a reaction of a pair, or says why it cannot be served.
@@ -71,6 +75,24 @@ func (r *reaction) fields(yield func(name, value string) bool) {
 		}
 		text = rest
 	}
+}
+
+// response makes a record of what is sent.
+func (r *reaction) response() *traffic.HTTPResponse {
+	res := &traffic.HTTPResponse{StatusCode: int32(r.status), Body: r.body, BodySize: int64(len(r.body)), Trailers: r.trailers}
+	for name, value := range r.fields {
+		res.Headers = append(res.Headers, &traffic.Header{Name: name, Value: value})
+	}
+	return res
+}
+
+// transformed is the reaction to a request of such a method as its chains make it.
+func (r *reaction) transformed(method string, v *transform.Vars) (*reaction, []carry.Outcome) {
+	pair := transform.Own(&traffic.RRPair{Http: &traffic.HTTP{Res: r.response()}})
+	outcomes := r.chains.Response(v, pair)
+	made := reactionOf(method, pair.Http.Res)
+	made.delay = r.delay
+	return made, outcomes
 }
 
 // unchunked is the head for a client of HTTP/1.0, which knows no chunks.

@@ -22,6 +22,7 @@ import (
 	"github.com/speedscale/speedscale/traffic/mask"
 	"github.com/speedscale/speedscale/traffic/report"
 	"github.com/speedscale/speedscale/traffic/signature"
+	"github.com/speedscale/speedscale/traffic/transform"
 )
 
 // What happens to a request that no recorded response answers.
@@ -107,6 +108,9 @@ type Options struct {
 	// signature is taken. Where it is nil, masked values in recorded requests
 	// match any value.
 	Masker *mask.Masker
+	// Transforms rewrite requests before their signature is taken, recorded ones too,
+	// and answers before they are sent; nil means none.
+	Transforms *transform.Set
 	// OnMiss is NotFound (also where it is empty), Passthrough or Record.
 	OnMiss string
 	// Recorder is for OnMiss: Record.

@@ -9,6 +9,7 @@ import (
 	"github.com/speedscale/speedscale/agents/agent"
 	"github.com/speedscale/speedscale/agents/replay"
 	"github.com/speedscale/speedscale/traffic/testconfig"
+	"github.com/speedscale/speedscale/traffic/transform"
 )
 
 // Settings are what the binary reads from its environment.
@@ -73,6 +74,12 @@ func (s *Settings) configure(v *agent.Vars, c testconfig.Config) {
 	s.Latency = Latency(c.Latency())
 	if c.Passthrough() {
 		s.OnMiss = Passthrough
+	}
+	if t := c.Transforms(); t != nil {
+		var err error
+		if s.Transforms, err = t.ResponderSet(transform.Environment{Secrets: s.Secrets}); err != nil {
+			v.Fail("TEST_CONFIG", "…", "transforms: "+err.Error())
+		}
 	}
 }
 

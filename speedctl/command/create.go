@@ -23,10 +23,10 @@ import (
 func newCreate(g *global) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "create",
-		Short:   "Create a snapshot or an API key",
+		Short:   "Create a snapshot, a test config or an API key",
 		Example: "  speedctl create snapshot --name checkout --start 15m",
 	}
-	c.AddCommand(newCreateSnapshot(g), newCreateKey(g))
+	c.AddCommand(newCreateSnapshot(g), newCreateTestConfig(g), newCreateKey(g))
 	return group(c)
 }
 

@@ -13,7 +13,7 @@ import (
 
 func newDelete(g *global) *cobra.Command {
 	var exitZero bool
-	c := &cobra.Command{Use: "delete", Short: "Delete a snapshot, an API key, or a replay of a cluster", Example: "  speedctl delete snapshot checkout"}
+	c := &cobra.Command{Use: "delete", Short: "Delete a snapshot, a test config, an API key, or a replay of a cluster", Example: "  speedctl delete snapshot checkout"}
 	snap := &cobra.Command{
 		Use:     "snapshot ID|NAME...",
 		Short:   "Delete snapshots from the cloud, and their pulled copies",
@@ -57,7 +57,7 @@ func newDelete(g *global) *cobra.Command {
 			})
 		},
 	}
-	c.AddCommand(snap, key, newDeleteReplay(g))
+	c.AddCommand(snap, key, newDeleteTestConfig(g), newDeleteReplay(g))
 	return group(c)
 }
 

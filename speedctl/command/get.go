@@ -13,6 +13,6 @@ func newGet(g *global) *cobra.Command {
   speedctl get report latest
   speedctl get workloads -n shop`,
 	}
-	c.AddCommand(newGetSnapshot(g), newGetTraffic(g), newGetReport(g), newGetKeys(g), newGetReplays(g), newGetWorkloads(g), newGetAgents(g))
+	c.AddCommand(newGetSnapshot(g), newGetTraffic(g), newGetReport(g), newGetKeys(g), newGetTestConfigs(g), newGetReplays(g), newGetWorkloads(g), newGetAgents(g))
 	return group(c)
 }

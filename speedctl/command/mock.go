@@ -20,6 +20,8 @@ type mockFlags struct {
 	latency     string
 	passthrough bool
 	ignore      []string
+	transforms  string
+	secrets     string
 }
 
 func (f *mockFlags) add(c *cobra.Command) {
@@ -29,6 +31,8 @@ func (f *mockFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.latency, "latency", "none", "how long mocks wait: none, recorded, a multiple (2x) or a duration (50ms)")
 	c.Flags().BoolVar(&f.passthrough, "passthrough", false, "let hosts that are not mocked be reached; without it they are refused")
 	c.Flags().StringArrayVar(&f.ignore, "ignore-in-request", nil, "part of a request that does not count for a match: a header, a query parameter, or a JSON path; repeatable")
+	c.Flags().StringVar(&f.transforms, "transforms", "", "file with the transforms of a test config, in JSON or YAML")
+	c.Flags().StringVar(&f.secrets, "secrets", "", "folder of the secrets that transforms name: NAME/KEY is a file in it")
 }
 
 func (f *mockFlags) options() (o local.MockOptions, err error) {
@@ -41,7 +45,10 @@ func (f *mockFlags) options() (o local.MockOptions, err error) {
 	if o.Latency, err = local.ParseLatency(f.latency); err != nil {
 		return o, term.WithCode(err, term.ExitUsage)
 	}
-	o.Keys, o.Passthrough, o.Ignore = f.mocks, f.passthrough, f.ignore
+	if o.Transforms, err = local.ReadTransforms(f.transforms); err != nil {
+		return o, term.WithCode(err, term.ExitUsage)
+	}
+	o.Keys, o.Passthrough, o.Ignore, o.Secrets = f.mocks, f.passthrough, f.ignore, f.secrets
 	return o, nil
 }
 

@@ -45,6 +45,7 @@ type replayFlags struct {
 	tests    []string
 	ignore   []string
 	noise    string
+	recorded bool
 	failIf   []string
 	buildTag string
 }
@@ -117,6 +118,7 @@ of the whole replay.`,
 	c.Flags().StringSliceVar(&f.tests, "tests", []string{"*"}, "inbound traffic to send, by key (service:host:port) or a part of one")
 	c.Flags().StringArrayVar(&f.ignore, "ignore", nil, "field that may differ: a header, or a part of a JSON path; repeatable")
 	c.Flags().StringVar(&f.noise, "noise-from", "", "another recording of the same requests: where the two differ is no difference, and is shown")
+	c.Flags().BoolVar(&f.recorded, "as-recorded", false, "carry no values from responses over to later requests")
 	c.Flags().StringArrayVar(&f.failIf, "fail-if", nil, `condition that fails the replay, such as 'latency.p95 > 100' (default: any difference); repeatable`)
 	c.Flags().StringVar(&f.buildTag, "build-tag", "", "kept with the report, such as a commit")
 	c.Flags().VarP(out, "output", "o", "form of the output")
@@ -146,7 +148,7 @@ func (f *replayFlags) options(argv []string) (o local.ReplayOptions, err error) 
 		return o, term.WithCode(fmt.Errorf("--speed, --rate, --vus and --times: want positive numbers"), term.ExitUsage)
 	}
 	o.Speed, o.Rate, o.Users, o.Times, o.Duration, o.Timeout = f.speed, f.rate, f.vus, f.times, f.duration, f.timeout
-	o.Keys, o.Ignore, o.BuildTag = f.tests, f.ignore, f.buildTag
+	o.Keys, o.Ignore, o.BuildTag, o.AsRecorded = f.tests, f.ignore, f.buildTag, f.recorded
 	return o, nil
 }
 

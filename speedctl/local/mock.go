@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"time"
+
+	"sigs.k8s.io/yaml"
 
 	"github.com/speedscale/speedscale/agents/config"
 	"github.com/speedscale/speedscale/agents/goproxy"
@@ -18,6 +21,7 @@ import (
 	"github.com/speedscale/speedscale/traffic/report"
 	"github.com/speedscale/speedscale/traffic/signature"
 	"github.com/speedscale/speedscale/traffic/snapshot"
+	"github.com/speedscale/speedscale/traffic/transform"
 )
 
 // MockOptions say what is mocked, and how mocks answer.
@@ -33,6 +37,10 @@ type MockOptions struct {
 	Latency responder.Latency
 	// Ignore names parts of requests that do not count for a match.
 	Ignore []string
+	// Transforms rewrite requests and answers; nil where none do. Secrets is the folder
+	// of those that they name.
+	Transforms *transform.Config
+	Secrets    string
 	// Passthrough lets hosts that are not mocked be reached.
 	Passthrough bool
 	// Results takes each answer; nil where nobody asks.
@@ -73,6 +81,27 @@ func ParseLatency(s string) (responder.Latency, error) {
 		return responder.Latency{Fixed: d}, nil
 	}
 	return responder.Latency{}, fmt.Errorf("--latency %q: want none, recorded, a multiple such as 2x, or a duration such as 50ms", s)
+}
+
+// ReadTransforms reads the transforms of a test config from a file, in JSON or YAML.
+// Without a name there are none.
+func ReadTransforms(name string) (*transform.Config, error) {
+	if name == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("--transforms: %w", err)
+	}
+	doc, err := yaml.YAMLToJSONStrict(text)
+	if err != nil {
+		return nil, fmt.Errorf("--transforms: %s: %w", name, err)
+	}
+	c, err := transform.Parse(doc)
+	if err != nil {
+		return nil, fmt.Errorf("--transforms: %s: %w", name, err)
+	}
+	return c, nil
 }
 
 // Mocking is a proxy with a responder behind it.
@@ -127,10 +156,14 @@ func StartMock(ctx context.Context, o MockOptions) (m *Mocking, err error) {
 	if err := sig.Check(); err != nil {
 		return nil, term.WithCode(fmt.Errorf("--ignore-in-request: %w", err), term.ExitUsage)
 	}
+	transforms, err := o.Transforms.ResponderSet(transform.Environment{Secrets: o.Secrets})
+	if err != nil {
+		return nil, term.WithCode(fmt.Errorf("--transforms: %w", err), term.ExitUsage)
+	}
 	m = &Mocking{served: make(chan error, 1)}
 	m.responder, err = responder.New(responder.Options{
 		Reactions: o.Snapshot.Reactions(), Keys: o.Keys, Signature: sig, Masker: o.Masking,
-		OnMiss: o.OnMiss, Latency: o.Latency, Proxy: responder.ProxyRequired, Report: o.Results, Logger: o.Logger,
+		Transforms: transforms, OnMiss: o.OnMiss, Latency: o.Latency, Proxy: responder.ProxyRequired, Report: o.Results, Logger: o.Logger,
 	})
 	if err != nil {
 		return nil, term.WithCode(err, term.ExitUsage)

@@ -14,6 +14,7 @@ import (
 	"github.com/speedscale/speedscale/traffic/compare"
 	"github.com/speedscale/speedscale/traffic/report"
 	"github.com/speedscale/speedscale/traffic/snapshot"
+	"github.com/speedscale/speedscale/traffic/transform"
 )
 
 // ReplayOptions say what is sent where, how fast, and what may differ.
@@ -31,6 +32,8 @@ type ReplayOptions struct {
 	Duration    time.Duration
 	// Timeout bounds one request.
 	Timeout time.Duration
+	// AsRecorded carries no values from responses over to later requests.
+	AsRecorded bool
 	// Ignore names fields that may differ.
 	Ignore []string
 	// Baseline is another recording of the same requests; nil without one. Where
@@ -52,6 +55,10 @@ func Replay(ctx context.Context, o ReplayOptions) (*report.Report, error) {
 	if o.Baseline != nil {
 		comparing.Noise = compare.New(comparing).Noise(o.Mock.Snapshot.Actions(), o.Baseline.Actions())
 	}
+	transforms, err := o.Mock.Transforms.GeneratorSet(transform.Environment{Secrets: o.Mock.Secrets})
+	if err != nil {
+		return nil, term.WithCode(fmt.Errorf("--transforms: %w", err), term.ExitUsage)
+	}
 	b := report.NewBuilder(o.Mock.Snapshot.Meta(), report.Options{BuildTag: o.BuildTag, Target: o.Target.String(), Goals: o.Goals})
 	b.SetNoise(comparing.Noise)
 	if len(o.Mock.Command) > 0 {
@@ -70,10 +77,10 @@ func Replay(ctx context.Context, o ReplayOptions) (*report.Report, error) {
 		}
 	}
 	progress := world.StartProgress("replaying " + o.Mock.Snapshot.Meta().Info.Name)
-	_, err := generator.Run(ctx, generator.Options{
+	_, err = generator.Run(ctx, generator.Options{
 		Actions: o.Mock.Snapshot.Actions(), Keys: o.Keys, Target: o.Target, Plan: o.plan(), Timeout: o.Timeout,
-		Comparer: compare.New(comparing),
-		Masker:   o.Mock.Masking, Report: b, Logger: o.Mock.Logger,
+		Comparer: compare.New(comparing), AsRecorded: o.AsRecorded, Transforms: transforms,
+		Masker: o.Mock.Masking, Report: b, Logger: o.Mock.Logger,
 		Progress: func(p generator.Progress) { progress.Update("%s", describe(p)) },
 	})
 	progress.Stop()

@@ -25,6 +25,14 @@ func (w *work) appendToken(dst, value []byte, cat category) []byte {
 	return hex.AppendEncode(dst, w.hash(value)[:hashBytes])
 }
 
+// Value returns what a value becomes where a rule names its place.
+func (m *Masker) Value(value string) string {
+	w := m.pool.Get().(*work)
+	defer m.pool.Put(w)
+	w.field(&value, w.whole)
+	return value
+}
+
 // hash returns the keyed hash of a value, which is good until the next call.
 func (w *work) hash(value []byte) []byte {
 	w.mac.Reset()

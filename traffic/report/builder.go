@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/speedscale/speedscale/traffic"
+	"github.com/speedscale/speedscale/traffic/carry"
 	"github.com/speedscale/speedscale/traffic/compare"
 	"github.com/speedscale/speedscale/traffic/signature"
 	"github.com/speedscale/speedscale/traffic/snapshot"
@@ -61,6 +62,8 @@ type Result struct {
 	Err error
 	// Differences make the request a failure.
 	Differences []compare.Difference
+	// Carried is what became of the values that are carried over.
+	Carried []carry.Outcome
 }
 
 // Builder folds results into a report. It is safe for concurrent use, and its
@@ -73,6 +76,7 @@ type Builder struct {
 	part      Part
 	endpoints map[endpointKey]*PartEndpoint // those of part
 	misses    map[string]int                // where a miss is in part.Mocks.Misses
+	routes    map[carry.Route]int           // where a route is in part.Carried
 }
 
 type endpointKey struct{ method, path string }
@@ -93,7 +97,7 @@ func NewBuilder(meta *snapshot.Meta, opts Options) *Builder {
 		meta = &snapshot.Meta{}
 	}
 	return &Builder{
-		opts: opts, meta: meta, endpoints: map[endpointKey]*PartEndpoint{}, misses: map[string]int{},
+		opts: opts, meta: meta, endpoints: map[endpointKey]*PartEndpoint{}, misses: map[string]int{}, routes: map[carry.Route]int{},
 		part: Part{
 			Version: PartVersion, Started: opts.Started,
 			Planned: newHistogram(3), Sent: newHistogram(3), Recorded: newHistogram(3), Timeline: Timeline{Interval: 1},
@@ -129,6 +133,9 @@ func (b *Builder) addResult(r *Result) *Failure {
 	end := r.At.Add(r.Sent)
 	if end.After(p.Last) {
 		p.Last = end
+	}
+	for _, c := range r.Carried {
+		b.carried(c)
 	}
 	failed := len(r.Differences) > 0
 	if r.Err != nil || r.Observed == nil {

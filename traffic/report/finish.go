@@ -40,6 +40,7 @@ func (b *Builder) Finish() *Report {
 	r.Failures = b.keptFailures()
 	r.Mocks = p.Mocks.result()
 	r.Others = p.others()
+	r.Carried = slices.SortedFunc(slices.Values(p.Carried), byRoute)
 	r.Skipped = slices.SortedFunc(slices.Values(p.Skipped), byCount)
 	r.Warnings = slices.Concat(slices.Sorted(slices.Values(p.Warnings)), r.Others.warnings(), r.standingWarnings())
 	for _, u := range p.Usage {

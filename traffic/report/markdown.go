@@ -149,6 +149,10 @@ func (m markdown) rest(r *Report) {
 		n := r.Noise[i]
 		return fmt.Sprintf("%s in %s", code(n.Location), code(n.Method+" "+n.Path))
 	})
+	list("Carried over", len(r.Carried), func(i int) string {
+		c := r.Carried[i]
+		return fmt.Sprintf("%s to %s: %s", code(c.From), code(c.To), escape(c.Summary()))
+	})
 	list("Lost while recording", len(r.Losses), func(i int) string {
 		l := r.Losses[i]
 		return fmt.Sprintf("%s %s: %d pairs, %d connections, %d bytes", escape(l.Service), code(l.Reason), l.Pairs, l.Connections, l.Bytes)

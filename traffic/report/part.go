@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -43,6 +44,7 @@ type Part struct {
 	// The rest is as in Report.
 	Failures      []Failure       `json:"failures,omitempty"`
 	Noise         []compare.Noise `json:"noise,omitempty"`
+	Carried       []Carried       `json:"carried,omitempty"`
 	Skipped       []Skip          `json:"skipped,omitempty"`
 	Warnings      []string        `json:"warnings,omitempty"`
 	Usage         []*Usage        `json:"usage,omitempty"`
@@ -120,6 +122,11 @@ func (b *Builder) Part() Part {
 	p.Timeline.Ticks = slices.Clone(p.Timeline.Ticks)
 	p.Mocks.Misses = slices.Clone(p.Mocks.Misses)
 	p.Failures, p.Noise = slices.Clone(p.Failures), slices.Clone(p.Noise)
+	p.Carried = make([]Carried, len(b.part.Carried))
+	for i, c := range b.part.Carried {
+		c.Missing = maps.Clone(c.Missing)
+		p.Carried[i] = c
+	}
 	p.Skipped, p.Warnings = slices.Clone(p.Skipped), slices.Clone(p.Warnings)
 	p.Usage = make([]*Usage, len(b.part.Usage))
 	for i, u := range b.part.Usage {
@@ -189,6 +196,7 @@ func (b *Builder) merge(p *Part) error {
 	for _, n := range p.Noise {
 		b.addNoise(n)
 	}
+	b.mergeCarried(p.Carried)
 	for _, s := range p.Skipped {
 		b.skip(s.Reason, s.Count)
 	}

@@ -57,8 +57,10 @@ type Report struct {
 	Gaps     []snapshot.Gap  `json:"gaps,omitempty"`
 	Vanished []string        `json:"vanishedProducers,omitempty"`
 	Noise    []compare.Noise `json:"noise,omitempty"`
-	Skipped  []Skip          `json:"skipped,omitempty"`
-	Warnings []string        `json:"warnings,omitempty"`
+	// Carried is what was carried over from responses to later requests.
+	Carried  []Carried `json:"carried,omitempty"`
+	Skipped  []Skip    `json:"skipped,omitempty"`
+	Warnings []string  `json:"warnings,omitempty"`
 	// Usage is what the workload's containers used, and ClusterEvents what
 	// Kubernetes had to say about them, by time.
 	Usage         []Usage        `json:"usage,omitempty"`

@@ -83,7 +83,7 @@ func Parse(data []byte) (*Report, error) {
 // Summary returns a report without its endpoints, failures and misses, for lists.
 func (r *Report) Summary() *Report {
 	s := *r
-	s.Endpoints, s.Failures, s.Noise, s.Usage, s.ClusterEvents = nil, nil, nil, nil, nil
+	s.Endpoints, s.Failures, s.Noise, s.Carried, s.Usage, s.ClusterEvents = nil, nil, nil, nil, nil, nil
 	s.Latency.Distribution, s.Throughput.Timeline = nil, nil
 	if r.Mocks != nil {
 		m := *r.Mocks

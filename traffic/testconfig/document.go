@@ -1,6 +1,10 @@
 package testconfig
 
-import "time"
+import (
+	"time"
+
+	"github.com/speedscale/speedscale/traffic/transform"
+)
 
 // Values of document.Version: the form in which rules and stages stand; 0 where it
 // is left out.
@@ -16,12 +20,15 @@ type document struct {
 	Rules           []rule    `json:"rules,omitempty"`
 	Responder       responder `json:"responder,omitzero"`
 	Cluster         cluster   `json:"cluster,omitzero"`
+
+	Transforms *transform.Config `json:"transforms,omitempty"`
 }
 
 type generator struct {
 	Stages                []stage `json:"stages,omitempty"`
 	NumReplicas           int     `json:"numReplicas,omitempty"`
 	RequestTimeoutSeconds float64 `json:"requestTimeoutSeconds,omitempty"`
+	CarryValues           *bool   `json:"carryValues,omitempty"`
 }
 
 type stage struct {

@@ -1,12 +1,14 @@
 package testconfig
 
 import (
+	"encoding/json"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/speedscale/speedscale/traffic/compare"
 	"github.com/speedscale/speedscale/traffic/jsondoc"
+	"github.com/speedscale/speedscale/traffic/transform"
 )
 
 // Bounds of what a config may ask for.
@@ -45,10 +47,11 @@ func Parse(doc []byte) (Config, error) {
 	d.Rules = readRules(o)
 	d.Responder = readResponder(o)
 	d.Cluster = readCluster(o)
+	d.Transforms = readTransforms(o)
 	o.unsupported("loadGroups", "one load is run; give generator.stages")
 	o.unsupported("goals", "give rules")
 	o.unsupported("chaos", "faults are not injected")
-	o.end("id", "version", "protected", "generator", "assertionGroups", "rules", "responder", "cluster")
+	o.end("id", "version", "protected", "generator", "assertionGroups", "rules", "responder", "cluster", "transforms")
 	if err := f.err(); err != nil {
 		return Config{}, err
 	}
@@ -64,7 +67,7 @@ func validID(id string) bool {
 
 func readGenerator(doc object) generator {
 	o, _ := doc.object("generator")
-	g := generator{NumReplicas: o.integer("numReplicas", 0, maxReplicas)}
+	g := generator{NumReplicas: o.integer("numReplicas", 0, maxReplicas), CarryValues: o.flag("carryValues")}
 	if s := o.number("requestTimeoutSeconds", 0, maxTimeout); s != nil {
 		g.RequestTimeoutSeconds = *s
 	}
@@ -79,7 +82,7 @@ func readGenerator(doc object) generator {
 		o.unsupported(old, "it is of an older form; give stages")
 	}
 	o.unsupported("lowData", "give an assertionGroup with httpStatusCode only")
-	o.end("stages", "numReplicas", "requestTimeoutSeconds")
+	o.end("stages", "numReplicas", "requestTimeoutSeconds", "carryValues")
 	return g
 }
 
@@ -251,6 +254,43 @@ func readCluster(doc object) cluster {
 	o.unsupported("sidecarTlsOut", "set the annotation sidecar.speedscale.com/tls-out on the workload")
 	o.end("logLevel", "logsCollected", "generatorResources", "responderResources")
 	return c
+}
+
+// readTransforms hands the member on as it was written: package transform reads it.
+func readTransforms(doc object) *transform.Config {
+	v, path := doc.take("transforms")
+	if empty(v) {
+		return nil
+	}
+	text, err := json.Marshal(written(v))
+	if err != nil {
+		doc.f.add(path, "%v", err)
+		return nil
+	}
+	c, err := transform.Parse(text)
+	if err != nil {
+		doc.f.add(path, "%v", err)
+	}
+	return c
+}
+
+// written has the names of members as they were written.
+func written(v any) any {
+	switch v := v.(type) {
+	case map[string]member:
+		all := make(map[string]any, len(v))
+		for _, m := range v {
+			all[m.name] = written(m.value)
+		}
+		return all
+	case []any:
+		list := make([]any, len(v))
+		for i, e := range v {
+			list[i] = written(e)
+		}
+		return list
+	}
+	return v
 }
 
 func readResources(cluster object, name string) Resources {

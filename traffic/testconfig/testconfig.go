@@ -12,6 +12,7 @@ import (
 
 	"github.com/speedscale/speedscale/traffic/compare"
 	"github.com/speedscale/speedscale/traffic/report"
+	"github.com/speedscale/speedscale/traffic/transform"
 )
 
 // Config is a test config that Parse or Builtin made, so that nothing in it is
@@ -65,6 +66,16 @@ func (c Config) Replicas() int { return max(c.doc.Generator.NumReplicas, 1) }
 func (c Config) RequestTimeout() time.Duration {
 	return time.Duration(c.doc.Generator.RequestTimeoutSeconds * float64(time.Second))
 }
+
+// CarriesValues says that values which a response gives and a later request uses
+// are carried over, as they are unless generator.carryValues is false.
+func (c Config) CarriesValues() bool {
+	carry := c.doc.Generator.CarryValues
+	return carry == nil || *carry
+}
+
+// Transforms rewrite requests and responses; nil where none do. It must not be changed.
+func (c Config) Transforms() *transform.Config { return c.doc.Transforms }
 
 // Latency says how long the responder's answers take. The zero value is as fast as
 // possible.

@@ -62,7 +62,7 @@ func TestEverythingSupported(t *testing.T) {
 		t.Error(diff)
 	}
 	if c.ID() != "daily" || c.Protected() || c.Replicas() != 3 || c.RequestTimeout() != 2500*time.Millisecond ||
-		c.Latency() != (testconfig.Latency{Multiple: 1.5}) || !c.Passthrough() || !c.LogsCollected() || c.LogLevel() != "debug" {
+		c.CarriesValues() || c.Latency() != (testconfig.Latency{Multiple: 1.5}) || !c.Passthrough() || !c.LogsCollected() || c.LogLevel() != "debug" {
 		t.Errorf("%s", c.JSON())
 	}
 	if diff := cmp.Diff(testconfig.Resources{Limits: map[string]string{"cpu": "1", "memory": "2147483648"}}, c.GeneratorResources()); diff != "" {
