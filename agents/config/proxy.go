@@ -41,6 +41,10 @@ const QuietAfter = time.Minute
 // addresses: reserved ones (RFC 1112, section 4), which no host has.
 const ReplayAddresses = "240.0.0.0/4"
 
+// ReplayLoopback are what they are given where nothing redirects connections to the
+// proxy: it listens on them itself.
+const ReplayLoopback = "127.64.0.0/10"
+
 // Commands of the proxy's binary, for the pod around it.
 const (
 	ProxyCommandCA   = "ca"   // make the CA, and what apps need to trust it

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/speedscale/speedscale/agents/config/hosts"
 )
 
 // note remembers which name the addresses of an answer were asked for under. All
@@ -52,4 +54,4 @@ func (r *Relay) note(message []byte) {
 	}
 }
 
-func plainName(n dnsmessage.Name) string { return plain(n.String()) }
+func plainName(n dnsmessage.Name) string { return hosts.Plain(n.String()) }

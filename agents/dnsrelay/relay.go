@@ -43,7 +43,7 @@ type Options struct {
 	Nameservers []netip.AddrPort
 	// Synthesize are names that get an address each from config.ReplayAddresses,
 	// where the nameservers know none or do not answer. A name has the same address
-	// in all forms (see Forms), and mostly in every relay.
+	// in all forms (see hosts.Forms), and mostly in every relay.
 	Synthesize []string
 	// Ignored are addresses that these names are not given either: where an answer has
 	// one, they get their own.

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+
+	"github.com/speedscale/speedscale/agents/config/hosts"
 )
 
 // maxNameservers is MAXNS of resolv.conf(5); resolvers ignore further ones.
@@ -58,7 +60,7 @@ func Search(file string) ([]string, error) {
 		}
 		domains = nil
 		for _, domain := range fields[1:] {
-			if domain = plain(domain); domain != "" {
+			if domain = hosts.Plain(domain); domain != "" {
 				domains = append(domains, domain)
 			}
 		}

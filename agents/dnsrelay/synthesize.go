@@ -2,9 +2,7 @@ package dnsrelay
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
-	"hash/fnv"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -14,6 +12,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/speedscale/speedscale/agents/config"
+	"github.com/speedscale/speedscale/agents/config/hosts"
 	"github.com/speedscale/speedscale/agents/lru"
 )
 
@@ -35,47 +34,22 @@ type synthesizer struct {
 
 func newSynthesizer(names, search []string, ignored []netip.Prefix) (*synthesizer, error) {
 	s := &synthesizer{
-		byName: make(map[string]netip.Addr), byAddr: make(map[netip.Addr]string),
-		of: make(map[string]string), wholes: make(map[string][]string), ignored: ignored,
+		byAddr: make(map[netip.Addr]string), wholes: make(map[string][]string), ignored: ignored,
 	}
-	var sorted []string
+	var plain []string
 	for _, n := range names {
-		n = plain(n)
+		n = hosts.Plain(n)
 		if _, err := netip.ParseAddr(n); err == nil || n == "" || len(n) > 253 {
 			return nil, fmt.Errorf("dns relay: %q is not a name to answer for", n)
 		}
-		sorted = append(sorted, n)
+		plain = append(plain, n)
 	}
-	slices.Sort(sorted)
-	for _, n := range slices.Compact(sorted) {
-		addr := s.free(n)
-		s.byName[n], s.byAddr[addr], s.of[n] = addr, n, n
-		s.wholes[n] = wholes(n, search)
-	}
-	for _, n := range sorted {
-		for _, form := range Forms(n, search) {
-			if _, taken := s.of[form]; !taken {
-				s.of[form] = n
-			}
-		}
+	s.byName, s.of = hosts.Addresses(plain, netip.MustParsePrefix(config.ReplayAddresses)), hosts.Meant(plain, search)
+	for n, addr := range s.byName {
+		s.byAddr[addr] = n
+		s.wholes[n] = hosts.Wholes(n, search)
 	}
 	return s, nil
-}
-
-// free returns the address of a name: by the name alone, unless another one has that.
-func (s *synthesizer) free(name string) netip.Addr {
-	h := fnv.New32a()
-	h.Write([]byte(name))
-	prefix := netip.MustParsePrefix(config.ReplayAddresses)
-	first := binary.BigEndian.Uint32(prefix.Masked().Addr().AsSlice())
-	host := uint32(1)<<(32-prefix.Bits()) - 1
-	for n := h.Sum32(); ; n++ {
-		addr := netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, first|n&host)))
-		// The first is a network's name, and the last means everybody.
-		if _, taken := s.byAddr[addr]; !taken && n&host != 0 && n&host != host {
-			return addr
-		}
-	}
 }
 
 func (s *synthesizer) name(addr netip.Addr) (string, bool) {

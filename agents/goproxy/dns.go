@@ -64,8 +64,9 @@ func newDNS(s Settings, log *slog.Logger, r prometheus.Registerer) (*dnsrelay.Re
 // naming is how the addresses of transparent connections get names: by one of its
 // parts, or not at all.
 type naming struct {
-	relay *dnsrelay.Relay
-	ptr   *reverseDNS
+	relay   *dnsrelay.Relay
+	ptr     *reverseDNS
+	aliases map[netip.Addr]string
 }
 
 func newNaming(s Settings, log *slog.Logger, r prometheus.Registerer) (n naming, err error) {
@@ -74,6 +75,13 @@ func newNaming(s Settings, log *slog.Logger, r prometheus.Registerer) (n naming,
 		n.relay, err = newDNS(s, log, r)
 	case s.ReverseDNS:
 		n.ptr = newReverseDNS()
+	default:
+		n.aliases = make(map[netip.Addr]string)
+		for name, text := range s.HostAliases {
+			if addr, err := netip.ParseAddr(text); err == nil && dnsrelay.Synthesized(addr) {
+				n.aliases[addr] = name
+			}
+		}
 	}
 	return n, err
 }
@@ -85,6 +93,8 @@ func (n naming) hostOf() func(netip.Addr) string {
 		return func(a netip.Addr) string { name, _ := n.relay.Name(a); return name }
 	case n.ptr != nil:
 		return n.ptr.name
+	case len(n.aliases) > 0:
+		return func(a netip.Addr) string { return n.aliases[a] }
 	}
 	return nil
 }

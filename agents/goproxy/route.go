@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/speedscale/speedscale/agents/config"
+	"github.com/speedscale/speedscale/agents/config/hosts"
 	"github.com/speedscale/speedscale/agents/dnsrelay"
 	"github.com/speedscale/speedscale/agents/goproxy/relay"
 	"github.com/speedscale/speedscale/agents/goproxy/tap"
@@ -19,7 +20,7 @@ import (
 
 var (
 	errRefusedByRoute = errors.New("the replay's routing refuses this host")
-	errNoHost         = errors.New("no such host: only some of its ports are mocked, and it does not resolve")
+	errNoHost         = errors.New("only some of its ports are mocked, and its name leads to no other host")
 	errNoName         = errors.New("the client did not name a host, and another one on this port is mocked")
 )
 
@@ -58,7 +59,7 @@ func newRouting(r *config.Route) (*routing, error) {
 		out.mocks[mockKey(host, uint16(n))] = m
 		out.ports[uint16(n)] = true
 		if _, err := netip.ParseAddr(host); err != nil {
-			for _, name := range dnsrelay.Forms(host, r.Search) {
+			for _, name := range hosts.Forms(host, r.Search) {
 				forms = append(forms, form{mockKey(name, uint16(n)), m})
 			}
 		}

@@ -3,6 +3,7 @@ package goproxy
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -47,7 +48,8 @@ type Settings struct {
 //	PROXY_BIND            address of both ports: all by default, in forward and
 //	                      dual mode 127.0.0.1 for the out port
 //	REVERSE_PROXY_HOST    localhost; REVERSE_PROXY_PORT 80
-//	PROXY_MAPPINGS        LPORT=HOST:PORT,…: further outbound ports
+//	PROXY_MAPPINGS        LPORT=HOST:PORT,…: further outbound ports; the left side may have a
+//	                      loopback address, ADDRESS:LPORT
 //	APP_LABEL             the service's name; APP_POD_NAME, APP_POD_NAMESPACE, CLUSTER_NAME
 //	FORWARDER_ADDR        speedscale-forwarder.speedscale.svc:80; FORWARDER_CA, FORWARDER_TOKEN_FILE
 //	TLS_OUT_UNWRAP        false; TLS_CERT_DIR /etc/ssl/speedscale (tls.crt, tls.key);
@@ -61,7 +63,7 @@ type Settings struct {
 //	CAPTURE_FILTER        an exclusion filter in JSON; CAPTURE_SAMPLE keeps 1 in n sessions
 //	MASK_IN               forwarder (default), or sidecar: before the first byte leaves the pod
 //	CAPTURE_MAX_BODY      1Mi; CAPTURE_MEMORY 64Mi
-//	HOST_ALIASES          NAME=IP,…
+//	HOST_ALIASES          NAME=IP,…; in a replay, the addresses by which mocked hosts are known
 //	REPLAY_RESPONDER      host:port; REPLAY_DEFAULT refuse (default) or passthrough
 //	REPLAY_ID             the replay that this is part of: what is seen is counted, and not published
 //	REPLAY_MOCKS          slice keys, each with =h2 or =http/1.1 where only that was recorded
@@ -148,18 +150,29 @@ func readListeners(v *agent.Vars, s *Settings) {
 		s.MetricsListen = net.JoinHostPort("", strconv.Itoa(v.Port("METRICS_HTTP_PORT", config.ProxyMetricsPort)))
 	}
 	mappings := v.Pairs("PROXY_MAPPINGS")
-	for port, upstream := range mappings {
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			v.Fail("PROXY_MAPPINGS", port, "want LPORT=HOST:PORT")
+	for local, upstream := range mappings {
+		listen, ok := mappingListen(local)
+		if !ok {
+			v.Fail("PROXY_MAPPINGS", local, "want LPORT=HOST:PORT, or ADDRESS:LPORT=HOST:PORT with a loopback address")
 			continue
 		}
 		if _, err := parseTarget(upstream); err != nil {
 			v.Fail("PROXY_MAPPINGS", upstream, err.Error())
 			continue
 		}
-		s.Mappings = append(s.Mappings, config.Mapping{Listen: net.JoinHostPort("127.0.0.1", port), Upstream: upstream})
+		s.Mappings = append(s.Mappings, config.Mapping{Listen: listen, Upstream: upstream})
 	}
 	slices.SortFunc(s.Mappings, func(a, b config.Mapping) int { return strings.Compare(a.Listen, b.Listen) })
+}
+
+// mappingListen is the address of a mapping: on other addresses than loopback it would
+// serve whoever reaches the pod.
+func mappingListen(local string) (string, bool) {
+	if n, err := strconv.ParseUint(local, 10, 16); err == nil && n > 0 {
+		return net.JoinHostPort("127.0.0.1", local), true
+	}
+	a, err := netip.ParseAddrPort(local)
+	return a.String(), err == nil && a.Addr().IsLoopback() && a.Port() > 0
 }
 
 func readTLS(v *agent.Vars, t *config.TLS) {

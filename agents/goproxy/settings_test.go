@@ -30,7 +30,7 @@ func TestSettingsByDefault(t *testing.T) {
 func TestSettingsOfDualMode(t *testing.T) {
 	s, err := read(map[string]string{
 		"APP_LABEL": "cart", "PROXY_TYPE": "dual", "PROXY_PROTOCOL": "tcp:socks",
-		"REVERSE_PROXY_HOST": "app", "REVERSE_PROXY_PORT": "8080", "PROXY_MAPPINGS": "5433=db:5432",
+		"REVERSE_PROXY_HOST": "app", "REVERSE_PROXY_PORT": "8080", "PROXY_MAPPINGS": "5433=db:5432,127.64.1.2:443=api.example:443",
 		"TLS_OUT_UNWRAP": "true", "TLS_CERT_DIR": "/certs", "CAPTURE_MEMORY": "32Mi",
 		"REPLAY_RESPONDER": "responder:80", "REPLAY_MOCKS": "cart:api.example:443,cart:grpc.example:443=h2", "METRICS_HTTP_ENABLE": "false",
 	})
@@ -43,7 +43,7 @@ func TestSettingsOfDualMode(t *testing.T) {
 	if d := cmp.Diff(&config.Route{Responder: "responder:80", Mocks: append(mocks("cart:api.example:443"), config.Mock{Key: "cart:grpc.example:443", ALPN: "h2"}), Default: config.RouteRefuse}, s.Route); d != "" {
 		t.Error(d)
 	}
-	if d := cmp.Diff([]config.Mapping{{Listen: "127.0.0.1:5433", Upstream: "db:5432"}}, s.Mappings); d != "" {
+	if d := cmp.Diff([]config.Mapping{{Listen: "127.0.0.1:5433", Upstream: "db:5432"}, {Listen: "127.64.1.2:443", Upstream: "api.example:443"}}, s.Mappings); d != "" {
 		t.Error(d)
 	}
 }
@@ -69,14 +69,14 @@ func TestSettingsOfAReplay(t *testing.T) {
 func TestWrongSettingsAreAllNamed(t *testing.T) {
 	_, err := read(map[string]string{
 		"PROXY_TYPE": "sideways", "PROXY_IN_PORT": "70000", "TLS_OUT_UNWRAP": "maybe", "TLS_IN_UNWRAP": "true",
-		"TLS_IN_PUBLIC_KEY": "/tls.crt", "REPLAY_MOCKS": "nothing", "CAPTURE_MEMORY": "much", "DRAIN_TIMEOUT": "soon",
+		"TLS_IN_PUBLIC_KEY": "/tls.crt", "REPLAY_MOCKS": "nothing", "CAPTURE_MEMORY": "much", "DRAIN_TIMEOUT": "soon", "PROXY_MAPPINGS": "10.0.0.1:443=api.example:443",
 	})
 	if err == nil {
 		t.Fatal("no error")
 	}
 	for _, name := range []string{
 		"APP_LABEL", "PROXY_TYPE", "PROXY_IN_PORT", "TLS_OUT_UNWRAP", "TLS_IN_PRIVATE_KEY",
-		"REPLAY_RESPONDER", "CAPTURE_MEMORY", "DRAIN_TIMEOUT",
+		"REPLAY_RESPONDER", "CAPTURE_MEMORY", "DRAIN_TIMEOUT", "PROXY_MAPPINGS",
 	} {
 		if !strings.Contains(err.Error(), name) {
 			t.Errorf("%s is not named in %v", name, err)

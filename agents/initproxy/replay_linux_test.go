@@ -70,6 +70,59 @@ func TestReplay(t *testing.T) {
 	})
 }
 
+// TestReplayByHostAliases: the names of mocked hosts are in /etc/hosts, and the app's DNS
+// is its own.
+func TestReplayByHostAliases(t *testing.T) {
+	const db, secure, real = "240.1.2.3", "240.1.2.4", worldV4
+	for _, mode := range []struct {
+		name string
+		// db and secure are the addresses of the mocked hosts.
+		db, secure string
+		settings   []string
+		redirected bool
+	}{
+		{"redirected", db, secure, []string{"HOST_RESOLUTION=none", "HOST_ALIASES=db.shop=" + db + ",secure.gone.test=" + secure}, true},
+		{"on loopback", "127.64.1.2", "127.64.1.3", []string{"PROXY_TYPE=forward", "PROXY_MAPPINGS=127.64.1.2:7000=db.shop:7000,127.64.1.3:443=secure.gone.test:443"}, false},
+	} {
+		t.Run(mode.name, func(t *testing.T) {
+			n := lay(t)
+			dir := filepath.Join("/etc/netns", n.app)
+			must(t, os.WriteFile(filepath.Join(dir, "hosts"), []byte("127.0.0.1 localhost\n"+
+				mode.db+" db db.shop db.shop.svc\n"+mode.secure+" secure.gone.test\n"+real+" shop.test\n"), 0o644))
+			self := n.self()
+			n.expect(n.start(n.world, []string{role + "=responder"}, self), "ready")
+			n.nginx(n.world, "80", "81")
+			n.in(n.app, "sysctl", "-qw", "net.ipv4.ip_unprivileged_port_start=443")
+			bundle := n.startGoproxy(append(mode.settings,
+				"REPLAY_ID=r1", "REPLAY_DEFAULT=passthrough", "REPLAY_RESPONDER="+responderAddr,
+				"REPLAY_MOCKS=cart:db.shop:7000,cart:secure.gone.test:443")...)
+			if mode.redirected {
+				n.apply("HOST_RESOLUTION=none")
+			}
+			for url, want := range map[string]string{
+				"http://db.shop:7000/": "cart:db.shop:7000", "http://db:7000/": "cart:db.shop:7000",
+				"https://secure.gone.test/": "cart:secure.gone.test:443",
+			} {
+				got := n.in(n.app, "curl", "-sf", "-m", "20", "--cacert", bundle, "-H", "Host: nobody.test", url)
+				if got != want {
+					t.Errorf("%s was answered by %q, want %q", url, got, want)
+				}
+			}
+			if got := n.in(n.app, "curl", "-sf", "-m", "20", "http://shop.test:81/"); !strings.HasPrefix(got, "81 ") {
+				t.Errorf("the real server's answer is %q", got)
+			}
+			if out, err := n.try(n.app, "curl", "-sS", "-m", "20", "http://db.shop:7777/"); err == nil || strings.Contains(out, "timed out") {
+				t.Errorf("a port that is not mocked, of a host that is: %q, %v", out, err)
+			}
+			if mode.redirected {
+				if rules := n.in(n.app, "nft", "list", "ruleset"); strings.Contains(rules, "dport 53") {
+					t.Errorf("DNS is redirected:\n%s", rules)
+				}
+			}
+		})
+	}
+}
+
 // startGoproxy runs the binary in the app's namespace, and returns the CA's certificate.
 func (n *network) startGoproxy(settings ...string) string {
 	dir := n.public()

@@ -39,10 +39,12 @@ func (p *patch) apps() error {
 				return r
 			}
 		}
-		if p.s.Type == config.ModeForward || p.s.Type == config.ModeDual {
+		if !p.transparent() {
 			if r := p.ownProxy(c); r != nil {
 				return r
 			}
+		}
+		if p.s.Type == config.ModeForward || p.s.Type == config.ModeDual {
 			p.proxyEnv(c)
 		}
 	}

@@ -171,7 +171,7 @@ func (p *patch) goproxyEnv() ([]corev1.EnvVar, []corev1.VolumeMount, error) {
 	}
 	mounts := []corev1.VolumeMount{{Name: volumeFiles, MountPath: filesDir, ReadOnly: true}}
 	if r := p.o.Replay; r != nil {
-		v = append(v, routing(r)...)
+		v = append(v, routing(r, p.transparent())...)
 		p.ignored(&v)
 	}
 	v.setTrue("TLS_OUT_UNWRAP", p.s.TLSOut)

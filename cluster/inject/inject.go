@@ -138,6 +138,7 @@ func Pod(pod *corev1.Pod, w Workload, s annotation.Sidecar, o Options) (*corev1.
 		return nil, err
 	}
 	p.volumes()
+	p.hostAliases()
 	p.insert(goproxy)
 	p.metadata()
 	return p.pod, nil
@@ -177,7 +178,11 @@ type patch struct {
 
 func newPatch(pod *corev1.Pod, w Workload, s annotation.Sidecar, o Options) *patch {
 	p := &patch{pod: pod, w: w, s: s, o: o, qos: qosClass(pod), at: len(pod.Spec.InitContainers), hash: s.Hash()}
-	if p.mocks() && p.transparent() {
+	switch {
+	case !p.mocks() || !p.transparent():
+	case p.aliases():
+		p.s.HostResolution = annotation.ResolveNone // DNS stays the pod's own
+	default:
 		// The names of mocked hosts have to be known, and may not resolve any more.
 		p.s.HostResolution = annotation.ResolveSmart
 	}

@@ -14,7 +14,7 @@ import (
 
 // routing tells goproxy of the replay that the pod takes part in. What is not mocked
 // stays real.
-func routing(r *stamp.Replay) (v variables) {
+func routing(r *stamp.Replay, transparent bool) (v variables) {
 	v.set("REPLAY_ID", r.ID)
 	v.set("REPLAY_DEFAULT", config.RoutePassthrough)
 	if len(r.Mocks) > 0 {
@@ -26,6 +26,9 @@ func routing(r *stamp.Replay) (v variables) {
 		}
 		return m.Key
 	})
+	if r.HostAliases {
+		aliased(&v, r.Mocks, transparent)
+	}
 	return v
 }
 
@@ -43,7 +46,8 @@ func routed(pod *corev1.Pod, r *stamp.Replay) bool {
 		if c.Name != Goproxy {
 			continue
 		}
-		for _, want := range routing(r) {
+		kind := env(&c, "PROXY_TYPE")
+		for _, want := range routing(r, kind != nil && kind.Value == config.ModeTransparent) {
 			if is := env(&c, want.Name); is == nil || is.Value != want.Value {
 				return false
 			}
@@ -59,6 +63,11 @@ func (p *patch) unrouted() *Refused {
 	if !p.mocks() {
 		return nil
 	}
+	if p.aliases() {
+		if r := p.unaliased(); r != nil || !p.transparent() {
+			return r
+		}
+	}
 	if !p.outbound() {
 		return refused(p.w, ReasonUnrouted, "outbound connections do not go through goproxy with %s=%q, so that nothing can be mocked: use another one, or a replay without mocks", annotation.ProxyType, p.s.Type)
 	}
@@ -67,6 +76,9 @@ func (p *patch) unrouted() *Refused {
 	}
 	for _, m := range p.o.Replay.Mocks {
 		host, port, _ := stamp.Place(m)
+		if p.aliases() && !isAddress(host) {
+			continue // its address is no other host's
+		}
 		if key := p.ignoredBy(host, port); key != "" {
 			return refused(p.w, ReasonUnrouted, "%s leaves connections to %s alone, which the replay mocks: take it out of the annotation, or the mock out of the replay", key, m.Key)
 		}

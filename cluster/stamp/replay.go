@@ -34,6 +34,8 @@ type Replay struct {
 	Responder string `json:"responder,omitempty"`
 	// Mocks are what the responder answers for. Other hosts stay real.
 	Mocks []config.Mock `json:"mocks,omitempty"`
+	// HostAliases has their names resolve by the pod's /etc/hosts, in place of DNS.
+	HostAliases bool `json:"hostAliases,omitempty"`
 }
 
 // ParseReplay reads it.

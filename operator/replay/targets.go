@@ -28,6 +28,8 @@ type target struct {
 	url string
 	// routed says that the workload's pods get the replay's sidecar.
 	routed bool
+	// aliases says that mocked hosts are known by host aliases.
+	aliases bool
 	// workload is nil for a URL; uid, version and generation are the object's.
 	workload *workload.Workload
 	object   client.Object
@@ -60,7 +62,7 @@ func (p *pass) targets(ctx context.Context) ([]*target, error) {
 			continue
 		}
 		w := spec.Workloads[i]
-		n.url = w.CustomURI
+		n.url, n.aliases = w.CustomURI, w.Routing == v1.RoutingHostAlias && len(t.Mocks) > 0
 		if w.Ref == nil {
 			continue
 		}

@@ -126,7 +126,7 @@ func (p *pass) untouchable(o client.Object) string {
 // routing is what the pods of a target are told.
 func (p *pass) routing(t *target) stamp.Replay {
 	s := stamp.Replay{
-		ID: p.id(), Name: p.name(), Target: t.label, Kind: t.workload.Kind, Workload: t.workload.Name,
+		ID: p.id(), Name: p.name(), Target: t.label, Kind: t.workload.Kind, Workload: t.workload.Name, HostAliases: t.aliases,
 	}
 	for _, m := range t.Mocks {
 		s.Mocks = append(s.Mocks, config.Mock{Key: m.Key, ALPN: m.ALPN})

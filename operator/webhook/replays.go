@@ -136,9 +136,6 @@ func (r Replays) spec(ctx context.Context, o *v1.TrafficReplay) (errs field.Erro
 		if replays.Sends(spec) && len(w.Tests) == 0 && len(w.Mocks) == 0 && spec.CustomURL == "" {
 			errs = append(errs, field.Required(at.Child("tests"), "the workload is neither sent requests nor has mocks: name slice keys, or leave it out"))
 		}
-		if w.Routing == v1.RoutingHostAlias {
-			errs = append(errs, field.NotSupported(at.Child("routing"), w.Routing, []v1.Routing{v1.RoutingNAT}))
-		}
 		errs = append(errs, base(at.Child("customURI"), w.CustomURI)...)
 		if w.Ref == nil {
 			continue

@@ -165,6 +165,7 @@ func TestReplaysThatAreTaken(t *testing.T) {
 	w := replays(t, false)
 	for name, spec := range map[string]string{
 		"full":            "snapshotID: s1, testConfigID: standard, workloads: [{ref: {kind: Deployment, name: checkout}, tests: ['8080'], mocks: ['*'], routing: nat}]",
+		"host aliases":    "snapshotID: s1, testConfigID: standard, workloads: [{ref: {kind: Deployment, name: checkout}, tests: ['8080'], mocks: ['*'], routing: hostalias}]",
 		"two workloads":   "snapshotID: s1, testConfigID: standard, workloads: [{ref: {kind: Deployment, name: checkout}, tests: ['8080']}, {ref: {apiVersion: apps/v1, kind: StatefulSet, name: cart, namespace: shop}, tests: ['9090']}]",
 		"mocks elsewhere": "snapshotID: s1, testConfigID: standard, workloads: [{ref: {kind: Deployment, name: checkout}, tests: ['*']}, {ref: {kind: StatefulSet, name: cart}, mocks: ['*']}]",
 		"custom URL":      "snapshotID: s1, testConfigID: standard, mode: generator-only, customURL: 'https://new.example.com:8443/'",
@@ -192,7 +193,6 @@ func TestReplaysThatAreRefused(t *testing.T) {
 		`Unsupported value: "apps/v1"`:     workload("{ref: {apiVersion: apps/v1, kind: Rollout, name: search}, tests: ['*']}"),
 		"apiVersion":                       workload("{ref: {apiVersion: v1, kind: Deployment, name: checkout}, tests: ['*']}"),
 		`make it in namespace "other"`:     workload("{ref: {kind: Deployment, name: checkout, namespace: other}, tests: ['*']}"),
-		"spec.workloads[0].routing":        workload("{ref: {kind: Deployment, name: checkout}, tests: ['*'], routing: hostalias}"),
 		"spec.workloads[1].ref: Duplicate": workload("{ref: {kind: Deployment, name: checkout}, tests: ['8080']}, {ref: {kind: Deployment, name: checkout}, tests: ['9090']}"),
 		"spec.workloads[0].customURI":      workload("{customURI: 'http://x/v2', tests: ['*']}"),
 		"spec.workloads[1].tests":          workload("{ref: {kind: Deployment, name: checkout}, tests: ['*']}, {ref: {kind: StatefulSet, name: cart}}"),

@@ -66,8 +66,8 @@ type Routing string
 
 // The ways of routing.
 const (
-	RoutingHostAlias Routing = "hostalias" // names of mocked hosts resolve to the responder
-	RoutingNAT       Routing = "nat"       // the sidecar redirects connections
+	RoutingHostAlias Routing = "hostalias" // names of mocked hosts are in the pods' /etc/hosts, with addresses that are the sidecar's
+	RoutingNAT       Routing = "nat"       // the sidecar sees all connections, and where the names are that the pods ask DNS for
 )
 
 // TrafficReplaySpec says what to replay, and where.
