@@ -169,6 +169,8 @@ func outdated(w *workload.Workload, p *corev1.Pod) []Reason {
 	}
 	wanted, has := w.Template.Annotations[annotation.Stamp], p.Annotations[annotation.Stamp]
 	switch {
+	case wanted == "" && w.Annotations[annotation.ManagedBy] != "":
+		return []Reason{{fmt.Sprintf("by its annotation %s it is left to the operator %q, which has not stamped its template", annotation.ManagedBy, w.Annotations[annotation.ManagedBy]), "take the annotation away, or see that this operator runs"}}
 	case wanted == "":
 		return []Reason{{"the operator was away when the workload was annotated, and has not stamped its template yet", "speedctl inject " + name + " has it look again"}}
 	case has != "":

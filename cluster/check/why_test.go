@@ -65,6 +65,7 @@ func TestWhy(t *testing.T) {
 		"kube-system":        {func(s *scene) { s.w.Namespace = "kube-system" }, []string{`in namespace "kube-system"`}},
 		"two reasons":        {func(s *scene) { s.w.Annotations = nil; s.s.Webhook = nil }, []string{"it does not ask", "no operator is installed"}},
 		"not stamped":        {func(s *scene) { s.w.Template.Annotations = nil }, []string{"has not stamped its template"}},
+		"another operator's": {func(s *scene) { s.w.Template.Annotations = nil; s.w.Annotations[annotation.ManagedBy] = "blue" }, []string{`managed-by it is left to the operator "blue"`}},
 		"webhook was away":   {func(*scene) {}, []string{"the operator was away when the pod was made"}},
 		"older":              {func(s *scene) { s.p.Annotations = nil }, []string{"older than the annotation: the rollout is not there yet"}},
 		"older, and held":    {func(s *scene) { s.p.Annotations = nil; s.w.Held = "it is paused" }, []string{"not replaced: it is paused"}},

@@ -127,6 +127,9 @@ func WaitInjected(ctx context.Context, c kubernetes.Interface, r Ref, limit time
 		return w.Template.Annotations[annotation.Stamp] != "" || w.Withdrawn() != "", nil
 	})
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		if other := w.Annotations[annotation.ManagedBy]; other != "" {
+			return State{}, fmt.Errorf("%s: %w: by its annotation %s, only the operator %q does", r, ErrNoStamp, annotation.ManagedBy, other)
+		}
 		return State{}, fmt.Errorf("%s: %w", r, ErrNoStamp)
 	}
 	if err != nil {

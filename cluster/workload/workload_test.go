@@ -156,12 +156,16 @@ func TestInjectionIsWaitedFor(t *testing.T) {
 	}{
 		"all have it":  {true, []*corev1.Pod{pod("a", true, ""), pod("b", true, "")}, ""},
 		"no operator":  {false, nil, workload.ErrNoStamp.Error()},
+		"another's":    {false, nil, `managed-by, only the operator "blue" does`},
 		"one refused":  {true, []*corev1.Pod{pod("a", true, ""), pod("b", false, "it runs on Windows")}, "it runs on Windows"},
 		"one has none": {true, []*corev1.Pod{pod("a", true, ""), pod("b", false, "")}, "1 of 2 pods have no sidecar"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				d := shop()
+				if name == "another's" {
+					d.Annotations[annotation.ManagedBy] = "blue"
+				}
 				if c.stamp {
 					d.Spec.Template.Annotations = map[string]string{annotation.Stamp: "{}"}
 				}

@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -60,6 +61,11 @@ func runInit(ctx context.Context, g *global, f initFlags) error {
 	}
 	if key == "" {
 		return term.WithCode(term.WithHint(fmt.Errorf("no API key for %q", f.appURL), "give --api-key or set SPEEDSCALE_API_KEY"), term.ExitUsage)
+	}
+	if f.ca != "" { // it is read in other folders too
+		if f.ca, err = filepath.Abs(f.ca); err != nil {
+			return err
+		}
 	}
 	err = client.InitRemote(ctx, dir, home.Context{Name: f.name, AppURL: f.appURL, BusURL: f.busURL, APIKey: key, CA: f.ca})
 	if err != nil {
