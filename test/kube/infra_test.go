@@ -2,13 +2,11 @@ package kube
 
 import (
 	"encoding/json"
-	"os/exec"
 	"strings"
 )
 
 // infra commands the cluster by its inspector, which dials out and gets no other
-// commands. Left out, it takes remote control away and nothing else. It needs the
-// snapshot and the dependencies of loop.
+// commands. It needs the snapshot and the dependencies of loop.
 func infra(c *cluster) {
 	c.putTestConfig(slow)
 	c.apply("remote", "idle.yaml")
@@ -46,20 +44,4 @@ func infra(c *cluster) {
 			c.Errorf("%s is not in the audit record:\n%s", command, audit)
 		}
 	}
-
-	c.install("--set", "dashboardAccess=false")
-	c.eventually("the inspector stays", func() bool {
-		_, err := c.try("kubectl", "-n", "speedscale", "get", "deployment", "speedscale-inspector")
-		return err != nil
-	})
-	if out, err := c.try(speedctl, "infra", "workloads", "-n", "remote"); err == nil {
-		c.Errorf("a cluster without an inspector answers:\n%s", out)
-	}
-	c.eventually("without the inspector nothing is captured", func() bool {
-		return c.speedctl("get", "traffic", "--service", "java-server", "--start", "3s", "-o", "json", "-q") != ""
-	})
-	c.install()
-	c.eventually("the inspector does not come back", func() bool {
-		return exec.CommandContext(c.Context(), "kubectl", "-n", "speedscale", "rollout", "status", "deployment/speedscale-inspector", "--timeout=30s").Run() == nil
-	})
 }

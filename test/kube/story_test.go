@@ -59,7 +59,7 @@ func workloads(c *cluster) {
 		}
 	})
 	// These take the operator, the webhook or the cloud away, or change the installation.
-	for _, p := range []part{{"infra", infra}, {"faults", faults}, {"upgrade", upgrade}} {
+	for _, p := range []part{{"infra", infra}, {"faults", faults}, {"upgrade", upgrade}, {"switches", switches}} {
 		c.run(p.name, p.test)
 	}
 }
