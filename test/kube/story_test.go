@@ -15,6 +15,10 @@ import (
 // TestCluster is the story of one cluster, from the installation to the end.
 func TestCluster(t *testing.T) {
 	c := newCluster(t)
+	// By its first pod, the network plugin makes tables on the node that stay.
+	c.kubectl("run", "first", "--image=docker.io/speedscale-test/servers:1", "--image-pull-policy=Never", "--restart=Never", "--command", "--", "true")
+	c.kubectl("wait", "pod/first", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+	c.kubectl("delete", "pod", "first", "--timeout=60s")
 	before := machine{objects: c.objects(), rules: c.packetFilter()}
 	seen, unseen := observe(c)
 	c.run("install", install)
