@@ -14,13 +14,16 @@ help: ## show this list
 
 # ---- building -------------------------------------------------------------
 
+# All that is not for the race detector is built alike, so that each dependency is compiled once.
+STATIC   := CGO_ENABLED=0 $(GO)
+
 .PHONY: build
 build: bin/speedctl ## build speedctl, the cloud, the operator and the agents into bin/
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cloud ./operator $(AGENTS:%=./agents/cmd/%)
+	$(STATIC) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cloud ./operator $(AGENTS:%=./agents/cmd/%)
 
 .PHONY: bin/speedctl
 bin/speedctl:
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/speedctl ./speedctl
+	$(STATIC) build -trimpath -ldflags '$(LDFLAGS)' -o bin/speedctl ./speedctl
 
 # Components that have an image, each built to run as USER_<component> (default 2100, as the charts have it).
 IMAGES   := $(AGENTS) cloud operator speedctl
@@ -38,7 +41,7 @@ images: $(IMAGES:%=image/%) $(DEMO_IMAGES:%=image/%) ## write an image archive o
 $(IMAGES:%=image/%): image/%:
 	@mkdir -p dist/root/$*/etc/ssl/certs dist/images
 	cp $(ROOTS) dist/root/$*/etc/ssl/certs/ca-certificates.crt
-	CGO_ENABLED=0 GOOS=linux $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o dist/root/$*/$* ./$(if $(filter $*,$(AGENTS)),agents/cmd/)$*
+	GOOS=linux $(STATIC) build -trimpath -ldflags '$(LDFLAGS)' -o dist/root/$*/$* ./$(if $(filter $*,$(AGENTS)),agents/cmd/)$*
 	test/kubenode/kubenode image --user $(or $(USER_$*),2100:2100) dist/root/$* speedscale/$*:$(VERSION) dist/images/$*.tar /$*
 
 .PHONY: $(DEMO_IMAGES:%=image/%)
@@ -93,13 +96,13 @@ test-images:
 	@test/deps.sh debootstrap npm=npm conntrack
 	test/kube/servers.sh dist/images
 	test/kube/argo.sh dist/images
-	CGO_ENABLED=0 GOOS=linux $(GO) build -trimpath -o dist/root/goclient/ ./test/kube/goclient
+	GOOS=linux $(STATIC) build -trimpath -o dist/root/goclient/ ./test/kube/goclient
 	test/kubenode/kubenode image dist/root/goclient speedscale-test/goclient:1 dist/images/goclient.tar /goclient
 
 .PHONY: cluster-e2e
-cluster-e2e: bin/speedctl images test-images ## the end-to-end test in Kubernetes, on a node of its own (Linux, root)
+cluster-e2e: build images test-images ## the end-to-end test in Kubernetes, on a node of its own (Linux, root)
 	eval "$$(test/kubenode/kubenode up)" && export PATH="$${KUBENODE_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/kubenode}/bin:$$PATH" && \
-	test/kubenode/kubenode load dist/images/*.tar && SPEEDSCALE_E2E_VERSION=$(VERSION) $(GO) test -count 1 -timeout 40m -v ./test/kube; \
+	test/kubenode/kubenode load dist/images/*.tar && SPEEDSCALE_E2E_VERSION=$(VERSION) $(STATIC) test -trimpath -count 1 -timeout 40m -parallel 12 -v ./test/kube; \
 	status=$$?; test/kubenode/kubenode down; exit $$status
 
 .PHONY: fuzz
