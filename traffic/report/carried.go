@@ -28,13 +28,23 @@ type Carried struct {
 	Missing map[string]int64 `json:"missing,omitempty"`
 }
 
+// Transformed says that a chain of a test config made the value.
+func (c Carried) Transformed() bool { return strings.HasPrefix(c.From, "transforms.") }
+
 // Summary says how often, in words.
 func (c Carried) Summary() string {
-	text := fmt.Sprintf("%d times", c.Count)
+	text := times(c.Count)
 	for _, reason := range slices.Sorted(maps.Keys(c.Missing)) {
-		text += fmt.Sprintf(", %d times as recorded (%s)", c.Missing[reason], strings.ReplaceAll(reason, "_", " "))
+		text += fmt.Sprintf(", %s as recorded (%s)", times(c.Missing[reason]), strings.ReplaceAll(reason, "_", " "))
 	}
 	return text
+}
+
+func times(n int64) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
 }
 
 // AddCarried folds in what became of values that are carried over, or transformed.
