@@ -10,8 +10,12 @@ import (
 	"github.com/speedscale/speedscale/traffic/carry"
 )
 
-// maxRoutes is how many routes are told apart; the rest are summed up in one.
-const maxRoutes = 200
+// maxRoutes is how many routes are told apart, and maxReasons how many reasons in each;
+// the rest are summed up in one.
+const (
+	maxRoutes  = 200
+	maxReasons = 20
+)
 
 // Carried sums up a route that values were carried over, from a response to a later
 // request, or to a response that differs from the recorded one by them alone and
@@ -68,6 +72,9 @@ func (b *Builder) carried(o carry.Outcome) {
 func (c *Carried) miss(reason string, n int64) {
 	if c.Missing == nil {
 		c.Missing = map[string]int64{}
+	}
+	if _, known := c.Missing[reason]; !known && len(c.Missing) >= maxReasons {
+		reason = "other"
 	}
 	c.Missing[reason] += n
 }
