@@ -58,7 +58,8 @@ type Options struct {
 	// Share is what this generator sends, where several do.
 	Share Share
 	// Unordered sends each request at its planned time, without waiting for the
-	// response before it in its session.
+	// response before it in its session; those that it takes values from are waited
+	// for all the same.
 	Unordered bool
 	// Concurrency bounds the connections of the open model, and with them the
 	// requests under way; 0 means DefaultConcurrency.

@@ -34,6 +34,8 @@ type Options struct {
 	Cleanup    v1.Cleanup
 	TestConfig string
 	BuildTag   string
+	// SecretRefs are Secrets of the namespace that transforms read.
+	SecretRefs []string
 	// Timeout ends the replay; 0 is the operator's own limit.
 	Timeout time.Duration
 	// TTL has the replay deleted so long after its end; 0 keeps it.
@@ -71,6 +73,9 @@ func Plan(meta *snapshot.Meta, o Options) (*v1.TrafficReplay, []Target, error) {
 	}
 	if o.Name == "" {
 		r.GenerateName = o.Workloads[0].Name[:min(len(o.Workloads[0].Name), 40)] + "-"
+	}
+	for _, name := range o.SecretRefs {
+		r.Spec.SecretRefs = append(r.Spec.SecretRefs, v1.SecretRef{Name: name})
 	}
 	var targets []Target
 	for _, w := range o.Workloads {

@@ -31,6 +31,7 @@ type clusterFlags struct {
 
 	noMocks, yes, wait bool
 	ttl                time.Duration
+	secretRefs         []string
 	// own and others are the names of the flags that only this form has, and that
 	// only the other one has.
 	own, others map[string]bool
@@ -52,6 +53,7 @@ func (f *clusterFlags) add(c *cobra.Command, k kubeFlags) {
 	c.Flags().StringVar(&f.name, "name", "", "name of the replay (default one of the workload's)")
 	c.Flags().BoolVarP(&f.yes, "yes", "y", false, "restart and mock the workloads without being asked")
 	c.Flags().BoolVar(&f.wait, "wait", true, "follow the replay to its end")
+	c.Flags().StringSliceVar(&f.secretRefs, "secret-refs", nil, "Secrets of the namespace that the transforms of the test config read")
 	c.Flags().DurationVar(&f.ttl, "ttl", 0, "delete the replay so long after its end (default "+`"never"`+")")
 	k.add(c)
 	f.own = names(c)
@@ -89,6 +91,7 @@ func (f *replayFlags) inCluster(c *cobra.Command, g *global, out *printer.Flag, 
 	o := replay.Options{
 		Name: f.cluster.name, NoMocks: f.cluster.noMocks, Mode: v1.Mode(f.cluster.mode), Cleanup: v1.Cleanup(f.cluster.cleanup),
 		TestConfig: f.cluster.testConfig, BuildTag: f.buildTag, TTL: f.cluster.ttl,
+		SecretRefs: f.cluster.secretRefs,
 	}
 	if c.Flags().Changed("tests") {
 		o.Tests = f.tests

@@ -49,10 +49,14 @@ func showReport(g *global, out *printer.Flag, r *report.Report) error {
 	}
 	for i, c := range r.Carried {
 		if i == 10 {
-			fmt.Fprintf(g.Out, "… and %d other values carried over\n", len(r.Carried)-i)
+			fmt.Fprintf(g.Out, "… and %d other values carried over or transformed\n", len(r.Carried)-i)
 			break
 		}
-		fmt.Fprintf(g.Out, "carried over: %s to %s, %s\n", c.From, c.To, c.Summary())
+		what := "carried over"
+		if c.Transformed() {
+			what = "transformed"
+		}
+		fmt.Fprintf(g.Out, "%s: %s to %s, %s\n", what, c.From, c.To, c.Summary())
 	}
 	for _, goal := range r.Goals {
 		fmt.Fprintf(g.Out, "goal %s %s %v: %s (was %.4g)\n", goal.Metric, goal.Op, goal.Value, goal.Status, goal.Actual)

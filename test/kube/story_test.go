@@ -45,6 +45,7 @@ func workloads(c *cluster) {
 			{"demo", demo},
 			{"capture", capture},
 			{"loop", loop},
+			{"tokens", tokens},
 			{"outbound TLS", outboundTLS},
 			{"kinds", kinds},
 			{"restricted pods", restrictedPods},

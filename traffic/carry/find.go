@@ -112,7 +112,7 @@ func Endpoint(p *traffic.RRPair) string {
 	req := p.GetHttp().GetReq()
 	uri := uriOf(req)
 	from, to := pathAt(uri)
-	return strings.TrimSpace(cmp.Or(req.GetMethod(), p.GetCommand()) + " " + signature.Endpoint(uri[from:to]))
+	return signature.Printable(strings.TrimSpace(cmp.Or(req.GetMethod(), p.GetCommand()) + " " + signature.Endpoint(uri[from:to])))
 }
 
 // want notes the keys of a request.
@@ -184,7 +184,7 @@ func (f *finder) requestKeys(p place) []string {
 func (f *finder) use(i int, s *slot, p place) {
 	s.used = true
 	pair := f.pair(i)
-	pair.uses = append(pair.uses, &use{slot: s, recorded: p.value, span: p.span, route: &Route{From: s.from, To: Endpoint(f.pairs[i]) + " " + p.name}})
+	pair.uses = append(pair.uses, &use{slot: s, recorded: p.value, span: p.span, route: &Route{From: s.from, To: Endpoint(f.pairs[i]) + " " + signature.Printable(p.name)}})
 	if !slices.Contains(pair.Needs, s.giver) {
 		pair.Needs = append(pair.Needs, s.giver)
 		f.pair(s.giver).Needed = true
@@ -216,7 +216,7 @@ func (f *finder) given(i int, known map[string]*slot, c candidate, l *leaf) {
 		s = cmp.Or(s, old)
 	}
 	if s == nil {
-		s = &slot{giver: i, from: Endpoint(f.pairs[i]) + " " + l.name()}
+		s = &slot{giver: i, from: Endpoint(f.pairs[i]) + " " + signature.Printable(l.name())}
 		f.slots = append(f.slots, s)
 	}
 	for _, key := range c.keys {
@@ -346,7 +346,7 @@ func (f *finder) found(i int, all *find) []*find {
 		if all.where == resCookie {
 			continue // values of cookies are not compared
 		}
-		all.routes = append(all.routes, &Route{From: s.slot.from, To: Endpoint(f.pairs[i]) + " " + all.name()})
+		all.routes = append(all.routes, &Route{From: s.slot.from, To: Endpoint(f.pairs[i]) + " " + signature.Printable(all.name())})
 	}
 	return append(list, all)
 }

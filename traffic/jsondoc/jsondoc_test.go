@@ -3,6 +3,7 @@ package jsondoc_test
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -144,6 +145,32 @@ func TestAnyIndex(t *testing.T) {
 	}
 }
 
+func leavesOf(n *jsondoc.Node, list []string) []string {
+	if k := n.Kind(); k != '{' && k != '[' {
+		return append(list, string(n.Raw))
+	}
+	for i := range n.Children {
+		list = leavesOf(&n.Children[i], list)
+	}
+	return list
+}
+
+func TestLeavesHaveTheirPaths(t *testing.T) {
+	doc := `{"a":{"b.c":[1,{"d":"x\"y"}]},"e":[],"f":null}`
+	var got []string
+	ok := jsondoc.Leaves([]byte(doc), func(path []byte, from, to int) bool {
+		got = append(got, string(path)+" "+jsondoc.LeafText([]byte(doc[from:to])))
+		return len(got) < 3
+	})
+	want := []string{"a['b.c'][0] 1", `a['b.c'][1].d x"y`, "f null"}
+	if !ok || !slices.Equal(got, want) {
+		t.Errorf("%v %q", ok, got)
+	}
+	if jsondoc.Leaves([]byte(`{"a":1`), func([]byte, int, int) bool { return true }) {
+		t.Error("what is no document has leaves")
+	}
+}
+
 func FuzzDocument(f *testing.F) {
 	f.Add([]byte(`{"a":[1,{"b":"\ud83d\ude00"}],"a":null}`), []byte(`[1e5]`))
 	f.Fuzz(func(t *testing.T, x, y []byte) {
@@ -153,6 +180,13 @@ func FuzzDocument(f *testing.F) {
 		}
 		if !json.Valid(x) {
 			t.Fatalf("parsed %q, which is not JSON", x)
+		}
+		var leaves []string
+		if !jsondoc.Leaves(x, func(_ []byte, from, to int) bool { leaves = append(leaves, string(x[from:to])); return true }) {
+			t.Fatalf("%q is a document, and has no leaves", x)
+		}
+		if want := leavesOf(a, nil); !slices.Equal(leaves, want) {
+			t.Fatalf("%q has the leaves %q, want %q", x, leaves, want)
 		}
 		canonical, err := jsondoc.AppendCanonical(nil, x, jsondoc.Paths{})
 		if err != nil {

@@ -10,8 +10,12 @@ import (
 	"github.com/speedscale/speedscale/traffic/carry"
 )
 
-// maxRoutes is how many routes are told apart; the rest are summed up in one.
-const maxRoutes = 200
+// maxRoutes is how many routes are told apart, and maxReasons how many reasons in each;
+// the rest are summed up in one.
+const (
+	maxRoutes  = 200
+	maxReasons = 20
+)
 
 // Carried sums up a route that values were carried over, from a response to a later
 // request, or to a response that differs from the recorded one by them alone and
@@ -28,13 +32,23 @@ type Carried struct {
 	Missing map[string]int64 `json:"missing,omitempty"`
 }
 
+// Transformed says that a chain of a test config made the value.
+func (c Carried) Transformed() bool { return strings.HasPrefix(c.From, "transforms.") }
+
 // Summary says how often, in words.
 func (c Carried) Summary() string {
-	text := fmt.Sprintf("%d times", c.Count)
+	text := times(c.Count)
 	for _, reason := range slices.Sorted(maps.Keys(c.Missing)) {
-		text += fmt.Sprintf(", %d times as recorded (%s)", c.Missing[reason], strings.ReplaceAll(reason, "_", " "))
+		text += fmt.Sprintf(", %s as recorded (%s)", times(c.Missing[reason]), strings.ReplaceAll(reason, "_", " "))
 	}
 	return text
+}
+
+func times(n int64) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
 }
 
 // AddCarried folds in what became of values that are carried over, or transformed.
@@ -58,6 +72,9 @@ func (b *Builder) carried(o carry.Outcome) {
 func (c *Carried) miss(reason string, n int64) {
 	if c.Missing == nil {
 		c.Missing = map[string]int64{}
+	}
+	if _, known := c.Missing[reason]; !known && len(c.Missing) >= maxReasons {
+		reason = "other"
 	}
 	c.Missing[reason] += n
 }

@@ -149,7 +149,7 @@ func (m markdown) rest(r *Report) {
 		n := r.Noise[i]
 		return fmt.Sprintf("%s in %s", code(n.Location), code(n.Method+" "+n.Path))
 	})
-	list("Carried over", len(r.Carried), func(i int) string {
+	list("Carried over and transformed", len(r.Carried), func(i int) string {
 		c := r.Carried[i]
 		return fmt.Sprintf("%s to %s: %s", code(c.From), code(c.To), escape(c.Summary()))
 	})

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/speedscale/speedscale/traffic/carry"
 	"github.com/speedscale/speedscale/traffic/compare"
 	"github.com/speedscale/speedscale/traffic/report"
 	"github.com/speedscale/speedscale/traffic/signature"
@@ -40,6 +41,12 @@ func contributions(r *rand.Rand, start time.Time) []contribution {
 			result.Observed, result.Err = nil, fmt.Errorf("reset %d", i)
 		case 1:
 			result.Differences = []compare.Difference{{Location: "http.res.body.n", Kind: compare.Changed, Recorded: "1", Observed: fmt.Sprint(i)}}
+		}
+		for range r.IntN(3) {
+			result.Carried = append(result.Carried, carry.Outcome{
+				Route:   &carry.Route{From: "POST /login", To: fmt.Sprint("GET /", r.IntN(5))},
+				Missing: []string{"", "", carry.MissingValue, carry.MissingResponse}[r.IntN(4)],
+			})
 		}
 		add(func(b *report.Builder) { b.AddResult(result) })
 		text, route, outcome := fmt.Sprint(r.IntN(5)), fmt.Sprintf("/rates/of/%c", 'a'+rune(r.IntN(5))), []report.Outcome{report.Match, report.NoMatch, report.Passthrough}[r.IntN(3)]

@@ -291,7 +291,8 @@ type Applying struct {
 	pair              *traffic.RRPair
 }
 
-// For returns the chains that apply to a recorded pair, nil where none does.
+// For returns the chains that apply to a recorded pair, nil where none does: those
+// that its filters match, and whose value the request has.
 func (s *Set) For(p *traffic.RRPair) *Applying {
 	if s == nil {
 		return nil
@@ -301,9 +302,11 @@ func (s *Set) For(p *traffic.RRPair) *Applying {
 		if c.filter != nil && !c.filter.Match(p) {
 			continue
 		}
-		if c.extract.of(response) {
+		_, there := c.extract.get(p)
+		switch {
+		case c.extract.of(response): // the observed one may have what this one has not
 			a.response = append(a.response, c)
-		} else {
+		case there:
 			a.request = append(a.request, c)
 		}
 	}

@@ -215,6 +215,9 @@ func TestFailuresHaveAReason(t *testing.T) {
 	} {
 		s := generatorSet(t, chainOf(`{"type":"http_req_cookie","config":{"name":"sid"}}`, steps))
 		p := order()
+		if s.For(&traffic.RRPair{Http: &traffic.HTTP{Req: &traffic.HTTPRequest{}}}) != nil {
+			t.Error("a chain applies to a request without its value")
+		}
 		sent := transform.Own(p)
 		outcomes := s.For(p).Request(s.NewVars(), sent)
 		if outcomes[0].Missing != want || sent.Http.Req.Headers[1].Value != "a=1; sid=old; b=2" {
