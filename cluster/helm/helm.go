@@ -47,6 +47,14 @@ func Set(text string, values map[string]any) error {
 	return nil
 }
 
+// SetString is Set, with a value that is a text whatever it looks like.
+func SetString(text string, values map[string]any) error {
+	if err := strvals.ParseIntoString(text, values); err != nil {
+		return fmt.Errorf("--set-string %q: %w", text, err)
+	}
+	return nil
+}
+
 // SetFile reads a value as --set-file of Helm does, KEY=FILE, into values.
 func SetFile(text string, values map[string]any) error {
 	key, file, ok := strings.Cut(text, "=")

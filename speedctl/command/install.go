@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/yaml"
 
 	"github.com/speedscale/speedscale/charts"
 	"github.com/speedscale/speedscale/cloud/auth"
@@ -42,8 +41,8 @@ func (f *installFlags) options() install.Options {
 
 func newInstall(g *global) *cobra.Command {
 	f := installFlags{kube: g.kube}
-	var set, setFile, cloudSet []string
-	var values, appURL, appCA, version, output string
+	var values chartValues
+	var appURL, appCA, version, output string
 	var dryRun bool
 	c := &cobra.Command{
 		Use:   "install",
@@ -64,10 +63,7 @@ becomes the current one where there was none; otherwise -c names it.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			o := f.options()
 			var err error
-			if o.OperatorValues, err = readValues(values, set, setFile); err != nil {
-				return err
-			}
-			if o.CloudValues, err = readValues("", cloudSet, nil); err != nil {
+			if o.OperatorValues, o.CloudValues, err = values.read(); err != nil {
 				return err
 			}
 			if err := g.elsewhere(c.Context(), &o, appURL, appCA, !dryRun); err != nil {
@@ -103,10 +99,7 @@ becomes the current one where there was none; otherwise -c names it.`,
 		},
 	}
 	f.add(c)
-	c.Flags().StringVarP(&values, "values", "f", "", "file with values of the operator's chart")
-	c.Flags().StringArrayVar(&set, "set", nil, "value of the operator's chart, such as clusterName=staging; repeatable")
-	c.Flags().StringArrayVar(&setFile, "set-file", nil, "value of the operator's chart from a file, such as filterRule=filter.json; repeatable")
-	c.Flags().StringArrayVar(&cloudSet, "cloud-set", nil, "value of the cloud's chart; repeatable")
+	values.add(c)
 	c.Flags().StringVar(&appURL, "app-url", "", "a cloud elsewhere, instead of one in the cluster")
 	c.Flags().StringVar(&appCA, "app-ca", "", "with --app-url: PEM file with the private CA of that cloud")
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "print what would be applied, but for the Secrets")
@@ -187,29 +180,4 @@ func (f *installFlags) remember(g *global) error {
 		g.Sayf("Its cloud is that of context %q: -c %s means it, since another context is the current one.", name, name)
 	}
 	return nil
-}
-
-// readValues reads a file of values, and those of --set and --set-file on top of them.
-func readValues(file string, set, setFile []string) (map[string]any, error) {
-	values := map[string]any{}
-	if file != "" {
-		data, err := os.ReadFile(file)
-		if err == nil {
-			err = yaml.Unmarshal(data, &values)
-		}
-		if err != nil {
-			return nil, term.WithCode(fmt.Errorf("--values %q: %w", file, err), term.ExitUsage)
-		}
-	}
-	for _, text := range set {
-		if err := helm.Set(text, values); err != nil {
-			return nil, term.WithCode(err, term.ExitUsage)
-		}
-	}
-	for _, text := range setFile {
-		if err := helm.SetFile(text, values); err != nil {
-			return nil, term.WithCode(err, term.ExitUsage)
-		}
-	}
-	return values, nil
 }

@@ -24,7 +24,7 @@ func newCreateTestConfig(g *global) *cobra.Command {
 		Long: `A test config says how a replay in a cluster is run: the load, what of responses must hold, the goals, how the
 responder answers, and transforms. The file is JSON or YAML; what is wrong with it is named by its path.`,
 		Example: "  speedctl create test-config daily.yaml",
-		Args: args(cobra.ExactArgs(1)),
+		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, a []string) error {
 			config, err := readTestConfig(g, a[0])
 			if err != nil {

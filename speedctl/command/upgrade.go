@@ -15,8 +15,7 @@ import (
 
 func newUpgrade(g *global) *cobra.Command {
 	f := installFlags{kube: g.kube}
-	var set, setFile, cloudSet []string
-	var values string
+	var values chartValues
 	var roll bool
 	c := &cobra.Command{
 		Use:   "upgrade",
@@ -31,10 +30,7 @@ after the other, each when the one before is ready.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			o := f.options()
 			var err error
-			if o.OperatorValues, err = readValues(values, set, setFile); err != nil {
-				return err
-			}
-			if o.CloudValues, err = readValues("", cloudSet, nil); err != nil {
+			if o.OperatorValues, o.CloudValues, err = values.read(); err != nil {
 				return err
 			}
 			kube, err := f.kube.client()
@@ -59,10 +55,7 @@ after the other, each when the one before is ready.`,
 		},
 	}
 	f.add(c)
-	c.Flags().StringVarP(&values, "values", "f", "", "file with values of the operator's chart")
-	c.Flags().StringArrayVar(&set, "set", nil, "value of the operator's chart, such as clusterName=staging; repeatable")
-	c.Flags().StringArrayVar(&setFile, "set-file", nil, "value of the operator's chart from a file, such as appCA=ca.pem; repeatable")
-	c.Flags().StringArrayVar(&cloudSet, "cloud-set", nil, "value of the cloud's chart; repeatable")
+	values.add(c)
 	c.Flags().BoolVar(&roll, "roll", false, "make the pods of injected workloads anew, with sidecars of this version")
 	return c
 }

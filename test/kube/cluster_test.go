@@ -83,9 +83,10 @@ func (c *cluster) eventually(what string, done func() bool) {
 // install installs the cloud, the operator and the demo, or upgrades them.
 func (c *cluster) install(args ...string) {
 	c.Helper()
-	images := "image.registry=docker.io/speedscale,image.pullPolicy=Never,image.tag=" + c.version
-	c.speedctl(append([]string{"install", "--set", images, "--set", "clusterName=e2e,networkPolicies.apiServer.ports={6443}",
-		"--cloud-set", images, "--cloud-set", "persistence.size=1Gi", "--timeout", "2m"}, args...)...)
+	const images = "image.registry=docker.io/speedscale,image.pullPolicy=Never"
+	tag := "image.tag=" + c.version // which may have digits only
+	c.speedctl(append([]string{"install", "--set", images, "--set-string", tag, "--set", "clusterName=e2e,networkPolicies.apiServer.ports={6443}",
+		"--cloud-set", images, "--cloud-set-string", tag, "--cloud-set", "persistence.size=1Gi", "--timeout", "2m"}, args...)...)
 }
 
 // apply applies a file of testdata, in a namespace of its own that ends with the test.

@@ -39,9 +39,8 @@ func TestCluster(t *testing.T) {
 // workloads is about what is done with them.
 func workloads(c *cluster) {
 	shop(c)
-	// What leaves the others alone waits more than it works, in namespaces of its own.
 	c.run("side by side", func(c *cluster) {
-		for _, p := range []part{
+		c.sideBySide([]part{
 			{"demo", demo},
 			{"capture", capture},
 			{"loop", loop},
@@ -55,17 +54,27 @@ func workloads(c *cluster) {
 			{"host network", hostNetwork},
 			{"termination", termination},
 			{"node traffic", nodeTraffic},
-			{"argo rollouts", argoRollouts},
-		} {
-			c.run(p.name, func(c *cluster) {
-				c.Parallel()
-				p.test(c)
-			})
-		}
+		})
 	})
-	// These take the operator, the webhook or the cloud away, or change the installation.
-	for _, p := range []part{{"infra", infra}, {"faults", faults}, {"upgrade", upgrade}, {"switches", switches}} {
+	// These have the snapshot and the dependencies of loop in common.
+	c.run("after the loop", func(c *cluster) {
+		c.sideBySide([]part{{"infra", infra}, {"argo rollouts", argoRollouts}})
+	})
+	// These take the dependencies, the operator, the webhook or the cloud away, or change the
+	// installation.
+	for _, p := range []part{{"replays", replays}, {"faults", faults}, {"upgrade", upgrade}, {"switches", switches}} {
 		c.run(p.name, p.test)
+	}
+}
+
+// sideBySide runs what leaves the others alone, and waits more than it works.
+func (c *cluster) sideBySide(parts []part) {
+	c.Helper()
+	for _, p := range parts {
+		c.run(p.name, func(c *cluster) {
+			c.Parallel()
+			p.test(c)
+		})
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 func switches(c *cluster) {
 	const often = "telemetry.interval=5s"
 	c.install("--set", often)
-	c.settled()
+	c.controlPlane()
 	c.apply("quiet", "quiet.yaml")
 	c.rollout("quiet", "deployment/deaf")
 	started := time.Now()
@@ -52,11 +52,11 @@ func switches(c *cluster) {
 
 	quietDirections(c, started)
 	c.install()
-	c.settled()
+	c.controlPlane()
 }
 
-// settled waits for the control plane of the last settings.
-func (c *cluster) settled() {
+// controlPlane waits for the control plane of the last settings.
+func (c *cluster) controlPlane() {
 	c.Helper()
 	c.rollout("speedscale", "deployment/speedscale-operator")
 	c.rollout("speedscale", "deployment/speedscale-forwarder")
