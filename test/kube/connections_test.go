@@ -54,8 +54,9 @@ func observe(c *cluster) (*observer, error) {
 	ctx, cancel := context.WithCancel(c.Context())
 	o := &observer{cancel: cancel, connections: map[connection]bool{}, pods: map[netip.Addr][]*corev1.Pod{}}
 	c.Cleanup(func() { o.stop() })
-	// Events that do not fit into the buffer are lost, with a message.
-	o.follow(ctx, c, o.readConnections, "conntrack", "-E", "-e", "NEW", "-o", "extended", "--buffer-size", "33554432")
+	// Events that do not fit into the buffer are lost, with a message: on a machine that is
+	// busy its reader comes first.
+	o.follow(ctx, c, o.readConnections, "nice", "-n", "-15", "conntrack", "-E", "-e", "NEW", "-o", "extended", "--buffer-size", "33554432")
 	o.follow(ctx, c, o.readPods, "kubectl", "get", "pods", "-A", "--watch", "--output-watch-events", "-o", "json")
 	return o, nil
 }

@@ -27,10 +27,8 @@ func faults(c *cluster) {
 	c.putTestConfig(slow)
 	p := c.probe("http://" + c.clusterIP("shop", "web") + "/healthz")
 	before := c.template("shop", "web")
-	c.run("forwarder and cloud away", pipelineAway)
-	c.run("names away", namesAway)
+	c.run("forwarder, cloud and names away", pipelineAway)
 	c.run("operator killed in every phase", operatorKilled)
-	c.run("generator only", generatorOnly)
 	c.run("replay deleted midway", replayDeleted)
 	c.run("workload edited by its owner", workloadEdited)
 	c.run("workload scaled while the webhook is away", scaledWithoutWebhook)
@@ -193,7 +191,8 @@ func (c *cluster) killOperator() {
 	c.kubectl("-n", "speedscale", "delete", "pod", "-l", "app=speedscale-operator", "--grace-period=0", "--force")
 }
 
-// pipelineAway takes forwarder and cloud away for a minute. The apps do not notice that what
+// pipelineAway takes forwarder and cloud away for more than a minute, and in the end the
+// node's DNS too. The apps do not notice that what
 // is captured cannot be sent, and nothing of it is lost where it fits into the sidecar's
 // memory; what does not is counted. A forwarder that starts without the cloud has no
 // masking rules, and takes nothing.
@@ -212,12 +211,10 @@ func pipelineAway(c *cluster) {
 	}
 	c.kubectl("-n", "speedscale-cloud", "wait", "pod", "-l", "app.kubernetes.io/name=speedscale-cloud", "--for=delete", "--timeout=60s")
 	c.kubectl("-n", "speedscale", "delete", "pod", "-l", "app=speedscale-forwarder", "--timeout=60s")
-	back := time.After(time.Minute)
 	c.kubectl("-n", "shop", "delete", "job", "driver", "--ignore-not-found")
 	c.kubectl("-n", "shop", "apply", "-f", "testdata/driver.yaml")
 	c.kubectl("-n", "shop", "wait", "job/driver", "--for=condition=Complete", "--timeout=60s")
-	c.press(namespace, "pressed")
-	<-back
+	c.namesAway(func() { c.press(namespace, "pressed") })
 	if err := scale("1"); err != nil {
 		c.Fatal(err)
 	}
@@ -252,17 +249,6 @@ func operatorKilled(c *cluster) {
 		_, err := c.try("kubectl", "-n", "shop", "get", "trafficreplay", "killed")
 		return err != nil
 	})
-}
-
-// generatorOnly: dependencies stay real, and there is nothing that would mock them.
-func generatorOnly(c *cluster) {
-	r := c.start("shop", "--test-config", "slow", "--mode", "generator-only")
-	r.await("generator", "started")
-	c.replayPods("collector generator")
-	if code := r.end(); code != 0 {
-		c.Errorf("exit code %d:\n%s", code, strings.Join(r.said, "\n"))
-	}
-	c.nothingLeft("shop")
 }
 
 // replayPods waits until the pods of a replay are those of the named components, and have

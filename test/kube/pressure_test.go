@@ -15,57 +15,65 @@ import (
 	"time"
 )
 
-// namesAway stops the node's DNS for a minute. An app with a sidecar does no worse than
-// one without: both fail by name, neither by address.
-func namesAway(c *cluster) {
+// namesAway stops the node's DNS for a minute, in which something else is done. An app with a
+// sidecar does no worse than one without: both fail by name, neither by address.
+func (c *cluster) namesAway(meanwhile func()) {
+	c.Helper()
+	const namespace, plain, captured = "names", "names-plain", "names-injected"
 	dns, err := nodeProcess("coredns")
 	if err != nil {
-		c.Skipf("SKIPPED: the cluster's DNS cannot be stopped: %v", err)
+		c.Logf("SKIPPED: the cluster's DNS cannot be stopped: %v", err)
+		meanwhile()
+		return
 	}
-	const namespace = "names"
 	c.namespace(namespace)
 	c.serve(namespace, "target", "{}", false)
 	c.rollout(namespace, "deployment/target")
-	c.manifest(namespace, "names.yaml", "names-plain", "{}")
-	c.manifest(namespace, "names.yaml", "names-injected", injected)
-	for _, app := range []string{"names-plain", "names-injected"} {
+	c.manifest(namespace, "names.yaml", plain, "{}")
+	c.manifest(namespace, "names.yaml", captured, injected)
+	for _, app := range []string{plain, captured} {
 		c.rollout(namespace, "deployment/"+app)
 		c.calls(namespace, app)
 	}
-	if got := c.containers(namespace, "names-injected"); got != "speedscale-goproxy curl" {
+	if got := c.containers(namespace, captured); got != "speedscale-goproxy curl" {
 		c.Fatalf("containers are %q", got)
 	}
-
 	since := time.Now().UTC().Format(time.RFC3339)
+	minute := time.After(time.Minute)
 	if err := dns.Signal(syscall.SIGSTOP); err != nil {
 		c.Fatal(err)
 	}
 	defer dns.Signal(syscall.SIGCONT)
-	time.Sleep(time.Minute)
+	meanwhile()
+	<-minute
 	if err := dns.Signal(syscall.SIGCONT); err != nil {
 		c.Fatal(err)
 	}
-	failures := map[string]int{}
-	for _, app := range []string{"names-plain", "names-injected"} {
-		c.eventually(app+" does not find names again", func() bool {
-			return strings.Contains(c.kubectl("-n", namespace, "logs", "deployment/"+app, "-c", "curl", "--since=2s"), "name 200")
-		})
-		log := c.kubectl("-n", namespace, "logs", "deployment/"+app, "-c", "curl", "--since-time="+since)
-		for line := range strings.Lines(log) {
-			switch kind, status, _ := strings.Cut(strings.TrimSpace(line), " "); {
-			case status == "200":
-			case kind == "name":
-				failures[app]++
-			default:
-				c.Errorf("%s failed by address: %s", app, line)
-			}
+	before, after := c.failuresByName(namespace, plain, since), c.failuresByName(namespace, captured, since)
+	c.Logf("calls by name that failed: %d without a sidecar, %d with one", before, after)
+	// Each such call takes its two seconds, so that both made about as many.
+	if before < 10 || after > before+3 {
+		c.Errorf("calls by name that failed: %d without a sidecar, %d with one", before, after)
+	}
+}
+
+// failuresByName counts them in the log of an app that finds names again. Calls by address
+// do not fail.
+func (c *cluster) failuresByName(namespace, app, since string) (n int) {
+	c.Helper()
+	c.eventually(app+" does not find names again", func() bool {
+		return strings.Contains(c.kubectl("-n", namespace, "logs", "deployment/"+app, "-c", "curl", "--since=2s"), "name 200")
+	})
+	for line := range strings.Lines(c.kubectl("-n", namespace, "logs", "deployment/"+app, "-c", "curl", "--since-time="+since)) {
+		switch kind, status, _ := strings.Cut(strings.TrimSpace(line), " "); {
+		case status == "200":
+		case kind == "name":
+			n++
+		default:
+			c.Errorf("%s failed by address: %s", app, line)
 		}
 	}
-	c.Logf("calls by name that failed: %v", failures)
-	// Each such call takes its two seconds, so that both made about as many.
-	if plain := failures["names-plain"]; plain < 10 || failures["names-injected"] > plain+3 {
-		c.Errorf("calls by name that failed: %v", failures)
-	}
+	return n
 }
 
 // nodeProcess is a component of the test node.

@@ -169,6 +169,7 @@ func requestsOfOthers(c *cluster) {
 func generatorOnlyIsNotLive(c *cluster) {
 	before := c.settled()
 	c.applyReplay("sent", `{snapshotID: web, testConfigID: standard, mode: generator-only, workloads: [{ref: {name: web}, tests: ["*"]}]}`)
+	c.replayPods("collector generator")
 	if r := c.reportOf("sent"); r.Status != report.Passed || r.Requests.Passed != driven || r.Mocks != nil {
 		c.Errorf("generator only: %s", describe(r))
 	}
