@@ -9,7 +9,6 @@ import (
 
 // argoRollouts has Argo Rollouts installed while the operator runs, and does with a Rollout
 // what is done with a Deployment: capture it from afar, replay it, take the sidecar away.
-// It needs the dependencies of loop.
 func argoRollouts(c *cluster) {
 	const namespace = "progressive"
 	if out, err := c.try(speedctl, "inject", "rollout/tier", "-n", "default"); err == nil || !strings.Contains(out, "the cluster has no Argo Rollouts") {
@@ -35,7 +34,7 @@ func argoRollouts(c *cluster) {
 		list, _ := c.traffic("tier")
 		n := 0
 		for _, r := range list {
-			if r.Direction == "IN" || r.NetworkAddress == "orders.deps:80" || r.NetworkAddress == "httpbin.deps:80" {
+			if r.Direction == "IN" || r.NetworkAddress == "httpbin.progressive:80" {
 				n++
 			}
 		}

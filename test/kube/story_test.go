@@ -54,15 +54,12 @@ func workloads(c *cluster) {
 			{"host network", hostNetwork},
 			{"termination", termination},
 			{"node traffic", nodeTraffic},
+			{"argo rollouts", argoRollouts},
 		})
 	})
-	// These have the snapshot and the dependencies of loop in common.
-	c.run("after the loop", func(c *cluster) {
-		c.sideBySide([]part{{"infra", infra}, {"argo rollouts", argoRollouts}})
-	})
-	// These take the dependencies, the operator, the webhook or the cloud away, or change the
-	// installation.
-	for _, p := range []part{{"replays", replays}, {"faults", faults}, {"upgrade", upgrade}, {"switches", switches}} {
+	// These need the snapshot and the dependencies of loop, or take the dependencies, the
+	// operator, the webhook or the cloud away, or change the installation.
+	for _, p := range []part{{"infra", infra}, {"replays", replays}, {"faults", faults}, {"upgrade", upgrade}, {"switches", switches}} {
 		c.run(p.name, p.test)
 	}
 }
