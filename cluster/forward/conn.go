@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -33,24 +34,51 @@ func (c *carrier) lost() bool {
 	}
 }
 
-// dial opens a connection. Two goroutines move its bytes, in wg, until one of its
+// create makes a stream. The library waits 30 s for the other end, also of a connection
+// that is lost meanwhile: what is made after the limit is closed with the connection.
+func (c *carrier) create(ctx context.Context, header http.Header) (httpstream.Stream, error) {
+	type result struct {
+		stream httpstream.Stream
+		err    error
+	}
+	done := make(chan result, 1)
+	header = header.Clone()
+	go func() {
+		s, err := c.stream.CreateStream(header)
+		done <- result{s, err}
+	}()
+	err := errors.New("the connection was lost")
+	select {
+	case r := <-done:
+		if r.err == nil {
+			return r.stream, nil
+		}
+		err = r.err
+	case <-c.stream.CloseChan():
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	return nil, fmt.Errorf("port-forward to pod %q: %w", c.pod, err)
+}
+
+// dial opens a connection, within the context's limit. Two goroutines move its bytes, in wg, until one of its
 // ends closes it; released is called then.
-func (c *carrier) dial(wg *sync.WaitGroup, released func(*conn)) (*conn, error) {
+func (c *carrier) dial(ctx context.Context, wg *sync.WaitGroup, released func(*conn)) (*conn, error) {
 	header := http.Header{}
 	header.Set(corev1.PortHeader, strconv.Itoa(int(c.port)))
 	header.Set(corev1.PortForwardRequestIDHeader, strconv.Itoa(c.requests))
 	c.requests++
 	header.Set(corev1.StreamType, corev1.StreamTypeError)
-	failure, err := c.stream.CreateStream(header)
+	failure, err := c.create(ctx, header)
 	if err != nil {
-		return nil, fmt.Errorf("port-forward to pod %q: %w", c.pod, err)
+		return nil, err
 	}
 	failure.Close() // nothing is written to it
 	header.Set(corev1.StreamType, corev1.StreamTypeData)
-	data, err := c.stream.CreateStream(header)
+	data, err := c.create(ctx, header)
 	if err != nil {
 		c.stream.RemoveStreams(failure)
-		return nil, fmt.Errorf("port-forward to pod %q: %w", c.pod, err)
+		return nil, err
 	}
 	ours, theirs := net.Pipe()
 	made := &conn{Conn: ours, failed: make(chan struct{})}

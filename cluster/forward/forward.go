@@ -44,7 +44,9 @@ type Options struct {
 type Forward struct {
 	o     Options
 	slots chan struct{}
-	wg    sync.WaitGroup
+	// dialing is held by who makes a connection, so that it can be waited for within a limit.
+	dialing chan struct{}
+	wg      sync.WaitGroup
 
 	mu       sync.Mutex
 	closed   bool
@@ -61,7 +63,7 @@ func New(o Options) *Forward {
 		config.Dial = (&net.Dialer{Timeout: dialLimit}).DialContext
 	}
 	o.Config = config
-	return &Forward{o: o, slots: make(chan struct{}, mostConnections), open: map[*conn]struct{}{}}
+	return &Forward{o: o, slots: make(chan struct{}, mostConnections), dialing: make(chan struct{}, 1), open: map[*conn]struct{}{}}
 }
 
 // DialContext opens a connection to the Service, whatever network and address say:
@@ -87,26 +89,56 @@ func (f *Forward) explain(err error) error {
 }
 
 func (f *Forward) dial(ctx context.Context) (net.Conn, error) {
+	select {
+	case f.dialing <- struct{}{}:
+		defer func() { <-f.dialing }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("another connection is being made: %w", ctx.Err())
+	}
+	way, err := f.way(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c, err := way.dial(ctx, &f.wg, f.release)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.closed {
-		return nil, net.ErrClosed
-	}
-	if f.carrier == nil || f.carrier.lost() {
-		made, err := f.connect(ctx)
-		if err != nil {
-			return nil, err
-		}
-		f.carrier = made
-	}
-	c, err := f.carrier.dial(&f.wg, f.release)
-	if err != nil {
-		f.carrier.stream.Close()
+	switch {
+	case err != nil:
+		way.stream.Close()
 		f.carrier = nil
 		return nil, err
+	case f.closed:
+		c.Close()
+		return nil, net.ErrClosed
 	}
 	f.open[c] = struct{}{}
 	return c, nil
+}
+
+// way returns the connection to a pod, made anew where it was lost. It is for who holds
+// dialing.
+func (f *Forward) way(ctx context.Context) (*carrier, error) {
+	f.mu.Lock()
+	way, closed := f.carrier, f.closed
+	f.mu.Unlock()
+	if closed {
+		return nil, net.ErrClosed
+	}
+	if way != nil && !way.lost() {
+		return way, nil
+	}
+	way, err := f.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		way.stream.Close()
+		return nil, net.ErrClosed
+	}
+	f.carrier = way
+	return way, nil
 }
 
 func (f *Forward) release(c *conn) {
@@ -135,6 +167,8 @@ func (f *Forward) Close() error {
 	for _, c := range open {
 		c.Close()
 	}
+	f.dialing <- struct{}{} // whoever is about to add to wg has done so, or sees that it is closed
+	<-f.dialing
 	f.wg.Wait()
 	return err
 }
