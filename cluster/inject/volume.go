@@ -87,7 +87,7 @@ func memory(name, size string) corev1.Volume {
 	}}
 }
 
-// files are what goproxy reads, in one volume that only it mounts: the token that proves
+// files are what goproxy reads, in one volume that no container of the app mounts: the token that proves
 // the pod to the forwarder, public certificates that the pod carries in its annotations,
 // and what the workload's annotations name. Nothing is copied into its namespace.
 func (p *patch) files() []corev1.VolumeProjection {
