@@ -239,6 +239,31 @@ func TestLossesAreMerged(t *testing.T) {
 	}
 }
 
+// TestSourcesOfAReplayStayApart: as long as there are not too many; the namespace stays then.
+func TestSourcesOfAReplayStayApart(t *testing.T) {
+	var all []*traffic.Loss
+	for i := range 1000 {
+		all = append(all, &traffic.Loss{
+			Reason: traffic.ReasonReplay, Service: "shop", Namespace: "shop", Replay: "r1", Source: fmt.Sprint("10.0.0.", i%500), Pairs: 1,
+		})
+	}
+	merged := bus.MergeLosses(all)
+	pairs, unknown := uint64(0), uint64(0)
+	for _, l := range merged {
+		if l.Replay != "r1" || l.Namespace != "shop" {
+			t.Fatalf("merged: %v", l)
+		}
+		if pairs += l.Pairs; l.Source == "" {
+			unknown += l.Pairs
+		} else if l.Pairs != 2 {
+			t.Errorf("%d of source %s", l.Pairs, l.Source)
+		}
+	}
+	if pairs != 1000 || unknown == 0 || unknown > 500 || len(merged) > 300 {
+		t.Errorf("%d pairs, %d of an unknown source, in %d losses", pairs, unknown, len(merged))
+	}
+}
+
 func TestCloseWithoutReceiverSaysWhatIsLost(t *testing.T) {
 	nc := connect(t, bus.ConnectOptions{URLs: []string{"nats://" + freePort(t)}})
 	budget := wire.NewBudget(1 << 20)

@@ -112,6 +112,9 @@ type TLS struct {
 	MakeCA        bool
 	// UpstreamCA are PEM files whose roots verify upstreams, beside the system's.
 	UpstreamCA []string
+	// KubeCA is a PEM file with the roots of the Kubernetes API server, which has the
+	// address KubeHost: they verify it alone. "" treats it like any other host.
+	KubeCA, KubeHost string
 	// InCert and InKey are the app's own certificate, to open inbound TLS.
 	InCert, InKey string
 	// ClientCert and ClientKey are shown to upstreams that ask for one.

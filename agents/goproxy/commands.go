@@ -21,7 +21,10 @@ import (
 // other program.
 //
 //	ca             makes the CA in TLS_CERT_DIR (tls.crt and tls.key), and in
-//	               TLS_TRUST_DIR what apps need to trust it; one that is there stays
+//	               TLS_TRUST_DIR what apps need to trust it; one that is there stays. In
+//	               KUBE_TRUST_DIR, where it is set, what clients of the Kubernetes API need:
+//	               TLS_OUT_KUBE_CA has that API's roots, KUBE_FILES_DIR is where apps find
+//	               the service account's own files
 //	wait DURATION  returns when the proxy of this container is ready, or after DURATION
 func command(ctx context.Context, env *agent.Env) error {
 	switch args := env.Args; {
@@ -30,10 +33,11 @@ func command(ctx context.Context, env *agent.Env) error {
 		if trust == "" {
 			env.Vars.Missing("TLS_TRUST_DIR", "apps read there which CA to trust")
 		}
+		kube := kubeTrust{env.Vars.String("KUBE_TRUST_DIR", ""), env.Vars.String("TLS_OUT_KUBE_CA", ""), env.Vars.String("KUBE_FILES_DIR", "")}
 		if err := env.Vars.Err(); err != nil {
 			return err
 		}
-		return makeCA(dir, trust)
+		return makeCA(dir, trust, kube)
 	case len(args) == 2 && args[0] == config.ProxyCommandWait:
 		limit, err := time.ParseDuration(args[1])
 		if err != nil || limit <= 0 {
@@ -51,7 +55,7 @@ func command(ctx context.Context, env *agent.Env) error {
 
 // makeCA keeps a CA that it can load: an init container that runs again must not take
 // away the one that apps trust already.
-func makeCA(dir, trust string) error {
+func makeCA(dir, trust string, kube kubeTrust) error {
 	cert, key := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
 	ca, err := intercept.LoadCA(cert, key)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -65,8 +69,17 @@ func makeCA(dir, trust string) error {
 	if err := intercept.WriteTrust(trust, ca); err != nil {
 		return fmt.Errorf("trust in %q: %w", trust, err)
 	}
+	if kube.dir == "" {
+		return nil
+	}
+	if err := intercept.WriteKubeTrust(kube.dir, kube.ca, kube.files, ca); err != nil {
+		return fmt.Errorf("trust of the Kubernetes API in %q: %w", kube.dir, err)
+	}
 	return nil
 }
+
+// kubeTrust are the arguments of intercept.WriteKubeTrust; dir "" writes nothing.
+type kubeTrust struct{ dir, ca, files string }
 
 // readyInterval is the time between two questions whether the proxy is ready.
 const readyInterval = 20 * time.Millisecond

@@ -54,6 +54,8 @@ type Settings struct {
 //	FORWARDER_ADDR        speedscale-forwarder.speedscale.svc:80; FORWARDER_CA, FORWARDER_TOKEN_FILE
 //	TLS_OUT_UNWRAP        false; TLS_CERT_DIR /etc/ssl/speedscale (tls.crt, tls.key);
 //	TLS_OUT_CA            PEM files that verify upstreams too
+//	TLS_OUT_KUBE_CA       a PEM file that verifies the Kubernetes API server, which is at
+//	                      KUBERNETES_SERVICE_HOST
 //	TLS_IN_UNWRAP         false; TLS_IN_PUBLIC_KEY, TLS_IN_PRIVATE_KEY
 //	TLS_MUTUAL_PUBLIC_KEY, TLS_MUTUAL_PRIVATE_KEY
 //	METRICS_HTTP_ENABLE   true; METRICS_HTTP_PORT 4145; HEALTH_HTTP_PORT 4144
@@ -182,6 +184,9 @@ func readTLS(v *agent.Vars, t *config.TLS) {
 		t.CACert, t.CAKey = filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
 	}
 	t.UpstreamCA = v.List("TLS_OUT_CA")
+	if t.KubeCA = v.String("TLS_OUT_KUBE_CA", ""); t.KubeCA != "" {
+		t.KubeHost = v.String("KUBERNETES_SERVICE_HOST", "")
+	}
 	if v.Bool("TLS_IN_UNWRAP", false) {
 		t.InCert, t.InKey = readPair(v, "TLS_IN_PUBLIC_KEY", "TLS_IN_PRIVATE_KEY", true)
 	}

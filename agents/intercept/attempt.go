@@ -23,6 +23,8 @@ type direction struct {
 	certificate func(name string, sni bool, host *x509.Certificate) (*tls.Certificate, error)
 	// clientCert is shown to hosts that ask for one; nil means none.
 	clientCert *tls.Certificate
+	// optional says that a host asks for a certificate without needing one; nil is no host.
+	optional func(name string) bool
 	// ready is false where there is nothing to answer clients with.
 	ready bool
 	// named says that a connection cannot be opened without a host's name.
@@ -37,8 +39,13 @@ func (i *Interceptor) outbound() *direction {
 		named:  true,
 
 		clientCert: i.clientCert,
+		optional:   i.isKube,
 		upstream: func(name string) *tls.Config {
-			return &tls.Config{ServerName: name, RootCAs: i.roots, ClientSessionCache: i.sessions}
+			roots := i.roots
+			if i.isKube(name) {
+				roots = i.kubeRoots
+			}
+			return &tls.Config{ServerName: name, RootCAs: roots, ClientSessionCache: i.sessions}
 		},
 		certificate: func(name string, sni bool, host *x509.Certificate) (*tls.Certificate, error) {
 			names := []string{name}

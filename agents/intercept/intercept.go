@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -60,6 +61,10 @@ type Options struct {
 	CA *CA
 	// UpstreamCA are PEM files with roots that verify hosts beside the system's.
 	UpstreamCA []string
+	// KubeCA (a PEM file) has the roots of the Kubernetes API server, and KubeHost is
+	// its address. It asks for a client certificate without needing one, and is
+	// answered with none. "" treats it like any other host.
+	KubeCA, KubeHost string
 	// ClientCert and ClientKey (PEM files) are shown to hosts that ask for a
 	// certificate; without them such hosts are relayed opaque.
 	ClientCert, ClientKey string
@@ -88,6 +93,8 @@ type Interceptor struct {
 	sessions         tls.ClientSessionCache
 	inSessions       tls.ClientSessionCache
 	clientCert       *tls.Certificate
+	kubeRoots        *x509.CertPool // nil where the API server is like any other host
+	kubeHost         string
 
 	hosts   *lru.Cache[string, string]   // host → reason to relay it opaque
 	clients *lru.Cache[client, struct{}] // clients that refused a leaf
@@ -149,6 +156,12 @@ func New(o Options) (*Interceptor, error) {
 	if i.roots, err = upstreamRoots(o.UpstreamCA); err != nil {
 		return nil, err
 	}
+	if o.KubeCA != "" {
+		i.kubeHost = o.KubeHost
+		if i.kubeRoots, err = rootsIn(x509.NewCertPool(), o.KubeCA); err != nil {
+			return nil, err
+		}
+	}
 	if o.ClientCert != "" || o.ClientKey != "" {
 		pair, err := tls.LoadX509KeyPair(o.ClientCert, o.ClientKey)
 		if err != nil {
@@ -175,15 +188,33 @@ func upstreamRoots(files []string) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("roots of this machine: %w", err)
 	}
 	for _, name := range files {
-		b, err := os.ReadFile(name)
-		if err != nil {
-			return nil, fmt.Errorf("upstream CA: %w", err)
-		}
-		if !pool.AppendCertsFromPEM(b) {
-			return nil, fmt.Errorf("upstream CA %q: no certificate in it (want PEM)", name)
+		if pool, err = rootsIn(pool, name); err != nil {
+			return nil, err
 		}
 	}
 	return pool, nil
+}
+
+// rootsIn adds the certificates of a file to a pool.
+func rootsIn(pool *x509.CertPool, name string) (*x509.CertPool, error) {
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("upstream CA: %w", err)
+	}
+	if !pool.AppendCertsFromPEM(b) {
+		return nil, fmt.Errorf("upstream CA %q: no certificate in it (want PEM)", name)
+	}
+	return pool, nil
+}
+
+// isKube says whether a host is the Kubernetes API server, as clients in pods name it
+// (Kubernetes, "Accessing the API from a pod").
+func (i *Interceptor) isKube(name string) bool {
+	if i.kubeRoots == nil {
+		return false
+	}
+	return name == i.kubeHost || name == "kubernetes" || name == "kubernetes.default" || name == "kubernetes.default.svc" ||
+		strings.HasPrefix(name, "kubernetes.default.svc.")
 }
 
 // Outbound opens a connection of the app's to a host. peeked is what has been read

@@ -2,6 +2,7 @@ package intercept
 
 import (
 	"bytes"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -45,6 +46,33 @@ func WriteTrust(dir string, ca *CA) error {
 		return err
 	}
 	return writeFile(filepath.Join(dir, trust.JavaStore), javaStore(bundle), 0o644)
+}
+
+// WriteKubeTrust writes to dir what clients of the Kubernetes API read of a service
+// account: a ca.crt with the CA besides those in clusterCA, and the rest as links into
+// files, where the kubelet renews it.
+func WriteKubeTrust(dir, clusterCA, files string, ca *CA) error {
+	roots, err := os.ReadFile(clusterCA)
+	if err != nil {
+		return err
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(roots) {
+		return fmt.Errorf("cluster's CA %q: no certificate in it (want PEM)", clusterCA)
+	}
+	roots = append(bytes.TrimRight(roots, "\n"), '\n')
+	if err := writeFile(filepath.Join(dir, "ca.crt"), append(roots, ca.CertPEM()...), 0o644); err != nil {
+		return err
+	}
+	for _, name := range []string{"token", "namespace"} {
+		link := filepath.Join(dir, name)
+		if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := os.Symlink(filepath.Join(files, name), link); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func systemRoots() ([]byte, error) {

@@ -37,6 +37,9 @@ func (a *attempt) connect(ctx context.Context, name string, protos []string) (up
 			shown = true
 			return cert, nil
 		}
+		if a.optional != nil && a.optional(name) {
+			return &tls.Certificate{}, nil
+		}
 		// Many servers ask without insisting, and then refuse by an answer of
 		// their own: only the app can know whether it has a certificate.
 		return nil, errors.New("no client certificate")

@@ -120,12 +120,12 @@ func (in *Ingest) commit(ctx context.Context, s *segment) error {
 	if err := in.step("committed"); err != nil {
 		return err
 	}
-	in.reached(s.last)
 	if c.Segment != nil {
 		in.counts.segments.Add(1)
 	}
 	in.counts.batches.Add(uint64(s.batches))
 	in.counts.pairs.Add(uint64(len(s.pairs)))
+	in.reached(s.last) // whoever waits for it reads the counts
 	in.log.Debug("segment archived", "sequence", s.last, "pairs", len(s.pairs), "producers", slices.Collect(maps.Keys(s.seen)))
 	if err := in.purge(ctx, s.last); err != nil {
 		// The next purge has it too.

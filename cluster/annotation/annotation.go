@@ -143,6 +143,8 @@ type Sidecar struct {
 	TLSOut bool
 	// TLSOutCA has roots that verify hosts, beside the public ones.
 	TLSOutCA []CASource
+	// KubeAPI opens connections to the Kubernetes API too.
+	KubeAPI bool
 	// JavaToolOptions adds the trust store to JAVA_TOOL_OPTIONS;
 	// JavaToolOptionsValue, where it is set, is the whole value instead.
 	JavaToolOptions      bool

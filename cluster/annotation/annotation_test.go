@@ -150,6 +150,7 @@ func TestRefused(t *testing.T) {
 		{"proxy-type=reverse;proxy-port=4143;proxy-host=::1", "proxy-port", "want the port on which the app listens"},
 		{"proxy-type=reverse;tls-out=true", "tls-out", "no effect"},
 		{"tls-out-ca=configmap/ca", "tls-out-ca", `without sidecar.speedscale.com/tls-out="true"`},
+		{"kube-api-support=true", "kube-api-support", `without sidecar.speedscale.com/tls-out="true"`},
 		{"tls-out=true;tls-out-ca=ca", "tls-out-ca", "configmap/NAME"},
 		{"tls-out=true;tls-out-ca=configmap/Big", "tls-out-ca", "configmap/NAME"},
 		{"tls-java-tool-options=true", "tls-java-tool-options", "tls-out"},

@@ -71,7 +71,7 @@ func combinations(s Sidecar) (problems []Problem) {
 		fail(TrackLoopback, "%s is true too, and only one of them can be", IgnoreLoopback)
 	}
 	if !s.TLSOut {
-		for _, key := range []string{TLSOutCA, TLSJavaToolOptions, TLSJavaToolOptionsValue, TLSMutualSecret, TLSMutualPrivate, TLSMutualPublic} {
+		for _, key := range []string{TLSOutCA, KubeAPISupport, TLSJavaToolOptions, TLSJavaToolOptionsValue, TLSMutualSecret, TLSMutualPrivate, TLSMutualPublic} {
 			if _, ok := set[key]; ok {
 				fail(key, `it has no effect without %s="true"`, TLSOut)
 			}

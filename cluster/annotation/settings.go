@@ -60,7 +60,7 @@ func settings() []setting {
 		quantity(CPURequest, func(s *Sidecar) **resource.Quantity { return &s.CPURequest }),
 		quantity(MemoryLimit, func(s *Sidecar) **resource.Quantity { return &s.MemoryLimit }),
 		quantity(MemoryRequest, func(s *Sidecar) **resource.Quantity { return &s.MemoryRequest }),
-		constant(KubeAPISupport, "false", "clients of the Kubernetes API trust only the ca.crt of their service account, to which the proxy's CA cannot be added"),
+		boolean(KubeAPISupport, func(s *Sidecar) *bool { return &s.KubeAPI }),
 		constant(IstioCNI, "false", "pods of a mesh are not injected"),
 		{ExtraContainerEnvVars, setExtraEnv, getExtraEnv},
 		constant(MountKnownCA, "false", "it would take the image's own roots away; the CA is added to them by environment variables instead"),

@@ -39,6 +39,7 @@ func (p *patch) apps() error {
 				return r
 			}
 		}
+		p.kubeFiles(c)
 		if !p.transparent() {
 			if r := p.ownProxy(c); r != nil {
 				return r

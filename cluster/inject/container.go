@@ -179,6 +179,9 @@ func (p *patch) goproxyEnv() ([]corev1.EnvVar, []corev1.VolumeMount, error) {
 		v.set("TLS_CERT_DIR", caDir)
 		mounts = append(mounts, corev1.VolumeMount{Name: volumeCA, MountPath: caDir, ReadOnly: true})
 	}
+	if p.s.KubeAPI {
+		v.set("TLS_OUT_KUBE_CA", filesDir+"/"+fileKubeCA)
+	}
 	list(&v, "TLS_OUT_CA", p.upstreamFiles(), func(name string) string { return filesDir + "/" + name })
 	if p.s.TLSIn.Set() {
 		v.set("TLS_IN_UNWRAP", "true")
@@ -214,7 +217,7 @@ func (p *patch) initCA() corev1.Container {
 	v.set("LOG_LEVEL", cmp.Or(p.o.LogLevel, "info"))
 	v.set("TLS_CERT_DIR", caDir)
 	v.set("TLS_TRUST_DIR", trustOutDir)
-	return corev1.Container{
+	c := corev1.Container{
 		Name:            InitCA,
 		Image:           p.o.GoproxyImage,
 		ImagePullPolicy: p.o.PullPolicy,
@@ -228,6 +231,8 @@ func (p *patch) initCA() corev1.Container {
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 		SecurityContext:          restricted(),
 	}
+	p.kubeCA(&c)
+	return c
 }
 
 // initproxy sets the rules of transparent mode. It is the only container that needs

@@ -23,7 +23,7 @@ const (
 	Initproxy = "speedscale-initproxy"    // sets the rules of transparent mode
 	InitCA    = "speedscale-initproxy-ca" // makes the CA
 
-	volumeFiles = "speedscale-goproxy" // what only goproxy reads: token, certificates
+	volumeFiles = "speedscale-goproxy" // what only our containers read: token, certificates
 	volumeCA    = "speedscale-ca"      // the CA with its key, for goproxy only
 	volumeTrust = "speedscale-trust"   // what the app's containers read
 )

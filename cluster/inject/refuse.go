@@ -46,7 +46,7 @@ func refused(w Workload, reason Reason, format string, args ...any) *Refused {
 
 // refuse looks for what would break the pod, or keep the sidecar from working.
 func (p *patch) refuse() error {
-	for _, check := range []func() *Refused{p.platform, p.names, p.network, p.ports, p.scraped, p.unrouted} {
+	for _, check := range []func() *Refused{p.platform, p.names, p.network, p.ports, p.scraped, p.kubeAccess, p.unrouted} {
 		if r := check(); r != nil {
 			return r
 		}
@@ -106,7 +106,7 @@ func (p *patch) names() *Refused {
 		}
 	}
 	for _, v := range p.pod.Spec.Volumes {
-		if slices.Contains([]string{volumeFiles, volumeCA, volumeTrust}, v.Name) {
+		if slices.Contains([]string{volumeFiles, volumeCA, volumeTrust, volumeKube}, v.Name) {
 			return refused(p.w, ReasonNameTaken, "it has a volume %q that is not ours: rename it", v.Name)
 		}
 	}

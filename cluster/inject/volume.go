@@ -74,6 +74,9 @@ func (p *patch) volumes() {
 	if p.ca() {
 		p.pod.Spec.Volumes = append(p.pod.Spec.Volumes, memory(volumeCA, "1Mi"), memory(volumeTrust, "8Mi"))
 	}
+	if p.s.KubeAPI {
+		p.pod.Spec.Volumes = append(p.pod.Spec.Volumes, memory(volumeKube, "1Mi"))
+	}
 }
 
 // memory is a volume that is never on a disk, and does not keep the cluster autoscaler
@@ -84,7 +87,7 @@ func memory(name, size string) corev1.Volume {
 	}}
 }
 
-// files are what goproxy reads, in one volume that only it mounts: the token that proves
+// files are what goproxy reads, in one volume that no container of the app mounts: the token that proves
 // the pod to the forwarder, public certificates that the pod carries in its annotations,
 // and what the workload's annotations name. Nothing is copied into its namespace.
 func (p *patch) files() []corev1.VolumeProjection {
@@ -98,6 +101,7 @@ func (p *patch) files() []corev1.VolumeProjection {
 		}},
 		{DownwardAPI: &corev1.DownwardAPIProjection{Items: carried}},
 	}
+	found = append(found, p.kubeRoots()...)
 	for i, ca := range p.s.TLSOutCA {
 		name := corev1.LocalObjectReference{Name: ca.Name}
 		items := []corev1.KeyToPath{{Key: ca.Key, Path: workloadCA(i)}}

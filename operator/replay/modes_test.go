@@ -255,6 +255,33 @@ func TestResponderOnlyRunsUntilDeleted(t *testing.T) {
 	}
 }
 
+// TestResponderOnlyWithAReport: needsReport keeps what the responder saw.
+func TestResponderOnlyWithAReport(t *testing.T) {
+	w := newWorld(t, checkout(), trafficReplay(func(r *v1.TrafficReplay) {
+		r.Spec.Mode, r.Spec.NeedsReport = v1.ModeResponderOnly, true
+		r.Spec.Workloads[0].Tests = nil
+	}))
+	w.cluster()
+	w.until("mocking", w.in(v1.ReasonMocking))
+	w.delete()
+	w.until("gone", func() bool { return w.get() == nil })
+	if len(w.cloud.ends) != 1 || w.cloud.ends[0].Discard {
+		t.Errorf("ended in the cloud with %v", w.cloud.ends)
+	}
+}
+
+// TestHostAliasesReachThePods: the routing of a workload is in what its pods are told.
+func TestHostAliasesReachThePods(t *testing.T) {
+	w := newWorld(t, checkout(), trafficReplay(func(r *v1.TrafficReplay) { r.Spec.Workloads[0].Routing = v1.RoutingHostAlias }))
+	w.cluster()
+	w.until("generating", w.in(v1.ReasonGenerating))
+	s, err := stamp.ParseReplay(w.routing()[annotation.Replay])
+	if err != nil || !s.HostAliases || len(s.Mocks) == 0 {
+		t.Errorf("routing %+v, %v", s, err)
+	}
+	w.endsWith(v1.ReasonTestSucceeded, "Passed")
+}
+
 func TestGeneratorOnlyLeavesTheWorkloadAsItIs(t *testing.T) {
 	w := newWorld(t, checkout(), trafficReplay(func(r *v1.TrafficReplay) {
 		r.Spec.Mode = v1.ModeGeneratorOnly

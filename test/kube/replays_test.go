@@ -121,13 +121,12 @@ func severalWorkloads(c *cluster) {
 	c.rollout("shop", "deployment/web")
 }
 
-// settled is how many pairs of the app the cloud has, once there are no more.
-func (c *cluster) settled() (n int) {
+// keptPairs is how many pairs of the app the cloud has, once there are no more.
+func (c *cluster) keptPairs() (n int) {
 	c.Helper()
 	c.eventually("traffic does not end", func() bool {
-		list, _ := c.traffic("web")
 		before := n
-		n = len(list)
+		n = strings.Count(c.speedctl("get", "traffic", "--service", "web", "--limit", "0", "-o", "json", "-q"), "\n")
 		if n != before {
 			time.Sleep(3 * time.Second)
 		}
@@ -139,7 +138,7 @@ func (c *cluster) settled() (n int) {
 // requestsOfOthers: the report counts them and warns, and what the sidecars saw of the
 // replay is no live traffic.
 func requestsOfOthers(c *cluster) {
-	before := c.settled()
+	before := c.keptPairs()
 	r := c.start("shop", "--test-config", "slow", "--name", "visited")
 	r.await("generator", "started")
 	c.kubectl("-n", "shop", "run", "visitor", "--image=docker.io/speedscale-test/servers:1", "--image-pull-policy=Never", "--restart=Never", "--command", "--",
@@ -159,7 +158,7 @@ func requestsOfOthers(c *cluster) {
 	c.kubectl("-n", "shop", "delete", "pod", "visitor", "--timeout=60s")
 	c.nothingLeft("shop")
 	c.rollout("shop", "deployment/web")
-	if after := c.settled(); after != before {
+	if after := c.keptPairs(); after != before {
 		c.Errorf("the cloud has %d pairs of the app, and had %d before the replay", after, before)
 	}
 }
@@ -167,7 +166,7 @@ func requestsOfOthers(c *cluster) {
 // generatorOnlyIsNotLive: dependencies are real, and the sidecar knows all the same that
 // what it sees is of a replay.
 func generatorOnlyIsNotLive(c *cluster) {
-	before := c.settled()
+	before := c.keptPairs()
 	c.applyReplay("sent", `{snapshotID: web, testConfigID: standard, mode: generator-only, workloads: [{ref: {name: web}, tests: ["*"]}]}`)
 	c.replayPods("collector generator")
 	if r := c.reportOf("sent"); r.Status != report.Passed || r.Requests.Passed != driven || r.Mocks != nil {
@@ -175,7 +174,7 @@ func generatorOnlyIsNotLive(c *cluster) {
 	}
 	c.nothingLeft("shop")
 	c.rollout("shop", "deployment/web")
-	if after := c.settled(); after != before {
+	if after := c.keptPairs(); after != before {
 		c.Errorf("the cloud has %d pairs of the app, and had %d before the replay", after, before)
 	}
 }
