@@ -46,6 +46,7 @@ func workloads(c *cluster) {
 			{"loop", loop},
 			{"tokens", tokens},
 			{"outbound TLS", outboundTLS},
+			{"Kubernetes API", kubeAPI},
 			{"kinds", kinds},
 			{"restricted pods", restrictedPods},
 			{"quota", quota},
