@@ -161,7 +161,7 @@ func TestCancelledSnapshotLeavesNothing(t *testing.T) {
 	c := start(t, server.Options{DataDir: dir}, "")
 	nc := c.agent(t, c.key)
 	waitConnected(t, nc)
-	for seq := range uint64(20) {
+	for seq := range uint64(60) { // enough to be in time on a busy machine
 		if err := publish(t, nc, newBatch("p", seq+1, 2000)); err != nil {
 			t.Fatal(err)
 		}

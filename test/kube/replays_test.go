@@ -45,7 +45,7 @@ func (c *cluster) ready(name string) string {
 	return c.kubectl("-n", "shop", "get", "trafficreplay", name, "-o", `jsonpath={range .status.conditions[?(@.type=="Ready")]}{.status} {.reason}: {.message}{end}`)
 }
 
-// reportOf waits for a replay's end, returns its report, and deletes the replay.
+// reportOf waits for a replay's end, and returns its report.
 func (c *cluster) reportOf(name string) *report.Report {
 	c.Helper()
 	if out, err := c.try("kubectl", "-n", "shop", "wait", "trafficreplay/"+name, "--for=condition=Ready", "--timeout=3m"); err != nil {
@@ -56,8 +56,17 @@ func (c *cluster) reportOf(name string) *report.Report {
 	if err := json.Unmarshal([]byte(text), &r); err != nil {
 		c.Fatalf("report of %s: %v\n%s", name, err, text)
 	}
-	c.kubectl("-n", "shop", "delete", "trafficreplay", name, "--timeout=3m")
 	return &r
+}
+
+// forget deletes replays of the app, and waits until it is as it was.
+func (c *cluster) forget(names ...string) {
+	c.Helper()
+	for _, name := range names {
+		c.kubectl("-n", "shop", "delete", "trafficreplay", name, "--timeout=3m")
+	}
+	c.nothingLeft("shop")
+	c.rollout("shop", "deployment/web")
 }
 
 // withoutDependencies does something while the Services of the app's dependencies are gone.
@@ -83,11 +92,7 @@ func twoReplays(c *cluster) {
 	if code := first.end(); code != 0 {
 		c.Errorf("the first replay: exit code %d:\n%s", code, strings.Join(first.said, "\n"))
 	}
-	for _, name := range []string{"second", "first"} {
-		c.kubectl("-n", "shop", "delete", "trafficreplay", name, "--timeout=3m")
-	}
-	c.nothingLeft("shop")
-	c.rollout("shop", "deployment/web")
+	c.forget("second", "first")
 }
 
 // severalGenerators: together they send each recorded request once.
@@ -101,8 +106,7 @@ func severalGenerators(c *cluster) {
 	if r.Others != nil {
 		c.Errorf("of others there is %+v: %q", r.Others, r.Warnings)
 	}
-	c.nothingLeft("shop")
-	c.rollout("shop", "deployment/web")
+	c.forget("pair")
 }
 
 // severalWorkloads: one is mocked, and requests go to another, which is a URL.
@@ -117,8 +121,7 @@ func severalWorkloads(c *cluster) {
 			c.Errorf("the target is %q", r.Target)
 		}
 	})
-	c.nothingLeft("shop")
-	c.rollout("shop", "deployment/web")
+	c.forget("several")
 }
 
 // keptPairs is how many pairs of the app the cloud has, once there are no more.
@@ -156,8 +159,7 @@ func requestsOfOthers(c *cluster) {
 		c.Errorf("of others there is %+v: %q", made.Others, made.Warnings)
 	}
 	c.kubectl("-n", "shop", "delete", "pod", "visitor", "--timeout=60s")
-	c.nothingLeft("shop")
-	c.rollout("shop", "deployment/web")
+	c.forget("visited")
 	if after := c.keptPairs(); after != before {
 		c.Errorf("the cloud has %d pairs of the app, and had %d before the replay", after, before)
 	}
@@ -172,8 +174,7 @@ func generatorOnlyIsNotLive(c *cluster) {
 	if r := c.reportOf("sent"); r.Status != report.Passed || r.Requests.Passed != driven || r.Mocks != nil {
 		c.Errorf("generator only: %s", describe(r))
 	}
-	c.nothingLeft("shop")
-	c.rollout("shop", "deployment/web")
+	c.forget("sent")
 	if after := c.keptPairs(); after != before {
 		c.Errorf("the cloud has %d pairs of the app, and had %d before the replay", after, before)
 	}
@@ -197,8 +198,7 @@ func hostAliases(c *cluster) {
 			c.Errorf("host aliases: %s", describe(r))
 		}
 	})
-	c.nothingLeft("shop")
-	c.rollout("shop", "deployment/web")
+	c.forget("aliased")
 	if pods := c.kubectl("-n", "shop", "get", "pods", "-l", "app=web", "-o", "jsonpath={.items[*].spec.hostAliases}"); pods != "" {
 		c.Errorf("host aliases are left: %s", pods)
 	}
