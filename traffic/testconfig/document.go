@@ -12,31 +12,47 @@ const version = 3
 
 // document is the JSON form. Everything in it has been checked.
 type document struct {
-	ID              string    `json:"id"`
-	Version         int       `json:"version,omitempty"`
-	Protected       bool      `json:"protected,omitempty"`
-	Generator       generator `json:"generator,omitzero"`
-	AssertionGroups []group   `json:"assertionGroups,omitempty"`
-	Rules           []rule    `json:"rules,omitempty"`
-	Responder       responder `json:"responder,omitzero"`
-	Cluster         cluster   `json:"cluster,omitzero"`
+	// ID is what the config is found by.
+	ID string `json:"id"`
+	// Version is 3, or left out.
+	Version int `json:"version,omitempty"`
+	// Protected says that the config is a built-in one.
+	Protected bool `json:"protected,omitempty"`
+	// Generator says what is sent, and how fast.
+	Generator generator `json:"generator,omitzero"`
+	// AssertionGroups say what must hold of each response; without any, all is compared.
+	AssertionGroups []group `json:"assertionGroups,omitempty"`
+	// Rules are the goals; without any, every difference fails the replay.
+	Rules []rule `json:"rules,omitempty"`
+	// Responder says how dependencies answer.
+	Responder responder `json:"responder,omitzero"`
+	// Cluster is about the replay's own pods.
+	Cluster cluster `json:"cluster,omitzero"`
 
 	Transforms *transform.Config `json:"transforms,omitempty"`
 }
 
 type generator struct {
-	Stages                []stage `json:"stages,omitempty"`
-	NumReplicas           int     `json:"numReplicas,omitempty"`
+	// Stages come one after the other; without any, each request is sent once, at its
+	// recorded time.
+	Stages []stage `json:"stages,omitempty"`
+	// NumReplicas is how many generators share the load.
+	NumReplicas int `json:"numReplicas,omitempty"`
+	// RequestTimeoutSeconds bounds one request.
 	RequestTimeoutSeconds float64 `json:"requestTimeoutSeconds,omitempty"`
-	CarryValues           *bool   `json:"carryValues,omitempty"`
+	// CarryValues is false to send exactly what was recorded.
+	CarryValues *bool `json:"carryValues,omitempty"`
 }
 
 type stage struct {
 	// Duration includes RampFor.
-	Duration     duration      `json:"duration,omitempty"`
-	RampFor      duration      `json:"rampFor,omitempty"`
+	Duration duration `json:"duration,omitempty"`
+	// RampFor is how long the load takes to become that of the stage.
+	RampFor duration `json:"rampFor,omitempty"`
+	// VirtualUsers send one request after the other (closed model).
 	VirtualUsers *virtualUsers `json:"virtualUsers,omitempty"`
-	Arrivals     *arrivals     `json:"arrivals,omitempty"`
+	// Arrivals come as planned, however slow the answers are (open model).
+	Arrivals *arrivals `json:"arrivals,omitempty"`
 }
 
 type virtualUsers struct {
@@ -56,27 +72,38 @@ type group struct {
 }
 
 type assertion struct {
+	// Type is what is compared, such as httpStatusCode.
 	Type   string          `json:"type"`
 	Config assertionConfig `json:"config,omitzero"`
 }
 
 type assertionConfig struct {
-	Headers     []string `json:"headers,omitempty"`
-	Ignore      []string `json:"ignore,omitempty"`
+	// Headers are those that are compared.
+	Headers []string `json:"headers,omitempty"`
+	// Ignore are places that may differ.
+	Ignore []string `json:"ignore,omitempty"`
+	// IncludeOnly are the only places that may not.
 	IncludeOnly []string `json:"includeOnly,omitempty"`
-	AllowNew    *bool    `json:"allowNew,omitempty"`
+	// AllowNew is false where a member that was not recorded is a difference.
+	AllowNew *bool `json:"allowNew,omitempty"`
 }
 
 type rule struct {
-	MetricName string  `json:"metricName"`
-	Type       string  `json:"type"`
-	Value      float64 `json:"value"`
-	Action     string  `json:"action,omitempty"`
+	// MetricName is one of those below.
+	MetricName string `json:"metricName"`
+	// Type is TOO_HIGH or TOO_LOW.
+	Type string `json:"type"`
+	// Value is the limit, in milliseconds, per cent or as a number.
+	Value  float64 `json:"value"`
+	Action string  `json:"action,omitempty"`
 }
 
 type responder struct {
-	ResponseDelay   responseDelay `json:"responseDelay,omitzero"`
-	PassthroughMode bool          `json:"passthroughMode,omitempty"`
+	// ResponseDelay is how long answers take.
+	ResponseDelay responseDelay `json:"responseDelay,omitzero"`
+	// PassthroughMode sends what no recorded request matches to the real host, in place
+	// of an answer 404.
+	PassthroughMode bool `json:"passthroughMode,omitempty"`
 }
 
 // Values of responseDelay.Mode.
@@ -88,13 +115,18 @@ const (
 )
 
 type responseDelay struct {
-	Mode     string   `json:"mode"`
-	Multiple float64  `json:"multiple,omitempty"`
-	Delay    duration `json:"delay,omitempty"`
+	// Mode is NONE, RECORDED, MULTIPLE or CONSTANT.
+	Mode string `json:"mode"`
+	// Multiple of the recorded time.
+	Multiple float64 `json:"multiple,omitempty"`
+	// Delay of mode CONSTANT.
+	Delay duration `json:"delay,omitempty"`
 }
 
 type cluster struct {
-	LogLevel           string    `json:"logLevel,omitempty"`
+	// LogLevel is debug, info, warn or error; the operator's where it is left out.
+	LogLevel string `json:"logLevel,omitempty"`
+	// LogsCollected has the workload's logs, events and usage gathered.
 	LogsCollected      bool      `json:"logsCollected,omitempty"`
 	GeneratorResources Resources `json:"generatorResources,omitzero"`
 	ResponderResources Resources `json:"responderResources,omitzero"`
