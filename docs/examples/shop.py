@@ -1,6 +1,7 @@
 """Shop is the service of the guides: POST /orders on port 8080, priced by prices.test."""
 
 import json
+import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -10,13 +11,17 @@ class Shop(BaseHTTPRequestHandler):
 
     def do_POST(self):
         order = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with urllib.request.urlopen("http://prices.test:9090/prices/" + order["item"]) as answer:
-            price = json.load(answer)["price"]
-        self.answer({"item": order["item"], "total": order["quantity"] * price})
+        try:
+            with urllib.request.urlopen("http://prices.test:9090/prices/" + order["item"]) as answer:
+                price = json.load(answer)["price"]
+        except urllib.error.URLError as e:
+            self.answer(502, {"error": str(e)})
+            return
+        self.answer(200, {"item": order["item"], "total": order["quantity"] * price})
 
-    def answer(self, document):
+    def answer(self, status, document):
         body = json.dumps(document).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

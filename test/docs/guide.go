@@ -7,7 +7,8 @@
 //
 // All blocks of a page that run at one place are one session of bash, which ends at the
 // first command that fails. A ```text block that follows one is what it prints, standard
-// error included, where … stands for any text and blanks count once.
+// error included, where … stands for any text, on a line of its own for any lines, and
+// blanks count once.
 package docs
 
 import (
@@ -184,8 +185,15 @@ func tidy(text string) string {
 }
 
 func matches(want, got string) bool {
-	pattern := strings.ReplaceAll(regexp.QuoteMeta(tidy(want)), "…", ".*?")
-	return regexp.MustCompile(`(?s)^` + pattern + `$`).MatchString(tidy(got))
+	var pattern strings.Builder
+	for line := range strings.SplitSeq(tidy(want), "\n") {
+		if line == "…" {
+			pattern.WriteString(`(?:.*\n)*`)
+			continue
+		}
+		pattern.WriteString(strings.ReplaceAll(regexp.QuoteMeta(line), "…", ".*") + `\n`)
+	}
+	return regexp.MustCompile(`^` + pattern.String() + `$`).MatchString(tidy(got) + "\n")
 }
 
 var speedctlCall = regexp.MustCompile(`(?m)^\s*(?:(?:-\s+)?run:\s+|- )?(speedctl\s.*(?:\\\n.*)*)$`)

@@ -269,7 +269,7 @@ func TestParse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if here := p.At(Here); len(here) != 1 || here[0].Text != "echo  a b\n" || here[0].Want != "a … b\n" || here[0].Line != 3 {
+	if here := p.At(Here); len(here) != 1 || here[0].Text != "echo  a b\n" || here[0].Want != "…\na … b\n" || here[0].Line != 3 {
 		t.Errorf("%+v", here)
 	}
 	if not := p.At(Nowhere); len(not) != 1 || not[0].Reason != "it costs" || not[0].Want != "" {
@@ -283,12 +283,12 @@ func TestParse(t *testing.T) {
 			t.Errorf("%q: %v", wrong, err)
 		}
 	}
-	for _, output := range []string{"a x  b\n\x00", "a 1\n2 b\x00"} {
+	for _, output := range []string{"a x  b\n\x00", "1\n2\na … b\x00"} {
 		if problems := p.Check(p.At(Here), output); len(problems) != 0 {
 			t.Errorf("%q: %v", output, problems)
 		}
 	}
-	for _, output := range []string{"a x c\x00", "a b b c\x00", "x a 1 b\x00", "a x b"} {
+	for _, output := range []string{"a x c\x00", "a x b\nc\x00", "a\nb\x00", "a x b"} {
 		if problems := p.Check(p.At(Here), output); len(problems) != 1 {
 			t.Errorf("%q: %v", output, problems)
 		}
