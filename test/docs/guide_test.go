@@ -263,7 +263,7 @@ func anchors(text string) (list []string) {
 }
 
 func TestParse(t *testing.T) {
-	const text = "# A\n\n```sh\necho  a b\n```\n\n```text\na … b\n```\n\n<!-- cluster -->\n```sh\nspeedctl get x | head\n```\n" +
+	const text = "# A\n\n```sh\necho  a b\n```\n\n```text\n…\na … b\n```\n\n<!-- cluster -->\n```sh\nspeedctl get x | head\n```\n" +
 		"<!-- not run: it costs -->\n\n```sh\nb\n```\n\nWords.\n\n```text\nno output\n```\n"
 	p, err := Parse("a.md", text)
 	if err != nil {
