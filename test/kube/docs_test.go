@@ -40,7 +40,7 @@ func guides(c *cluster) {
 				c.kubectl("delete", "namespace", "speedscale", "speedscale-cloud", "speedscale-demo", "--ignore-not-found", "--timeout=2m")
 				c.kubectl("delete", "crd", "trafficreplays.speedscale.com", "--ignore-not-found", "--timeout=1m")
 			}
-			output, err := c.follow(docs.Script(blocks), p.Name == quickstart)
+			output, err := c.follow(docs.Script(blocks))
 			for _, problem := range p.Check(blocks, output) {
 				c.Error(problem)
 			}
@@ -52,8 +52,8 @@ func guides(c *cluster) {
 }
 
 // follow runs a script in bash, with a speedctl that knows where the test node's images are,
-// and returns what it printed. Somebody new has no context of the cluster yet.
-func (c *cluster) follow(script string, somebodyNew bool) (string, error) {
+// and returns what it printed.
+func (c *cluster) follow(script string) (string, error) {
 	c.Helper()
 	bin, err := filepath.Abs(speedctl)
 	if err != nil {
@@ -74,9 +74,6 @@ func (c *cluster) follow(script string, somebodyNew bool) (string, error) {
 	cmd := exec.CommandContext(c.Context(), "bash", work+"/.script")
 	cmd.Dir, cmd.Stdout, cmd.Stderr = work, out, out
 	cmd.Env = append(slices.Clone(c.env), "HOME="+home, "PATH="+programs+":"+os.Getenv("PATH"))
-	if somebodyNew {
-		cmd.Env = append(cmd.Env, "SPEEDSCALE_HOME="+home+"/.speedscale")
-	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		c.Fatal(err)
