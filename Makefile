@@ -141,7 +141,7 @@ PROTOC_CONNECT := --plugin=bin/protoc-gen-connect-go --connect-go_out=. --connec
 PROTOC_GRPC := --plugin=bin/protoc-gen-go-grpc --go-grpc_out=. --go-grpc_opt=module=github.com/speedscale/speedscale
 
 .PHONY: generate
-generate: ## regenerate what is made from .proto files (needs protoc, Debian's protobuf-compiler) and from API types
+generate: ## regenerate what is made from .proto files (needs protoc, Debian's protobuf-compiler), from API types, and docs/reference
 	cd tools && $(GO) build -o ../bin/ google.golang.org/protobuf/cmd/protoc-gen-go \
 		connectrpc.com/connect/cmd/protoc-gen-connect-go google.golang.org/grpc/cmd/protoc-gen-go-grpc \
 		sigs.k8s.io/controller-tools/cmd/controller-gen
@@ -150,6 +150,9 @@ generate: ## regenerate what is made from .proto files (needs protoc, Debian's p
 		cloud/api/v1/telemetry.proto
 	protoc $(PROTOC_GO) $(PROTOC_GRPC) demo/shop/inventory.proto
 	bin/controller-gen object crd paths=./cluster/api/... output:crd:dir=charts/speedscale-operator/templates/crds
+	$(GO) test -count 1 ./charts -run 'TestReadme$$' -update
+	$(GO) test -count 1 ./test/docs/reference -update
+	$(GO) test -count 1 ./speedctl/command -run TestReference -update-reference
 
 .PHONY: verify
 verify: generate ## fail when generated code, go.mod or formatting is not up to date

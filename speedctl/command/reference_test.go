@@ -61,22 +61,20 @@ func reference() string {
 
 func describe(out *strings.Builder, c *cobra.Command, cluster *pflag.FlagSet) {
 	fmt.Fprintf(out, "\n## %s\n\n", c.CommandPath())
-	lead := strings.TrimSpace(c.Long)
-	if lead == "" {
-		lead = c.Short + "."
-	} else {
-		lead = c.Short + ".\n\n" + lead
+	out.WriteString(c.Short + ".\n\n")
+	if c.Long != "" {
+		out.WriteString(strings.TrimSpace(c.Long) + "\n\n")
 	}
-	out.WriteString(lead + "\n\n```text\n" + c.UseLine() + "\n```\n")
+	out.WriteString("```text\n" + c.UseLine() + "\n```\n")
 	if len(c.Aliases) > 0 {
 		fmt.Fprintf(out, "\nAlso: %s.\n", strings.Join(c.Aliases, ", "))
 	}
 	if flags := usages(c.LocalNonPersistentFlags(), cluster); flags != "" {
 		speaks := ""
 		if c.Flags().Lookup("as-group") != nil {
-			speaks = " And those of a cluster, above."
+			speaks = ", beside those of commands that speak to a cluster"
 		}
-		fmt.Fprintf(out, "\nFlags:%s\n\n```text\n%s```\n", speaks, flags)
+		fmt.Fprintf(out, "\nFlags%s:\n\n```text\n%s```\n", speaks, flags)
 	}
 	if c.Example != "" {
 		var lines []string

@@ -24,24 +24,37 @@ const folder = "../../docs"
 // programs is the folder of what TestMain builds.
 var programs string
 
-// TestMain builds the speedctl that readers have.
+// TestMain builds the speedctl that readers have, unless SPEEDSCALE_DOCS_SPEEDCTL names
+// one, such as that of a release.
 func TestMain(m *testing.M) {
 	code := 1
 	dir, err := os.MkdirTemp("", "speedscale-docs-")
 	if err == nil {
 		programs = dir
-		var out []byte
-		if out, err = exec.Command("go", "build", "-o", dir, "../../speedctl").CombinedOutput(); err != nil {
-			err = fmt.Errorf("speedctl: %w\n%s", err, out)
-		} else {
-			code = m.Run()
-		}
+		err = provide(filepath.Join(dir, "speedctl"), os.Getenv("SPEEDSCALE_DOCS_SPEEDCTL"))
 	}
-	if err != nil {
+	if err == nil {
+		code = m.Run()
+	} else {
 		fmt.Fprintln(os.Stderr, err)
 	}
 	os.RemoveAll(dir)
 	os.Exit(code)
+}
+
+func provide(program, given string) error {
+	if given == "" {
+		out, err := exec.Command("go", "build", "-o", program, "../../speedctl").CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("speedctl: %w\n%s", err, out)
+		}
+		return nil
+	}
+	given, err := filepath.Abs(given)
+	if err != nil {
+		return err
+	}
+	return os.Symlink(given, program)
 }
 
 func pages(t *testing.T) []Page {
