@@ -8,7 +8,8 @@ const (
 	// ExitOK: it worked; of replay, wait and get report --fail: the replay passed.
 	ExitOK = 0
 	// ExitError: something went wrong on the way; the error says what. Of check: a check
-	// failed; of inject: pods did not become ready, or start without the sidecar.
+	// failed, also when the time of --wait is over (warnings and skipped checks do not fail
+	// it); of inject: pods did not become ready, or start without the sidecar.
 	ExitError = 1
 	// ExitUsage: the command line, a file or a name given on it is wrong.
 	ExitUsage = 2

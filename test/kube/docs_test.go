@@ -20,6 +20,8 @@ const guidePage = 10 * time.Minute
 // installation made for it. The quick start comes last: it installs and uninstalls itself.
 func guides(c *cluster) {
 	c.install()
+	c.kubectl("-n", "speedscale", "wait", "deployment/java-server", "--for=create", "--timeout=90s")
+	c.rollout("speedscale", "deployment/java-server")
 	pages, err := docs.Pages("../../docs")
 	if err != nil {
 		c.Fatal(err)
