@@ -196,17 +196,26 @@ func matches(want, got string) bool {
 	return regexp.MustCompile(`^` + pattern.String() + `$`).MatchString(tidy(got) + "\n")
 }
 
-var speedctlCall = regexp.MustCompile(`(?m)^\s*(?:(?:-\s+)?run:\s+|- )?(speedctl\s.*(?:\\\n.*)*)$`)
+var (
+	fencedCall   = regexp.MustCompile(`(?m)^\s*(?:(?:-\s+)?run:\s+|- )?(speedctl\s.*(?:\\\n.*)*)$`)
+	indentedCall = regexp.MustCompile(`(?m)^    (speedctl\s.*)$`)
+	inlineCall   = regexp.MustCompile("`(speedctl [^`\n]+)`")
+)
 
-// Calls returns the calls of speedctl in the blocks that do not run here, and in files
-// that the page shows.
+// Calls returns the calls of speedctl that a page shows and that do not run here: those
+// in other blocks, and in its text, where … stands for what is left out.
 func (p Page) Calls() (calls []string) {
 	for _, b := range p.Blocks {
 		if b.Lang == "text" || b.Lang == "sh" && b.Where == Here {
 			continue
 		}
-		for _, found := range speedctlCall.FindAllStringSubmatch(b.Text, -1) {
+		for _, found := range fencedCall.FindAllStringSubmatch(b.Text, -1) {
 			calls = append(calls, found[1])
+		}
+	}
+	for _, form := range []*regexp.Regexp{indentedCall, inlineCall} {
+		for _, found := range form.FindAllStringSubmatch(p.Text, -1) {
+			calls = append(calls, strings.ReplaceAll(found[1], "…", ""))
 		}
 	}
 	return calls

@@ -169,7 +169,8 @@ func TestNotRun(t *testing.T) {
 	t.Logf("%d blocks run here, and %d on the test node", here, cluster)
 }
 
-// TestCalls: what does not run here has commands and flags that speedctl knows.
+// TestCalls: what does not run here, that of README.md too, has commands and flags that
+// speedctl knows.
 func TestCalls(t *testing.T) {
 	r := newReader(t)
 	// With --help, which a command after -- must not get, speedctl reads its flags and
@@ -181,11 +182,24 @@ func TestCalls(t *testing.T) {
 		args+=("$a")
 	done
 	[[ $helped ]] || args+=(--help)
-	"$PROGRAM" "${args[@]}" >/dev/null 2>error || echo "speedctl $*: $(<error)"
+	local call="speedctl $*" help
+	help=$("$PROGRAM" "${args[@]}" 2>error) || echo "$call: $(<error)"
+	# Help of a group of commands is what an unknown one below it gets.
+	if [[ $help =~ (speedctl[a-z\ -]*)\ \[command\] && ${call#"${BASH_REMATCH[1]}"} =~ ^\ [a-z] ]]; then
+		echo "error: $call: there is no such command"
+	fi
 }
 `
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme, err := Parse("README.md", string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
 	calls := 0
-	for _, p := range pages(t) {
+	for _, p := range append(pages(t), readme) {
 		for _, call := range p.Calls() {
 			calls++
 			cmd := exec.CommandContext(t.Context(), "bash", "-c", stub+call)
