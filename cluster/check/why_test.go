@@ -116,7 +116,7 @@ func TestOwnersAreFound(t *testing.T) {
 	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cart"}}
 	bare := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "bare", Annotations: map[string]string{annotation.Inject: "true"}}}
 	s.s.Webhook.Name = "speedscale-operator"
-	c := fake.NewClientset(s.p, set, d, bare, s.s.Namespace, s.s.Webhook, component("speedscale-operator", 1))
+	c := fake.NewClientset(s.p, set, d, bare, s.s.Namespace, s.s.Webhook, component("speedscale-operator"))
 	subject, err := check.LookAtPod(t.Context(), c, "speedscale", "shop", "cart-1")
 	if err != nil || subject.Workload == nil || subject.Workload.Ref != cart() || !subject.Surroundings.OperatorReady {
 		t.Fatalf("%+v, %v", subject, err)
