@@ -149,7 +149,9 @@ func faultsOfTheForwarder() []fault {
 		{"nothing was heard", func(w *world) { w.cloud.Telemetry.Latest = nil }, "forwarder-telemetry", check.Warning, `nothing of cluster "prod"`,
 			[]string{"forwarder-takes", "forwarder-spool", "forwarder-acknowledged", "forwarder-clock", "sidecar-capture", "sidecar-drops", "sidecar-quiet", "sidecar-clock"}},
 		{"not heard for long", func(w *world) { w.cloud.Telemetry.Age = 4 * time.Minute }, "forwarder-telemetry", check.Warning, "4m ago, and should every 1m0s", nil},
-		{"takes nothing", told(func(f *cloudv1.ForwarderTelemetry, _ *cloudv1.SidecarTelemetry) { f.Unready = "it has no masking rules" }), "forwarder-takes", check.Failed, "no masking rules", nil},
+		{"takes nothing", told(func(f *cloudv1.ForwarderTelemetry, _ *cloudv1.SidecarTelemetry) {
+			f.Unready = "it has no masking rules"
+		}), "forwarder-takes", check.Failed, "no masking rules", nil},
 		{"spool almost full", told(func(f *cloudv1.ForwarderTelemetry, _ *cloudv1.SidecarTelemetry) { f.Spool.Bytes = 900 << 20 }), "forwarder-spool", check.Warning, "900MiB of 1GiB", nil},
 		{"spool broken", told(func(f *cloudv1.ForwarderTelemetry, _ *cloudv1.SidecarTelemetry) { f.Spool.Error = "timeout" }), "forwarder-spool", check.Failed, "timeout", []string{"forwarder-acknowledged"}},
 		{"last acknowledgement too old", told(func(f *cloudv1.ForwarderTelemetry, _ *cloudv1.SidecarTelemetry) {
@@ -160,14 +162,18 @@ func faultsOfTheForwarder() []fault {
 		}), "forwarder-acknowledged", check.Failed, "has acknowledged none since the forwarder's start", nil},
 		{"clock of the forwarder ahead", func(w *world) { w.cloud.Telemetry.Latest.Received -= hour }, "forwarder-clock", check.Warning, "the clock of the forwarder is 1h0m0s ahead of that of the cloud", nil},
 		{"clock of a sidecar behind", told(func(_ *cloudv1.ForwarderTelemetry, s *cloudv1.SidecarTelemetry) { s.Received += hour }), "sidecar-clock", check.Warning, "1h0m0s behind", nil},
-		{"capture lost", told(func(_ *cloudv1.ForwarderTelemetry, s *cloudv1.SidecarTelemetry) { s.CaptureDisabled, s.Restarts = true, 3 }), "sidecar-capture", check.Failed, "after 3 restarts it relays, and captures nothing", nil},
+		{"capture lost", told(func(_ *cloudv1.ForwarderTelemetry, s *cloudv1.SidecarTelemetry) {
+			s.CaptureDisabled, s.Restarts = true, 3
+		}), "sidecar-capture", check.Failed, "after 3 restarts it relays, and captures nothing", nil},
 		{"capture drops", told(func(_ *cloudv1.ForwarderTelemetry, s *cloudv1.SidecarTelemetry) { s.Inbound.Lost = lost }), "sidecar-drops", check.Warning, "lately queue_full 5", nil},
 		{"direction quiet", told(func(_ *cloudv1.ForwarderTelemetry, s *cloudv1.SidecarTelemetry) { s.Outbound.LastSeen = 0 }), "sidecar-quiet", check.Warning, "nothing go out", nil},
 	}
 }
 
 func faultsOfWorkloads() []fault {
-	bare := func(w *world) { w.pod.Labels, w.pod.Spec.Containers = map[string]string{"app": "cart"}, w.pod.Spec.Containers[1:] }
+	bare := func(w *world) {
+		w.pod.Labels, w.pod.Spec.Containers = map[string]string{"app": "cart"}, w.pod.Spec.Containers[1:]
+	}
 	return []fault{
 		{"pod without a sidecar under a stamped template", bare, "workload-captured", check.Failed, "1 of 1 pods have no sidecar", nil},
 		{"injection withdrawn", func(w *world) {
@@ -236,7 +242,9 @@ func TestWhatIsNoFault(t *testing.T) {
 		"inspector left out":   func(w *world) { w.inspector = nil },
 		"workload asks not":    func(w *world) { w.workload.Annotations = nil },
 		"autoscaler of others": func(w *world) { w.more = append(w.more, scaler(autoscalingv2.ContainerResourceMetricSourceType)) },
-		"policy that allows":   func(w *world) { w.more = append(w.more, policy(to(map[string]string{corev1.LabelMetadataName: "speedscale"}))) },
+		"policy that allows": func(w *world) {
+			w.more = append(w.more, policy(to(map[string]string{corev1.LabelMetadataName: "speedscale"})))
+		},
 		"policy of a range": func(w *world) {
 			w.more = append(w.more, policy(networkingv1.NetworkPolicyEgressRule{Ports: []networkingv1.NetworkPolicyPort{{Port: new(intstr.FromInt32(8000)), EndPort: new(int32(9000))}}}))
 		},
@@ -248,14 +256,19 @@ func TestWhatIsNoFault(t *testing.T) {
 			s := w.cloud.Telemetry.Latest.GetForwarder().GetSpool()
 			s.Batches, s.Bytes, s.Oldest, s.Acknowledged = 0, 0, 0, s.GetAcknowledged()-int64(time.Hour)
 		},
-		"telemetry off":        func(w *world) { w.env("WITH_TELEMETRY", "false"); w.cloud.Telemetry.Latest = nil },
-		"telemetry never":      func(w *world) { w.env("TELEMETRY_INTERVAL", "0s"); w.cloud.Telemetry.Latest = nil },
-		"older forwarder":      func(w *world) { w.env("TELEMETRY_INTERVAL", ""); w.cloud.Telemetry.Latest = nil },
-		"dropped long ago":     func(w *world) { w.lose(traffic.ReasonQueue, 0) },
-		"left out by choice":   func(w *world) { w.lose(traffic.ReasonFiltered, 5) },
-		"quiet by nature":      func(w *world) { s := w.cloud.Telemetry.Latest.GetSidecars()[0]; s.Mode, s.Outbound.LastSeen = "transparent", 0 },
-		"newer definition":     func(w *world) { unstructured.SetNestedField(w.crd.Object, "x", "spec", "more") },
-		"image without a tag":  func(w *world) { w.operator.Spec.Template.Spec.Containers[0].Image = "ghcr.io/speedscale/operator:v2@sha256:0" },
+		"telemetry off":      func(w *world) { w.env("WITH_TELEMETRY", "false"); w.cloud.Telemetry.Latest = nil },
+		"telemetry never":    func(w *world) { w.env("TELEMETRY_INTERVAL", "0s"); w.cloud.Telemetry.Latest = nil },
+		"older forwarder":    func(w *world) { w.env("TELEMETRY_INTERVAL", ""); w.cloud.Telemetry.Latest = nil },
+		"dropped long ago":   func(w *world) { w.lose(traffic.ReasonQueue, 0) },
+		"left out by choice": func(w *world) { w.lose(traffic.ReasonFiltered, 5) },
+		"quiet by nature": func(w *world) {
+			s := w.cloud.Telemetry.Latest.GetSidecars()[0]
+			s.Mode, s.Outbound.LastSeen = "transparent", 0
+		},
+		"newer definition": func(w *world) { unstructured.SetNestedField(w.crd.Object, "x", "spec", "more") },
+		"image without a tag": func(w *world) {
+			w.operator.Spec.Template.Spec.Containers[0].Image = "ghcr.io/speedscale/operator:v2@sha256:0"
+		},
 		"replica set of three": func(w *world) { w.operator.Spec.Replicas, w.operator.Status.ReadyReplicas = new(int32(3)), 3 },
 	} {
 		t.Run(name, func(t *testing.T) {
