@@ -80,13 +80,14 @@ func sidecarsVersion(f *Facts) []Result {
 	return each(bad, ok("%s", is))
 }
 
-// sidecarsTold are what the sidecars say of themselves.
+// sidecarsTold are what the sidecars that are still there say of themselves.
 func sidecarsTold(f *Facts) ([]*cloudv1.SidecarTelemetry, []Result) {
 	t, why := told(f)
 	if t == nil {
 		return nil, []Result{why}
 	}
-	return t.GetSidecars(), nil
+	gone := func(s *cloudv1.SidecarTelemetry) bool { return s.GetGone() }
+	return slices.DeleteFunc(slices.Clone(t.GetSidecars()), gone), nil
 }
 
 func sidecarsCapture(f *Facts) []Result {
@@ -96,7 +97,7 @@ func sidecarsCapture(f *Facts) []Result {
 	}
 	var bad []Result
 	for _, s := range all {
-		if s.GetCaptureDisabled() && !s.GetGone() {
+		if s.GetCaptureDisabled() {
 			bad = append(bad, fail(fmt.Sprintf("kubectl -n %s logs %s -c %s --previous says why; a new pod captures again", s.GetNamespace(), s.GetPod(), inject.Goproxy),
 				"after %d restarts it relays, and captures nothing", s.GetRestarts()).of("pod "+s.GetNamespace()+"/"+s.GetPod()))
 		}

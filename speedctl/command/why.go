@@ -80,7 +80,11 @@ func printWhy(g *global, out *printer.Flag, name string, all []check.Explanation
 			state = "will be captured when it has some"
 		}
 		fmt.Fprintf(g.Out, "%s %s\n", subject, state)
-		for _, r := range slices.Concat(e.Quiet, e.Reasons) {
+		var sidecar []check.Reason
+		if e.Sidecar != nil {
+			sidecar = append(sidecar, *e.Sidecar)
+		}
+		for _, r := range slices.Concat(sidecar, e.Quiet, e.Reasons) {
 			fmt.Fprintf(g.Out, "  %s\n", r.Text)
 			if r.Hint != "" {
 				fmt.Fprintf(g.Out, "    hint: %s\n", r.Hint)

@@ -358,7 +358,9 @@ func faultsOfPods(c *cluster) []planted {
 }
 
 func faultsOfApps() []planted {
-	in := func(args ...string) func(*cluster) { return commands(append([]string{"-n", namespaceOfFaults}, args...)...) }
+	in := func(args ...string) func(*cluster) {
+		return commands(append([]string{"-n", namespaceOfFaults}, args...)...)
+	}
 	all := func(steps ...func(*cluster)) func(*cluster) {
 		return func(c *cluster) {
 			for _, step := range steps {
