@@ -1,7 +1,6 @@
 package check
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -64,31 +63,24 @@ func bundle(text []byte) (all []*x509.Certificate, err error) {
 }
 
 func webhookBundle(f *Facts) []Result {
-	if f.WebhooksError != nil {
-		return []Result{skip("%v", f.WebhooksError)}
-	}
 	hint := fmt.Sprintf("the operator writes it once in a minute: kubectl -n %s logs deployment/%s says why it did not", f.Namespace, install.Operator)
-	var bad []Result
-	var last []byte
-	for _, w := range f.Webhooks {
-		if bytes.Equal(w.CABundle, last) && len(last) > 0 {
-			continue // said already
+	said := map[string]bool{}
+	return f.eachWebhook(func(w Webhook) *Result {
+		err := f.trusts(w.CABundle)
+		if err == nil || said[err.Error()] {
+			return nil
 		}
-		last = w.CABundle
-		if len(last) == 0 {
-			bad = append(bad, fail(hint, "it has no caBundle, so that the API server cannot call it").of(w.String()))
-			continue
-		}
-		if err := f.trusts(last); err != nil {
-			bad = append(bad, fail(hint, "%v", err).of(w.String()))
-		}
-	}
-	return each(bad, ok("%d webhooks", len(f.Webhooks)))
+		said[err.Error()] = true
+		return new(fail(hint, "%v", err))
+	})
 }
 
 // trusts says why a caBundle does not verify the operator. Where its certificate could not
 // be asked for, only the bundle itself is looked at.
 func (f *Facts) trusts(text []byte) error {
+	if len(text) == 0 {
+		return errors.New("it has no caBundle, so that the API server cannot call it")
+	}
 	all, err := bundle(text)
 	if err != nil {
 		return fmt.Errorf("its caBundle cannot be read: %w", err)

@@ -110,11 +110,13 @@ func operatorSingle(f *Facts) Result {
 	switch {
 	case f.OperatorsError != nil:
 		return skip("%v", f.OperatorsError)
+	case len(f.Operators) == 0:
+		return skip("there is none")
 	case len(f.Operators) > 1:
 		return warn("speedctl uninstall -n NAMESPACE removes one: they share the names of their webhooks, so that the one installed last has them",
 			"there are %d: %s", len(f.Operators), strings.Join(f.Operators, ", "))
 	}
-	return ok("and no other")
+	return ok("%s", f.Operators[0])
 }
 
 func forwarderEndpoints(f *Facts) Result {

@@ -102,37 +102,46 @@ func webhookReplayRegistered(f *Facts) Result {
 	return ok("in two configurations %q", replayHooks)
 }
 
-// webhookPolicy: no app waits for the operator, and no pod of a replay starts without it.
-func webhookPolicy(f *Facts) []Result {
-	if f.WebhooksError != nil {
+// eachWebhook judges those that are there; nil is well.
+func (f *Facts) eachWebhook(judge func(Webhook) *Result) []Result {
+	switch {
+	case f.WebhooksError != nil:
 		return []Result{skip("%v", f.WebhooksError)}
+	case len(f.Webhooks) == 0:
+		return []Result{skip("there are no webhooks")}
 	}
 	var bad []Result
 	for _, w := range f.Webhooks {
-		want, why := "Ignore", "apps could not start while the operator is away"
-		if w.Configuration == replayHooks || strings.HasPrefix(w.Name, "replayed.") {
-			want, why = "Fail", "a replay could reach real dependencies while the operator is away"
-		}
-		if w.Policy != want {
-			bad = append(bad, fail("speedctl upgrade sets it back", "its failurePolicy is %s, and not %s: %s", w.Policy, want, why).of(w.String()))
+		if r := judge(w); r != nil {
+			bad = append(bad, r.of(w.String()))
 		}
 	}
 	return each(bad, ok("%d webhooks", len(f.Webhooks)))
 }
 
-func webhookEndpoints(f *Facts) []Result {
-	if f.WebhooksError != nil {
-		return []Result{skip("%v", f.WebhooksError)}
-	}
-	var bad []Result
-	told := map[string]bool{}
-	for _, w := range f.Webhooks {
-		service := w.Namespace + "/" + w.Service
-		if f.Endpoints[service] == 0 && !told[service] {
-			told[service] = true
-			bad = append(bad, fail(fmt.Sprintf("the operator has to be ready, and selected by it: kubectl -n %s describe service %s; until then pods start without a sidecar", w.Namespace, w.Service),
-				"%s leads to service %q, which has no ready pod", w, service))
+// webhookPolicy: no app waits for the operator, and no pod of a replay starts without it.
+func webhookPolicy(f *Facts) []Result {
+	return f.eachWebhook(func(w Webhook) *Result {
+		want, why := "Ignore", "apps could not start while the operator is away"
+		if w.Configuration == replayHooks || strings.HasPrefix(w.Name, "replayed.") {
+			want, why = "Fail", "a replay could reach real dependencies while the operator is away"
 		}
-	}
-	return each(bad, ok("%d webhooks", len(f.Webhooks)))
+		if w.Policy == want {
+			return nil
+		}
+		return new(fail("speedctl upgrade sets it back", "its failurePolicy is %s, and not %s: %s", w.Policy, want, why))
+	})
+}
+
+func webhookEndpoints(f *Facts) []Result {
+	told := map[string]bool{}
+	return f.eachWebhook(func(w Webhook) *Result {
+		service := w.Namespace + "/" + w.Service
+		if f.Endpoints[service] > 0 || told[service] {
+			return nil
+		}
+		told[service] = true
+		return new(fail(fmt.Sprintf("the operator has to be ready, and selected by it: kubectl -n %s describe service %s; until then pods start without a sidecar", w.Namespace, w.Service),
+			"it leads to service %q, which has no ready pod", service))
+	})
 }

@@ -72,16 +72,14 @@ func mark(g *global, s check.Status) string {
 func lastLine(g *global, report check.Report) string {
 	var parts []string
 	status := check.OK
-	for _, s := range []check.Status{check.Failed, check.Warning, check.Skipped} {
-		n := report.Count(s)
-		if n == 0 {
-			continue
-		}
-		if status == check.OK && s != check.Skipped {
-			status = s
-		}
-		what := map[check.Status]string{check.Failed: "failed", check.Warning: "warn", check.Skipped: "could not be made"}[s]
-		parts = append(parts, fmt.Sprintf("%d %s (%s)", n, what, strings.Join(ids(report, s), ", ")))
+	if n := report.Count(check.Warning); n > 0 {
+		status, parts = check.Warning, append(parts, fmt.Sprintf("%d warn (%s)", n, strings.Join(ids(report, check.Warning), ", ")))
+	}
+	if n := report.Count(check.Failed); n > 0 {
+		status, parts = check.Failed, append(parts, fmt.Sprintf("%d failed (%s)", n, strings.Join(ids(report, check.Failed), ", ")))
+	}
+	if n := report.Count(check.Skipped); n > 0 {
+		parts = append(parts, fmt.Sprintf("%d could not be made", n))
 	}
 	text := fmt.Sprintf("all %d checks hold", len(report.All()))
 	if len(parts) > 0 {

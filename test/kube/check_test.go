@@ -219,8 +219,12 @@ func (c *cluster) proxy(change func(*http.Response)) string {
 func (c *cluster) kubeconfig(server string) string {
 	c.Helper()
 	path := c.TempDir() + "/kubeconfig"
-	text := fmt.Sprintf(`{apiVersion: v1, kind: Config, current-context: x, clusters: [{name: x, cluster: {server: %q}}],
- contexts: [{name: x, context: {cluster: x, user: x}}], users: [{name: x, user: {}}]}`, server)
+	text := fmt.Sprintf(`apiVersion: v1
+kind: Config
+current-context: x
+clusters: [{name: x, cluster: {server: %q}}]
+contexts: [{name: x, context: {cluster: x, user: x}}]
+users: [{name: x, user: {}}]`, server)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		c.Fatal(err)
 	}
@@ -295,7 +299,7 @@ func faultsOfTheWebhooks(c *cluster) []planted {
 func (c *cluster) deleted(kind, name, id string) planted {
 	c.Helper()
 	var object map[string]any
-	if err := json.Unmarshal([]byte(c.kubectl("get", kind, name, "-o", "json", "--show-managed-fields")), &object); err != nil {
+	if err := json.Unmarshal([]byte(c.kubectl("get", kind, name, "-o", "json")), &object); err != nil {
 		c.Fatal(err)
 	}
 	for _, field := range []string{"resourceVersion", "uid", "creationTimestamp"} {
@@ -392,13 +396,23 @@ func faultsOfApps() []planted {
 			plant: empty("left", inject+"=true", "operator.speedscale.com/managed-by=blue"), heal: gone("deployment/left"),
 		}, {
 			name: "autoscaler counts the sidecar", ids: []string{"workload-autoscaler"},
-			plant: all(empty("scaled", inject+"=true"), manifest(`{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {name: scaled}, spec: {maxReplicas: 2,
- scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: scaled}, metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 50}}}]}}`)),
+			plant: all(empty("scaled", inject+"=true"), manifest(`
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: scaled}
+spec:
+  maxReplicas: 2
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: scaled}
+  metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 50}}}]`)),
 			heal: gone("hpa/scaled", "deployment/scaled"),
 		}, {
 			name: "network policy", ids: []string{"workload-network-policy"},
-			plant: manifest(`{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: shut}, spec: {podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: 443}]}]}}`),
-			heal:  gone("networkpolicy/shut"),
+			plant: manifest(`
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: shut}
+spec: {podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: 443}]}]}`),
+			heal: gone("networkpolicy/shut"),
 		},
 	}
 }
