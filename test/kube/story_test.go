@@ -30,6 +30,7 @@ func TestCluster(t *testing.T) {
 		networkPolicies(c, seen)
 	})
 	c.run("cloud elsewhere", elsewhere)
+	c.run("checks", checks)
 	c.run("certificates healed", certificatesHealed)
 	c.run("least rights", leastRights)
 	c.run("uninstall", func(c *cluster) { uninstall(c, before) })
