@@ -64,18 +64,22 @@ the dependencies are mocked. A report says what changed and how fast it was.`,
 	})
 	flags := root.PersistentFlags()
 	flags.StringVar(&g.home, "home", "", "folder for contexts, keys and local data (default SPEEDSCALE_HOME or ~/.speedscale)")
-	flags.StringVarP(&g.context, "context", "c", "", "context to use instead of the current one")
+	flags.StringVarP(&g.context, g.contextFlag(), "c", "", "context to use instead of the current one")
 	flags.StringVar(&g.apiKey, "api-key", "", "API key to use instead of SPEEDSCALE_API_KEY and the context's")
 	flags.CountVarP(&g.verbose, "verbose", "v", "say more on standard error; twice for debugging")
 	flags.BoolVarP(&g.Quiet, "quiet", "q", false, "no talk on standard error, errors only")
-	g.kube.addTo(root)
+	g.kube.addTo(root, g.Plugin())
 	root.AddCommand(
 		newInit(g), newCapture(g), newMock(g), newReplay(g), newDemo(g),
 		newCreate(g), newGet(g), newPull(g), newPush(g), newDelete(g),
 		newInstall(g), newUpgrade(g), newUninstall(g), newInject(g), newUninject(g), newInfra(g), newWait(g), newCheck(g), newWhy(g),
-		newVersion(g), newDemoShop(g),
+		newConfig(g), newExplain(g), newCompletion(g), newVersion(g), newDemoShop(g),
 	)
-	return group(root)
+	root.InitDefaultHelpCmd()
+	group(root)
+	complete(g, root)
+	asPlugin(g.World, root)
+	return root
 }
 
 // group makes a command that only has others below it: alone it shows its help,
