@@ -123,6 +123,9 @@ func files() []string {
 // complete says of every argument and flag how a shell completes it.
 func complete(g *global, root *cobra.Command) {
 	known, values := arguments(), flagValues()
+	if g.Plugin() {
+		values["context"] = kubeContextNames
+	}
 	var visit func(c *cobra.Command, path string)
 	visit = func(c *cobra.Command, path string) {
 		if a, ok := known[path]; ok {

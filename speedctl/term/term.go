@@ -70,7 +70,10 @@ func (w *World) Command() string {
 
 // Commands writes the program's commands in a text as this user runs them.
 func (w *World) Commands(text string) string {
-	return strings.ReplaceAll(text, commandName+" ", w.Command()+" ")
+	if !w.Plugin() {
+		return text
+	}
+	return strings.NewReplacer(commandName+" ", pluginName+" ", "--kube-context", "--context").Replace(text)
 }
 
 // Sayf tells the user something, on a line of its own on standard error.
