@@ -24,6 +24,18 @@ build: bin/speedctl ## build speedctl, the cloud, the operator and the agents in
 .PHONY: bin/speedctl
 bin/speedctl:
 	$(STATIC) build -trimpath -ldflags '$(LDFLAGS)' -o bin/speedctl ./speedctl
+	ln -sf speedctl bin/kubectl-speedscale
+	cp completions/kubectl_complete-speedscale bin/
+
+PREFIX ?= /usr/local
+.PHONY: install
+install: bin/speedctl ## install speedctl, the plugin of kubectl, and completions below PREFIX (/usr/local); DESTDIR is before it
+	install -Dm755 bin/speedctl $(DESTDIR)$(PREFIX)/bin/speedctl
+	ln -sf speedctl $(DESTDIR)$(PREFIX)/bin/kubectl-speedscale
+	install -m755 completions/kubectl_complete-speedscale $(DESTDIR)$(PREFIX)/bin/
+	install -Dm644 completions/speedctl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/speedctl
+	install -Dm644 completions/speedctl.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_speedctl
+	install -Dm644 completions/speedctl.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/speedctl.fish
 
 # Components that have an image, each built to run as USER_<component> (default 2100, as the charts have it).
 IMAGES   := $(AGENTS) cloud operator speedctl
@@ -81,7 +93,7 @@ test-here: test-deps ## what needs no cluster
 
 # The servers and clients that tests talk to come from Debian and npm. On other
 # systems install them yourself; tests say loudly what they skip without them.
-DEBS := curl nginx-light redis-server redis-tools nghttp2-client nghttp2-server nftables iproute2 haproxy wrk netcat-openbsd openssl socat python3 gcc node=nodejs npm=npm
+DEBS := bash-completion zsh=zsh fish=fish curl nginx-light redis-server redis-tools nghttp2-client nghttp2-server nftables iproute2 haproxy wrk netcat-openbsd openssl socat python3 gcc node=nodejs npm=npm
 
 .PHONY: test-deps
 test-deps:
@@ -125,6 +137,10 @@ fuzz: ## run every fuzz target for FUZZTIME each
 bench: build test-deps ## ratios against haproxy, nginx and wrk, measured in one run
 	$(GO) run ./test/bench
 
+.PHONY: startup
+startup: bin/speedctl ## how long speedctl version takes, beside kubectl, and what its packages initialise
+	@test/startup.sh bin/speedctl
+
 # ---- source ---------------------------------------------------------------
 
 .PHONY: fmt
@@ -141,7 +157,7 @@ PROTOC_CONNECT := --plugin=bin/protoc-gen-connect-go --connect-go_out=. --connec
 PROTOC_GRPC := --plugin=bin/protoc-gen-go-grpc --go-grpc_out=. --go-grpc_opt=module=github.com/speedscale/speedscale
 
 .PHONY: generate
-generate: ## regenerate what is made from .proto files (needs protoc, Debian's protobuf-compiler), from API types, and docs/reference
+generate: ## regenerate what is made from .proto files (needs protoc, Debian's protobuf-compiler), from API types, docs/reference and completions
 	cd tools && $(GO) build -o ../bin/ google.golang.org/protobuf/cmd/protoc-gen-go \
 		connectrpc.com/connect/cmd/protoc-gen-connect-go google.golang.org/grpc/cmd/protoc-gen-go-grpc \
 		sigs.k8s.io/controller-tools/cmd/controller-gen
@@ -153,6 +169,11 @@ generate: ## regenerate what is made from .proto files (needs protoc, Debian's p
 	$(GO) test -count 1 ./charts -run 'TestReadme$$' -update
 	$(GO) test -count 1 ./test/docs/reference -update
 	$(GO) test -count 1 ./speedctl/command -run TestReference -update-reference
+	$(STATIC) build -o bin/speedctl ./speedctl
+	bin/speedctl completion bash >completions/speedctl.bash
+	bin/speedctl completion zsh >completions/speedctl.zsh
+	bin/speedctl completion fish >completions/speedctl.fish
+	bin/speedctl completion powershell >completions/speedctl.ps1
 
 .PHONY: verify
 verify: generate ## fail when generated code, go.mod or formatting is not up to date

@@ -7,7 +7,9 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,16 +18,22 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"speedctl": main, "httpbin": serveHTTPBin})
+	testscript.Main(m, map[string]func(){"speedctl": main, "kubectl-speedscale": main, "httpbin": serveHTTPBin})
 }
 
 // TestScript runs the user stories in testdata/script against the real program.
 func TestScript(t *testing.T) {
+	kubectl := findKubectl()
+	plugins, err := filepath.Abs("../completions") // has kubectl_complete-speedscale
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("SPEEDSCALE_HOME", e.WorkDir+"/home")
 			e.Setenv("NO_COLOR", "1")
+			e.Setenv("PATH", strings.Join([]string{e.Getenv("PATH"), kubectl, plugins}, string(filepath.ListSeparator)))
 			for _, name := range []string{"APP", "IN", "OUT"} {
 				port, err := freePort()
 				if err != nil {
@@ -37,6 +45,15 @@ func TestScript(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "listens": listens},
 	})
+}
+
+// findKubectl is the folder of the test node's kubectl, for where the PATH has none.
+func findKubectl() string {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(cache, "kubenode", "bin")
 }
 
 // exits runs a command and wants its exit code: exits CODE COMMAND [ARG…].

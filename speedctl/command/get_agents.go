@@ -17,6 +17,7 @@ import (
 
 func newGetAgents(g *global) *cobra.Command {
 	var cluster string
+	var f showFlags
 	c := &cobra.Command{
 		Use:     "agents",
 		Aliases: []string{"agent", "telemetry"},
@@ -30,16 +31,13 @@ listed for some minutes more, a cluster for an hour.`,
 	out := tableFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		return g.withCloud(c.Context(), func(cl *client.Client) error {
-			list, err := telemetryOf(c.Context(), cl, cluster)
-			if err != nil {
-				return client.Explain(err)
-			}
-			if done, err := out.Encode(g.Out, list); done {
-				return err
-			}
-			return printer.Rows(g.Out, agentRows(list, time.Now()))
+			return f.show(c.Context(), g, out, func(ctx context.Context) (printer.List, error) {
+				list, err := telemetryOf(ctx, cl, cluster)
+				return printer.List{Objects: list, Rows: agentRows(list, time.Now())}, client.Explain(err)
+			})
 		})
 	}
+	f.add(c)
 	c.Flags().StringVar(&cluster, "cluster", "", "only that cluster")
 	return c
 }

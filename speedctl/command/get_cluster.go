@@ -1,7 +1,7 @@
 package command
 
 import (
-	"fmt"
+	"context"
 	"strconv"
 	"strings"
 	"time"
@@ -17,6 +17,7 @@ import (
 
 // listFlags are those of lists of the cluster's objects.
 type listFlags struct {
+	showFlags
 	all bool
 	out *printer.Flag
 }
@@ -25,6 +26,7 @@ func (f *listFlags) add(g *global, c *cobra.Command) {
 	f.out = printer.NewFlag(printer.Table, printer.Wide, printer.JSON, printer.YAML, printer.Name)
 	c.Flags().VarP(f.out, "output", "o", "form of the output")
 	c.Flags().BoolVarP(&f.all, "all-namespaces", "A", false, "of all namespaces")
+	f.showFlags.add(c)
 	g.kube.add(c)
 }
 
@@ -43,6 +45,7 @@ func newGetReplays(g *global) *cobra.Command {
 		Aliases: []string{"replay", "trafficreplays"},
 		Short:   "List the replays of a cluster, or show one",
 		Example: `  speedctl get replays -A
+  speedctl get replays --sort-by age
   speedctl get replays checkout-x7k2p -o yaml`,
 		Args: args(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, a []string) error {
@@ -59,38 +62,31 @@ func newGetReplays(g *global) *cobra.Command {
 				if err != nil {
 					return workloadCode(err)
 				}
-				return printReplays(g, f.out, r, []v1.TrafficReplay{*r})
+				if done, err := f.out.Encode(g.Out, r); done {
+					return err
+				}
+				return replayList([]v1.TrafficReplay{*r}, f.out.Format).Write(g.Out, f.out)
 			}
-			list, err := kube.List(c.Context(), namespace)
-			if err != nil {
-				return workloadCode(err)
-			}
-			return printReplays(g, f.out, list, list)
+			return f.show(c.Context(), g, f.out, func(ctx context.Context) (printer.List, error) {
+				list, err := kube.List(ctx, namespace)
+				return replayList(list, f.out.Format), workloadCode(err)
+			})
 		},
 	}
 	f.add(g, c)
 	return c
 }
 
-func printReplays(g *global, out *printer.Flag, v any, list []v1.TrafficReplay) error {
-	if done, err := out.Encode(g.Out, v); done {
-		return err
-	}
-	if out.Format == printer.Name {
-		for i := range list {
-			fmt.Fprintln(g.Out, list[i].Name)
-		}
-		return nil
-	}
+func replayList(list []v1.TrafficReplay, format printer.Format) printer.List {
 	head := []string{"NAMESPACE", "NAME", "MODE", "VERDICT", "AGE", "STATUS"}
-	if out.Format == printer.Wide {
+	if format == printer.Wide {
 		head = append(head, "SNAPSHOT", "CONFIG", "WORKLOADS", "REPORT")
 	}
-	rows := [][]string{head}
+	l := printer.List{Objects: list, Rows: [][]string{head}}
 	for i := range list {
 		r := &list[i]
 		row := []string{r.Namespace, r.Name, string(r.Spec.Mode), replay.Verdict(r), age(r.CreationTimestamp.Time), replay.Status(r)}
-		if out.Format == printer.Wide {
+		if format == printer.Wide {
 			var targets []string
 			for _, w := range r.Spec.Workloads {
 				if w.Ref != nil {
@@ -99,9 +95,9 @@ func printReplays(g *global, out *printer.Flag, v any, list []v1.TrafficReplay) 
 			}
 			row = append(row, r.Spec.SnapshotID, r.Spec.TestConfigID, strings.Join(targets, ","), r.Status.ReportID)
 		}
-		rows = append(rows, row)
+		l.Rows, l.Names = append(l.Rows, row), append(l.Names, r.Name)
 	}
-	return printer.Rows(g.Out, rows)
+	return l
 }
 
 func age(since time.Time) string { return duration.HumanDuration(time.Since(since)) }
@@ -129,7 +125,7 @@ func newGetWorkloads(g *global) *cobra.Command {
 		Aliases: []string{"workload"},
 		Short:   "List the workloads of a cluster, and whether their traffic is captured",
 		Example: `  speedctl get workloads -n shop
-  speedctl get workloads -A -o wide`,
+  speedctl get workloads -A -o wide --sort-by capture`,
 		Args: args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			namespace, err := f.namespace(g)
@@ -140,43 +136,31 @@ func newGetWorkloads(g *global) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			captures, err := workload.Captures(c.Context(), kube, namespace)
-			if err != nil {
-				return workloadCode(err)
-			}
-			return printWorkloads(g, f.out, captures)
+			return f.show(c.Context(), g, f.out, func(ctx context.Context) (printer.List, error) {
+				captures, err := workload.Captures(ctx, kube, namespace)
+				return workloadList(captures, f.out.Format), workloadCode(err)
+			})
 		},
 	}
 	f.add(g, c)
 	return c
 }
 
-func printWorkloads(g *global, out *printer.Flag, captures []workload.Capture) error {
-	views := make([]workloadView, len(captures))
-	for i, c := range captures {
-		views[i] = workloadView{c.Namespace, c.Kind, c.Name, c.State, c.Pods, c.Sidecars, c.Reasons, c.Replay, c.Asked}
-	}
-	if done, err := out.Encode(g.Out, views); done {
-		return err
-	}
+func workloadList(captures []workload.Capture, format printer.Format) printer.List {
 	head := []string{"NAMESPACE", "KIND", "NAME", "CAPTURE", "PODS", "SIDECARS", "REPLAY"}
-	if out.Format == printer.Wide {
+	if format == printer.Wide {
 		head = append(head, "REASONS")
 	}
-	rows := [][]string{head}
-	for _, v := range views {
-		if out.Format == printer.Name {
-			fmt.Fprintf(g.Out, "%s/%s\n", strings.ToLower(v.Kind), v.Name)
-			continue
-		}
+	views := make([]workloadView, len(captures))
+	l := printer.List{Objects: views, Rows: [][]string{head}}
+	for i, c := range captures {
+		v := workloadView{c.Namespace, c.Kind, c.Name, c.State, c.Pods, c.Sidecars, c.Reasons, c.Replay, c.Asked}
 		row := []string{v.Namespace, v.Kind, v.Name, v.Capture, strconv.Itoa(v.Pods), strconv.Itoa(v.Sidecars), v.Replay}
-		if out.Format == printer.Wide {
+		if format == printer.Wide {
 			row = append(row, strings.Join(v.Reasons, "; "))
 		}
-		rows = append(rows, row)
+		views[i] = v
+		l.Rows, l.Names = append(l.Rows, row), append(l.Names, strings.ToLower(v.Kind)+"/"+v.Name)
 	}
-	if out.Format == printer.Name {
-		return nil
-	}
-	return printer.Rows(g.Out, rows)
+	return l
 }

@@ -98,7 +98,7 @@ func (r *remote) inspect(t *testing.T, cluster, url, id, key string) {
 	replays := schema.GroupVersionResource{Group: "speedscale.com", Version: "v1", Resource: "trafficreplays"}
 	i := inspector.New(inspector.Options{
 		Cluster: cluster, KeyID: id, Version: "v1", Masker: masker, Kube: r.kube, Metadata: metadatafake.NewSimpleMetadataClient(scheme),
-		Dynamic: dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{replays: "TrafficReplayList"}),
+		Dynamic: dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{replays: "TrafficReplayList"}, object(t, trafficReplay)),
 	})
 	conn, err := bus.Connect(t.Context(), bus.ConnectOptions{URLs: []string{url}, Token: key})
 	if err != nil {

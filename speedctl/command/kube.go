@@ -23,17 +23,30 @@ import (
 )
 
 // kubeFlags find the cluster as kubectl does. Only --context is speedctl's own, so
-// the kubeconfig's is --kube-context.
+// the kubeconfig's is --kube-context. Where kubectl runs speedctl, --context is the
+// kubeconfig's too, and speedctl's own is --cloud-context.
 type kubeFlags struct{ *genericclioptions.ConfigFlags }
 
 func newKubeFlags() kubeFlags { return kubeFlags{genericclioptions.NewConfigFlags(true)} }
 
 // addTo gives the root command the flags that say which cluster is meant. They are
 // for all commands, since a cluster has a cloud.
-func (f kubeFlags) addTo(root *cobra.Command) {
+func (f kubeFlags) addTo(root *cobra.Command, plugin bool) {
 	flags := root.PersistentFlags()
+	if plugin {
+		flags.StringVar(f.Context, "context", "", "context of the kubeconfig, as kubectl has it; without -c the cloud in that cluster is meant")
+		defer flags.MarkHidden("kube-context") //nolint:errcheck // the flag is there
+	}
 	flags.StringVar(f.KubeConfig, "kubeconfig", "", "kubeconfig file of the cluster, as kubectl has it")
 	flags.StringVar(f.Context, "kube-context", "", "context of the kubeconfig; without -c the cloud in that cluster is meant")
+}
+
+// contextFlag is the name of the flag for speedctl's own contexts.
+func (g *global) contextFlag() string {
+	if g.Plugin() {
+		return "cloud-context"
+	}
+	return "context"
 }
 
 // add gives a command that speaks to the cluster the rest of kubectl's flags.

@@ -18,7 +18,7 @@ func newPush(g *global) *cobra.Command {
 	snap := &cobra.Command{
 		Use:     "snapshot FOLDER|ID",
 		Short:   "Copy a snapshot's folder, or one that was pulled, to the cloud",
-		Example: "  speedctl push snapshot ./checkout\n  speedctl --context team push snapshot 939b6844-4da9-4d35-9128-7e6c2a95988b",
+		Example: "  speedctl push snapshot ./checkout\n  speedctl -c team push snapshot 939b6844-4da9-4d35-9128-7e6c2a95988b",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, a []string) error {
 			home, err := g.dir()

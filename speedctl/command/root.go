@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/speedscale/speedscale/speedctl/client"
 	"github.com/speedscale/speedscale/speedctl/home"
@@ -59,23 +60,25 @@ the dependencies are mocked. A report says what changed and how fast it was.`,
 	root.SetIn(w.In)
 	root.SetOut(w.Out)
 	root.SetErr(w.Err)
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return term.WithCode(term.WithHint(err, fmt.Sprintf("%s --help lists the flags", c.CommandPath())), term.ExitUsage)
-	})
+	root.SetFlagErrorFunc(flagError)
 	flags := root.PersistentFlags()
 	flags.StringVar(&g.home, "home", "", "folder for contexts, keys and local data (default SPEEDSCALE_HOME or ~/.speedscale)")
-	flags.StringVarP(&g.context, "context", "c", "", "context to use instead of the current one")
+	flags.StringVarP(&g.context, g.contextFlag(), "c", "", "context to use instead of the current one")
 	flags.StringVar(&g.apiKey, "api-key", "", "API key to use instead of SPEEDSCALE_API_KEY and the context's")
 	flags.CountVarP(&g.verbose, "verbose", "v", "say more on standard error; twice for debugging")
 	flags.BoolVarP(&g.Quiet, "quiet", "q", false, "no talk on standard error, errors only")
-	g.kube.addTo(root)
+	g.kube.addTo(root, g.Plugin())
 	root.AddCommand(
 		newInit(g), newCapture(g), newMock(g), newReplay(g), newDemo(g),
 		newCreate(g), newGet(g), newPull(g), newPush(g), newDelete(g),
 		newInstall(g), newUpgrade(g), newUninstall(g), newInject(g), newUninject(g), newInfra(g), newWait(g), newCheck(g), newWhy(g),
-		newVersion(g), newDemoShop(g),
+		newConfig(g), newExplain(g), newCompletion(g), newVersion(g), newDemoShop(g),
 	)
-	return group(root)
+	root.InitDefaultHelpCmd()
+	group(root)
+	complete(g, root)
+	asPlugin(g.World, root)
+	return root
 }
 
 // group makes a command that only has others below it: alone it shows its help,
@@ -95,6 +98,23 @@ func group(c *cobra.Command) *cobra.Command {
 		return term.WithCode(term.WithHint(err, hint), term.ExitUsage)
 	}
 	return c
+}
+
+// flagError says what flag may have been meant.
+func flagError(c *cobra.Command, err error) error {
+	hint := c.CommandPath() + " --help lists the flags"
+	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok && len(unknown.GetSpecifiedName()) > 1 {
+		known := &cobra.Command{SuggestionsMinimumDistance: 2} // cobra knows what is near by commands only
+		c.Flags().VisitAll(func(f *pflag.Flag) {
+			if !f.Hidden {
+				known.AddCommand(&cobra.Command{Use: f.Name, Run: func(*cobra.Command, []string) {}})
+			}
+		})
+		if near := known.SuggestionsFor(unknown.GetSpecifiedName()); len(near) > 0 {
+			hint = "did you mean --" + strings.Join(near, " or --") + "?"
+		}
+	}
+	return term.WithCode(term.WithHint(err, hint), term.ExitUsage)
 }
 
 // logger writes the agents' messages to standard error: warnings, with -v more.

@@ -121,6 +121,9 @@ func (c *Config) Context(name string) (*Context, error) {
 	if name == "" {
 		name = c.CurrentContext
 	}
+	if name == "" {
+		return nil, errors.New("no context is the current one: speedctl config use-context names one")
+	}
 	i := slices.IndexFunc(c.Contexts, func(x Context) bool { return x.Name == name })
 	if i < 0 {
 		return nil, fmt.Errorf("no context %q in the configuration", name)
@@ -147,6 +150,19 @@ func (c *Config) Put(x Context) {
 		return
 	}
 	c.Contexts = append(c.Contexts, x)
+}
+
+// Delete takes a context away. Where it was the current one, none is.
+func (c *Config) Delete(name string) error {
+	i := slices.IndexFunc(c.Contexts, func(x Context) bool { return x.Name == name })
+	if i < 0 {
+		return fmt.Errorf("no context %q in the configuration", name)
+	}
+	c.Contexts = slices.Delete(c.Contexts, i, i+1)
+	if c.CurrentContext == name {
+		c.CurrentContext = ""
+	}
+	return nil
 }
 
 func (d Dir) configFile() string { return filepath.Join(string(d), "config.json") }

@@ -46,12 +46,15 @@ func (f *Flag) Set(s string) error {
 }
 
 // Type lists the allowed formats.
-func (f *Flag) Type() string {
+func (f *Flag) Type() string { return strings.Join(f.Allowed(), "|") }
+
+// Allowed are the formats that Set takes.
+func (f *Flag) Allowed() []string {
 	names := make([]string, len(f.allowed))
 	for i, a := range f.allowed {
 		names[i] = string(a)
 	}
-	return strings.Join(names, "|")
+	return names
 }
 
 // Encode writes v as JSON or YAML. It reports false for other formats.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 
@@ -46,6 +47,34 @@ func System() *World {
 		Getenv: os.Getenv, Environ: os.Environ(), Self: self, Name: os.Args[0],
 		InTTY: term.IsTerminal(int(os.Stdin.Fd())), OutTTY: term.IsTerminal(int(os.Stdout.Fd())), ErrTTY: term.IsTerminal(int(os.Stderr.Fd())),
 	}
+}
+
+// What the program is called, by itself and as a plugin of kubectl.
+const (
+	commandName = "speedctl"
+	pluginName  = "kubectl speedscale"
+)
+
+// Plugin says that kubectl runs the program: kubectl finds kubectl-speedscale where
+// kubectl speedscale is typed.
+func (w *World) Plugin() bool {
+	return strings.TrimSuffix(filepath.Base(w.Name), ".exe") == strings.ReplaceAll(pluginName, " ", "-")
+}
+
+// Command is how this user runs the program.
+func (w *World) Command() string {
+	if w.Plugin() {
+		return pluginName
+	}
+	return commandName
+}
+
+// Commands writes the program's commands in a text as this user runs them.
+func (w *World) Commands(text string) string {
+	if !w.Plugin() {
+		return text
+	}
+	return strings.NewReplacer(commandName+" ", pluginName+" ", "--kube-context", "--context").Replace(text)
 }
 
 // Sayf tells the user something, on a line of its own on standard error.
@@ -107,7 +136,7 @@ func (w *World) Fail(err error) int {
 	}
 	if hint := hintOf(err); hint != "" {
 		for line := range strings.SplitSeq(hint, "\n") {
-			fmt.Fprintf(w.Err, "hint: %s\n", line)
+			fmt.Fprintf(w.Err, "hint: %s\n", w.Commands(line))
 		}
 	}
 	return CodeOf(err)

@@ -10,100 +10,74 @@ import (
 // is left out.
 const version = 3
 
-// document is the JSON form. Everything in it has been checked.
+// document is the JSON form. Everything in it has been checked. Fields explains the
+// doc tags.
 type document struct {
-	// ID is what the config is found by.
-	ID string `json:"id"`
-	// Version is 3, or left out.
-	Version int `json:"version,omitempty"`
-	// Protected says that the config is a built-in one.
-	Protected bool `json:"protected,omitempty"`
-	// Generator says what is sent, and how fast.
-	Generator generator `json:"generator,omitzero"`
-	// AssertionGroups say what must hold of each response; without any, all is compared.
-	AssertionGroups []group `json:"assertionGroups,omitempty"`
-	// Rules are the goals; without any, every difference fails the replay.
-	Rules []rule `json:"rules,omitempty"`
-	// Responder says how dependencies answer.
-	Responder responder `json:"responder,omitzero"`
-	// Cluster is about the replay's own pods.
-	Cluster cluster `json:"cluster,omitzero"`
+	ID              string    `json:"id" doc:"What the config is found by: 1 to 64 letters, digits, - and _."`
+	Version         int       `json:"version,omitempty" doc:"Form of rules and stages: 3, or left out."`
+	Protected       bool      `json:"protected,omitempty" doc:"Whether it is a built-in config."`
+	Generator       generator `json:"generator,omitzero" doc:"How requests are sent."`
+	AssertionGroups []group   `json:"assertionGroups,omitempty" doc:"What must hold of each response; left out, all that is known."`
+	Rules           []rule    `json:"rules,omitempty" doc:"Goals of the whole replay; left out, no request may fail."`
+	Responder       responder `json:"responder,omitzero" doc:"How dependencies are answered for."`
+	Cluster         cluster   `json:"cluster,omitzero" doc:"The replay's own pods."`
 
-	Transforms *transform.Config `json:"transforms,omitempty"`
+	Transforms *transform.Config `json:"transforms,omitempty" doc:"What is rewritten in requests and responses, as docs/transforms.md has it."`
 }
 
 type generator struct {
-	// Stages come one after the other; without any, each request is sent once, at its
-	// recorded time.
-	Stages []stage `json:"stages,omitempty"`
-	// NumReplicas is how many generators share the load.
-	NumReplicas int `json:"numReplicas,omitempty"`
-	// RequestTimeoutSeconds bounds one request.
-	RequestTimeoutSeconds float64 `json:"requestTimeoutSeconds,omitempty"`
-	// CarryValues is false to send exactly what was recorded.
-	CarryValues *bool `json:"carryValues,omitempty"`
+	Stages                []stage `json:"stages,omitempty" doc:"The load; left out, each request is sent once at its recorded time."`
+	NumReplicas           int     `json:"numReplicas,omitempty" doc:"How many generators share the load, up to 500 (default 1)."`
+	RequestTimeoutSeconds float64 `json:"requestTimeoutSeconds,omitempty" doc:"Limit of one request, in seconds, up to 3600."`
+	CarryValues           *bool   `json:"carryValues,omitempty" doc:"Whether values of responses are carried over to later requests (default true)."`
 }
 
 type stage struct {
 	// Duration includes RampFor.
-	Duration duration `json:"duration,omitempty"`
-	// RampFor is how long the load takes to become that of the stage.
-	RampFor duration `json:"rampFor,omitempty"`
-	// VirtualUsers send one request after the other (closed model).
-	VirtualUsers *virtualUsers `json:"virtualUsers,omitempty"`
-	// Arrivals come as planned, however slow the answers are (open model).
-	Arrivals *arrivals `json:"arrivals,omitempty"`
+	Duration     duration      `json:"duration,omitempty" doc:"How long the stage is, rampFor included, such as 90s or 5m."`
+	RampFor      duration      `json:"rampFor,omitempty" doc:"How long the rate takes to change from that of the stage before."`
+	VirtualUsers *virtualUsers `json:"virtualUsers,omitempty" doc:"Closed model: users that wait for their answers. Either this or arrivals."`
+	Arrivals     *arrivals     `json:"arrivals,omitempty" doc:"Open model: each request has a planned time. Either this or virtualUsers."`
 }
 
 type virtualUsers struct {
-	VirtualUsers int `json:"virtualUsers"`
+	VirtualUsers int `json:"virtualUsers" doc:"How many there are in each generator, 1 to 10000."`
 }
 
 // arrivals has one of its members.
 type arrivals struct {
 	// Rate is in requests a second.
-	Rate *float64 `json:"rate,omitempty"`
+	Rate *float64 `json:"rate,omitempty" doc:"Requests a second of the whole replay. Either this or recordedMultiple."`
 	// RecordedMultiple is times the recorded pace.
-	RecordedMultiple float64 `json:"recordedMultiple,omitempty"`
+	RecordedMultiple float64 `json:"recordedMultiple,omitempty" doc:"Times the recorded pace. Either this or rate."`
 }
 
 type group struct {
-	Configs []assertion `json:"configs"`
+	Configs []assertion `json:"configs" doc:"Assertions, each type once."`
 }
 
 type assertion struct {
-	// Type is what is compared, such as httpStatusCode.
-	Type   string          `json:"type"`
-	Config assertionConfig `json:"config,omitzero"`
+	Type   string          `json:"type" doc:"What is compared."`
+	Config assertionConfig `json:"config,omitzero" doc:"How it is compared."`
 }
 
 type assertionConfig struct {
-	// Headers are those that are compared.
-	Headers []string `json:"headers,omitempty"`
-	// Ignore are places that may differ.
-	Ignore []string `json:"ignore,omitempty"`
-	// IncludeOnly are the only places that may not.
-	IncludeOnly []string `json:"includeOnly,omitempty"`
-	// AllowNew is false where a member that was not recorded is a difference.
-	AllowNew *bool `json:"allowNew,omitempty"`
+	Headers     []string `json:"headers,omitempty" doc:"Of headers: those that are compared."`
+	Ignore      []string `json:"ignore,omitempty" doc:"Of a body: JSON paths that may differ."`
+	IncludeOnly []string `json:"includeOnly,omitempty" doc:"Of a body: the only JSON paths that are compared."`
+	AllowNew    *bool    `json:"allowNew,omitempty" doc:"Of a body: whether members that were not recorded are allowed (default true)."`
 }
 
 type rule struct {
-	// MetricName is one of those below.
-	MetricName string `json:"metricName"`
-	// Type is TOO_HIGH or TOO_LOW.
-	Type string `json:"type"`
-	// Value is the limit, in milliseconds, per cent or as a number.
-	Value  float64 `json:"value"`
-	Action string  `json:"action,omitempty"`
+	MetricName string  `json:"metricName" doc:"What is measured; latencies in ms."`
+	Type       string  `json:"type" doc:"When the goal is missed: TOO_LOW or TOO_HIGH."`
+	Value      float64 `json:"value" doc:"What the metric is compared with."`
+	Action     string  `json:"action,omitempty" doc:"ALERT, or left out."`
 }
 
 type responder struct {
-	// ResponseDelay is how long answers take.
-	ResponseDelay responseDelay `json:"responseDelay,omitzero"`
-	// PassthroughMode sends what no recorded request matches to the real host, in place
-	// of an answer 404.
-	PassthroughMode bool `json:"passthroughMode,omitempty"`
+	ResponseDelay   responseDelay `json:"responseDelay,omitzero" doc:"How long answers take; left out, no time."`
+	PassthroughMode bool          `json:"passthroughMode,omitempty" doc:"Whether a request that was not recorded goes to the real dependency."`
 }
 
 // Values of responseDelay.Mode.
@@ -115,21 +89,16 @@ const (
 )
 
 type responseDelay struct {
-	// Mode is NONE, RECORDED, MULTIPLE or CONSTANT.
-	Mode string `json:"mode"`
-	// Multiple of the recorded time.
-	Multiple float64 `json:"multiple,omitempty"`
-	// Delay of mode CONSTANT.
-	Delay duration `json:"delay,omitempty"`
+	Mode     string   `json:"mode" doc:"NONE, RECORDED, MULTIPLE (with multiple) or CONSTANT (with delay)."`
+	Multiple float64  `json:"multiple,omitempty" doc:"Times the recorded latency."`
+	Delay    duration `json:"delay,omitempty" doc:"The latency, such as 50ms."`
 }
 
 type cluster struct {
-	// LogLevel is debug, info, warn or error; the operator's where it is left out.
-	LogLevel string `json:"logLevel,omitempty"`
-	// LogsCollected has the workload's logs, events and usage gathered.
-	LogsCollected      bool      `json:"logsCollected,omitempty"`
-	GeneratorResources Resources `json:"generatorResources,omitzero"`
-	ResponderResources Resources `json:"responderResources,omitzero"`
+	LogLevel           string    `json:"logLevel,omitempty" doc:"Of the replay's own pods: debug, info, warn or error; left out, the operator's."`
+	LogsCollected      bool      `json:"logsCollected,omitempty" doc:"Whether the workload's logs are kept with the report."`
+	GeneratorResources Resources `json:"generatorResources,omitzero" doc:"Resources of each generator."`
+	ResponderResources Resources `json:"responderResources,omitzero" doc:"Resources of the responder."`
 }
 
 // duration is a text such as 1m30s in JSON.

@@ -113,8 +113,8 @@ func (c Config) LogLevel() string { return c.doc.Cluster.LogLevel }
 
 // Resources are quantities as Kubernetes writes them, by cpu and memory.
 type Resources struct {
-	Limits   map[string]string `json:"limits,omitempty"`
-	Requests map[string]string `json:"requests,omitempty"`
+	Limits   map[string]string `json:"limits,omitempty" doc:"Limits by cpu and memory, such as 500m and 256Mi."`
+	Requests map[string]string `json:"requests,omitempty" doc:"Requests by cpu and memory."`
 }
 
 func (r Resources) clone() Resources {
