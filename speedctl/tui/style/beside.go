@@ -3,6 +3,8 @@ package style
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -26,6 +28,8 @@ const (
 	Changed Mark = '≠'
 	Removed Mark = '-'
 	Added   Mark = '+'
+	// Ignored is set by those who know that a difference does not count.
+	Ignored Mark = '~'
 )
 
 // Lines are those of a document: JSON is indented, all else stays as it is.
@@ -89,22 +93,37 @@ func align(left, right []string) []Row {
 	return append(rows, pair(left[fromL:], right[fromR:])...)
 }
 
-// pair puts lines opposite one another that have nothing in common.
-func pair(left, right []string) []Row {
-	var rows []Row
-	for i := range max(len(left), len(right)) {
+// pair puts lines opposite one another that are not equal: members of JSON objects where
+// they have the same name, other lines as they come.
+func pair(left, right []string) (rows []Row) {
+	for len(left) > 0 || len(right) > 0 {
 		switch {
-		case i >= len(left):
-			rows = append(rows, Row{"", right[i], Added})
-		case i >= len(right):
-			rows = append(rows, Row{left[i], "", Removed})
-		case left[i] == right[i]:
-			rows = append(rows, Row{left[i], right[i], Same})
+		case len(left) == 0 || len(right) > 0 && name(left[0]) != name(right[0]) && slices.ContainsFunc(right, named(name(left[0]))):
+			rows, right = append(rows, Row{"", right[0], Added}), right[1:]
+		case len(right) == 0 || name(left[0]) != name(right[0]):
+			rows, left = append(rows, Row{left[0], "", Removed}), left[1:]
 		default:
-			rows = append(rows, Row{left[i], right[i], Changed})
+			mark := Changed
+			if left[0] == right[0] {
+				mark = Same
+			}
+			rows, left, right = append(rows, Row{left[0], right[0], mark}), left[1:], right[1:]
 		}
 	}
 	return rows
+}
+
+// name is that of a member of an indented JSON object, "" where a line is none.
+func name(line string) string {
+	quoted, err := strconv.QuotedPrefix(strings.TrimSpace(line))
+	if err != nil || !strings.HasPrefix(strings.TrimSpace(line)[len(quoted):], ":") {
+		return ""
+	}
+	return quoted
+}
+
+func named(want string) func(string) bool {
+	return func(line string) bool { return name(line) == want }
 }
 
 // SideBySide draws rows in a width: the sides alike wide, a mark between them, long
@@ -116,7 +135,7 @@ func (t Theme) SideBySide(rows []Row, width int) []string {
 	for i, r := range rows {
 		l, rt, mark := Fit(r.Left, left), Fit(r.Right, right), string(r.Mark)
 		switch r.Mark {
-		case Same:
+		case Same, Ignored:
 			mark = t.Faint.Render(mark)
 		case Changed:
 			l, mark, rt = t.Bad.Render(l), t.Warn.Render(mark), t.Good.Render(rt)

@@ -13,6 +13,16 @@ func Width(s string) int { return ansi.StringWidth(s) }
 // Cut shortens a text to a width, with … in place of what is gone.
 func Cut(s string, width int) string { return ansi.Truncate(s, max(width, 0), "…") }
 
+// CutMiddle is Cut for names that tell apart by their ends, such as those of pods.
+func CutMiddle(s string, width int) string {
+	w := Width(s)
+	if w <= width || width < 3 {
+		return Cut(s, width)
+	}
+	end := (width - 1) / 2
+	return Cut(s, width-end) + ansi.TruncateLeft(s, w-end, "")
+}
+
 // Fit makes a text exactly so wide.
 func Fit(s string, width int) string {
 	s = Cut(s, width)
@@ -52,6 +62,11 @@ func Wrap(s string, width, lines int) []string {
 		list[lines-1] = Cut(list[lines-1]+"…", width)
 	}
 	return list
+}
+
+// Break breaks a text at the width alone, as an address has to be.
+func Break(s string, width int) []string {
+	return strings.Split(ansi.Hardwrap(s, max(width, 1), true), "\n")
 }
 
 // Rule is the heading of a section: its name in a line.

@@ -13,7 +13,8 @@ func TestLinesHaveTheirWidth(t *testing.T) {
 		theme := style.New(io.Discard, colors)
 		for width := range 40 {
 			for name, line := range map[string]string{
-				"fit": style.Fit("naïve 日本 text that is long", width), "right": style.FitRight(theme.Bad.Render("12,345"), width),
+				"middle": style.Fit(style.CutMiddle("web-6d9f7c5b8d-日本-x2x2x", width), width),
+				"fit":    style.Fit("naïve 日本 text that is long", width), "right": style.FitRight(theme.Bad.Render("12,345"), width),
 				"ends": style.Ends("a name that is long", theme.Good.Render("done"), width), "rule": theme.Rule("Phases", width),
 				"keys": theme.Keys(width, style.Key{Name: "p", Does: "pause"}, style.Key{Name: "q", Does: "quit"}), "bar": theme.Bar(0.4, width),
 			} {
@@ -48,6 +49,14 @@ func TestCleanKeepsEscapesOut(t *testing.T) {
 	}
 }
 
+func TestCutMiddle(t *testing.T) {
+	for width, want := range map[int]string{30: "web-6d9f7c5b8d-x2x2x", 12: "web-6d…x2x2x", 5: "we…2x", 1: "…"} {
+		if got := style.CutMiddle("web-6d9f7c5b8d-x2x2x", width); got != want {
+			t.Errorf("in %d it is %q, want %q", width, got, want)
+		}
+	}
+}
+
 func TestSpark(t *testing.T) {
 	for _, c := range []struct {
 		values []float64
@@ -73,6 +82,7 @@ func TestCompare(t *testing.T) {
 	for _, c := range []struct{ name, left, right, want string }{
 		{"changed", `{"a":1,"b":2}`, `{"a":1,"b":3}`, "{│{\n\"a\": 1,│\"a\": 1,\n\"b\": 2≠\"b\": 3\n}│}\n"},
 		{"added at the end", `{"a":1}`, `{"a":1,"b":3}`, "{│{\n\"a\": 1│\"a\": 1,\n+\"b\": 3\n}│}\n"},
+		{"another member", `{"a":1,"note":"x","c":3}`, `{"a":1,"c":4,"sum":2}`, "{│{\n\"a\": 1,│\"a\": 1,\n\"note\": \"x\",-\n\"c\": 3≠\"c\": 4,\n+\"sum\": 2\n}│}\n"},
 		{"removed", `["x","y"]`, `["y"]`, "[│[\n\"x\",-\n\"y\"│\"y\"\n]│]\n"},
 		{"text", "one\ntwo\n", "one\r\n2\n", "one│one\ntwo≠2\n"},
 		{"no JSON", `{"a"`, "", "{\"a\"-\n"},
