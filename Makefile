@@ -71,7 +71,7 @@ test: test-deps ## everything: vet, unit tests and user stories with the race de
 
 # The servers and clients that tests talk to come from Debian and npm. On other
 # systems install them yourself; tests say loudly what they skip without them.
-DEBS := curl nginx-light redis-server redis-tools nghttp2-client nghttp2-server nftables iproute2 haproxy wrk netcat-openbsd openssl socat python3 gcc node=nodejs npm=npm
+DEBS := curl nginx-light redis-server redis-tools nghttp2-client nghttp2-server nftables iproute2 haproxy wrk netcat-openbsd openssl socat python3 gcc tmux node=nodejs npm=npm
 
 .PHONY: test-deps
 test-deps:
@@ -112,6 +112,10 @@ fuzz: ## run every fuzz target for FUZZTIME each
 .PHONY: bench
 bench: build test-deps ## ratios against haproxy, nginx and wrk, measured in one run
 	$(GO) run ./test/bench
+
+.PHONY: screens
+screens: bin/speedctl ## capture the screens of speedctl in docs/screens (needs tmux)
+	docs/screens.sh
 
 # ---- source ---------------------------------------------------------------
 

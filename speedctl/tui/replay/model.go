@@ -111,9 +111,28 @@ func (m Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 			return m, tea.Quit
 		}
 	case tea.KeyMsg:
-		return m.key(msg)
+		return m.keys(msg)
 	}
 	return m, nil
+}
+
+// keys takes keys one by one: those that are pressed quickly arrive as one. What is
+// pasted is text, and no keys.
+func (m Model) keys(k tea.KeyMsg) (tea.Model, tea.Cmd) {
+	if len(k.Runes) < 2 {
+		return m.key(k)
+	}
+	if k.Paste && !m.typing {
+		return m, nil
+	}
+	var now tea.Model = m
+	var commands []tea.Cmd
+	for _, r := range k.Runes {
+		var c tea.Cmd
+		now, c = now.(Model).key(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune{r}})
+		commands = append(commands, c)
+	}
+	return now, tea.Batch(commands...)
 }
 
 // hold keeps the lines in the window that a user has scrolled to, when others come.

@@ -284,10 +284,16 @@ func (m *Model) address(width int) []string {
 // result is what a report counts, in a sentence.
 func result(r *report.Report) string {
 	q := r.Requests
-	if q.Failed+q.Errors == 0 {
+	of := " of " + plural(q.Sent, "request", "requests")
+	switch {
+	case q.Failed+q.Errors == 0:
 		return plural(q.Sent, "request", "requests") + ", none of which failed"
+	case q.Errors == 0:
+		return count(q.Failed) + of + " differ"
+	case q.Failed == 0:
+		return count(q.Errors) + of + " got no response"
 	}
-	return fmt.Sprintf("of %s %s failed, and %s no response", plural(q.Sent, "request", "requests"), count(q.Failed), count(q.Errors))
+	return count(q.Failed) + of + " differ, " + count(q.Errors) + " got no response"
 }
 
 // phasesInShort are the phases and how long they took, where there is no room for a

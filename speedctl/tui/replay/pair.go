@@ -78,7 +78,7 @@ func (m *Model) rows() []style.Row {
 	right, rightPlaces := document(f.Observed, "there was no response")
 	rows := style.Compare(left, right)
 	if f.Observed == nil || f.Recorded == nil {
-		return rows
+		return style.WrapRows(rows, m.width)
 	}
 	l, r := 0, 0
 	for i := range rows {
@@ -94,7 +94,7 @@ func (m *Model) rows() []style.Row {
 			r++
 		}
 	}
-	return rows
+	return style.WrapRows(rows, m.width)
 }
 
 // counts says that a failure's differences have a place, or one in it.

@@ -126,11 +126,41 @@ func named(want string) func(string) bool {
 	return func(line string) bool { return name(line) == want }
 }
 
+// WrapRows breaks the rows that differ where they are too long for a width, so that the
+// difference is not what is cut off. Those that are alike stay as they are.
+func WrapRows(rows []Row, width int) []Row {
+	left, right := sides(width)
+	var list []Row
+	for _, r := range rows {
+		if r.Mark == Same {
+			list = append(list, r)
+			continue
+		}
+		l, rt := Break(r.Left, left), Break(r.Right, right)
+		for i := range max(len(l), len(rt)) {
+			part := Row{Mark: r.Mark}
+			if i < len(l) {
+				part.Left = l[i]
+			}
+			if i < len(rt) {
+				part.Right = rt[i]
+			}
+			list = append(list, part)
+		}
+	}
+	return list
+}
+
+// sides are the widths of the sides, with " │ " between them.
+func sides(width int) (left, right int) {
+	left = max(width-3, 0) / 2
+	return left, max(width-3, 0) - left
+}
+
 // SideBySide draws rows in a width: the sides alike wide, a mark between them, long
 // lines cut.
 func (t Theme) SideBySide(rows []Row, width int) []string {
-	left := (width - 3) / 2
-	right := width - 3 - left
+	left, right := sides(width)
 	lines := make([]string, len(rows))
 	for i, r := range rows {
 		l, rt, mark := Fit(r.Left, left), Fit(r.Right, right), string(r.Mark)

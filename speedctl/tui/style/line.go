@@ -54,10 +54,10 @@ func Clean(s string) string {
 	}, s)
 }
 
-// Wrap breaks a text into at most so many lines of a width.
+// Wrap breaks a text into at most so many lines of a width, one at least.
 func Wrap(s string, width, lines int) []string {
 	list := strings.Split(ansi.Wrap(s, max(width, 1), ""), "\n")
-	if len(list) > lines {
+	if lines = max(lines, 1); len(list) > lines {
 		list = list[:lines]
 		list[lines-1] = Cut(list[lines-1]+"…", width)
 	}

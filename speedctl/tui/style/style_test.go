@@ -2,6 +2,7 @@ package style_test
 
 import (
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -95,6 +96,10 @@ func TestCompare(t *testing.T) {
 	long := strings.Repeat("x\n", 5000)
 	if n := len(style.Compare(style.Lines(long), style.Lines(long+"y"))); n != 5001 {
 		t.Errorf("of 5001 lines there are %d", n)
+	}
+	wrapped := style.WrapRows([]style.Row{{Left: "the same is cut", Right: "the same is cut", Mark: style.Same}, {Left: "abcdef", Right: "abcdeg", Mark: style.Changed}}, 11)
+	if want := []style.Row{wrapped[0], {Left: "abcd", Right: "abcd", Mark: style.Changed}, {Left: "ef", Right: "eg", Mark: style.Changed}}; !slices.Equal(wrapped, want) {
+		t.Errorf("wrapped: %+v", wrapped)
 	}
 	for _, line := range style.New(io.Discard, false).SideBySide(style.Compare([]string{"日本語日本語日本語"}, []string{"b"}), 21) {
 		if style.Width(line) != 21 {
