@@ -7,7 +7,8 @@ cd "$(dirname "$0")/.."
 command -v tmux >/dev/null || { echo "tmux is not installed" >&2; exit 1; }
 out=docs/screens
 dir=$(mktemp -d)
-tm() { tmux -u -f /dev/null -S "$dir/tmux" "$@"; }
+runs=0 # each in a tmux server of its own: one that is killed takes a while to go
+tm() { tmux -u -f /dev/null -S "$dir/tmux-$runs" "$@"; }
 trap 'tm kill-server 2>/dev/null || true; rm -rf "$dir"' EXIT
 mkdir -p "$out"
 export SPEEDSCALE_HOME="$dir/home" NO_COLOR=1
@@ -27,6 +28,8 @@ shows() {
 press() { tm send-keys "$@"; }
 capture() { tm capture-pane -p | sed 's/ *$//' >"$out/$1-$size.txt"; echo "$out/$1-$size.txt"; }
 replay() {
+	tm kill-server 2>/dev/null || true
+	runs=$((runs + 1))
 	tm new-session -d -x "${size%x*}" -y "${size#*x}" \
 		"speedctl replay demo --test-against 127.0.0.1:18080 --ignore createdAt $2 -- speedctl demo-shop --listen 127.0.0.1:18080 --version $1; sleep 60"
 }
@@ -50,9 +53,7 @@ for size in 80x24 140x40; do
 	press n
 	shows 'Missed Goals'
 	capture replay-missed
-	tm kill-server
 	replay v1 '--rate 60 --for 4s'
 	shows 'Passed'
 	capture replay-passed
-	tm kill-server
 done

@@ -3,6 +3,7 @@ package main
 import (
 	"os/exec"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 
 // tmux runs tmux, with a server of the script's own.
 func tmux(ts *testscript.TestScript, args ...string) (string, error) {
-	cmd := exec.Command("tmux", append([]string{"-u", "-f", "/dev/null", "-S", ts.MkAbs("tmux")}, args...)...)
+	cmd := exec.Command("tmux", append([]string{"-u", "-f", "/dev/null", "-S", ts.MkAbs(ts.Getenv("TERMINAL"))}, args...)...)
 	for _, name := range []string{"PATH", "HOME", "SPEEDSCALE_HOME", "NO_COLOR"} {
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
 	}
@@ -26,7 +27,10 @@ func terminal(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: terminal COLUMNS ROWS COMMAND")
 	}
-	tmux(ts, "kill-server") // that of the command before, if any
+	if ts.Getenv("TERMINAL") != "" {
+		tmux(ts, "kill-server") // that of the command before, which takes a while to go
+	}
+	ts.Setenv("TERMINAL", "tmux-"+strconv.FormatInt(time.Now().UnixNano(), 36))
 	out, err := tmux(ts, "new-session", "-d", "-x", args[0], "-y", args[1], args[2]+`; echo "exit code $?"; sleep 60`)
 	if err != nil {
 		ts.Fatalf("%v: %s", err, out)
