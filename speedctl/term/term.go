@@ -79,10 +79,18 @@ func (w *World) Paint(text, color string, bold bool) string {
 	return w.style(w.OutTTY).Foreground(lipgloss.Color(color)).Bold(bold).Render(text)
 }
 
+// Colors says that standard output is a terminal whose user wants colours
+// (https://no-color.org).
+func (w *World) Colors() bool { return w.colors(w.OutTTY) }
+
+func (w *World) colors(tty bool) bool {
+	return tty && w.Getenv("NO_COLOR") == "" && w.Getenv("TERM") != "dumb"
+}
+
 func (w *World) style(tty bool) lipgloss.Style {
 	r := lipgloss.NewRenderer(w.Out)
 	r.SetColorProfile(termenv.Ascii)
-	if tty && w.Getenv("NO_COLOR") == "" && w.Getenv("TERM") != "dumb" {
+	if w.colors(tty) {
 		r.SetColorProfile(termenv.ANSI)
 	}
 	return r.NewStyle()
