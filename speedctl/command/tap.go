@@ -148,10 +148,14 @@ func (t *tap) run(ctx context.Context) error {
 	}
 	p := &tapPrinter{t: t}
 	if t.snapshot != "" {
-		return t.fromSnapshot(ctx, func(pairs []*traffic.RRPair) error { return p.print(client.Arrival{Pairs: pairs, Live: true}) })
+		return t.fromSnapshot(ctx, func(pairs []*traffic.RRPair) error { return p.print(client.Arrival{Pairs: pairs}) })
 	}
 	t.sel.Query = t.query
-	return t.follow().Run(ctx, p.print)
+	err := t.follow().Run(ctx, p.print)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return nil // it has no other end than the user's
+	}
+	return err
 }
 
 // follow reads what is selected.

@@ -2,10 +2,11 @@ package traffic
 
 import (
 	"cmp"
-	"encoding/hex"
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/speedscale/speedscale/speedctl/tui/style"
 	"github.com/speedscale/speedscale/traffic"
@@ -28,36 +29,37 @@ const (
 )
 
 // describe is a pair in full, line by line.
-func describe(p *traffic.RRPair, loc *time.Location) []line {
-	var d details
-	d.add(headLine, "Pair", "")
-	d.field("time", time.Unix(0, p.Ts).In(loc).Format("2006-01-02 15:04:05.000000 MST"))
-	d.field("duration", duration(p.Duration))
-	d.field("service", serviceOf(p))
-	d.field("direction", direction(p))
-	d.field("address", p.NetworkAddress)
-	d.field("cluster", p.Cluster)
-	d.field("protocol", strings.TrimSpace(p.L7Protocol+" "+p.Tech))
-	d.field("session", p.Session)
-	d.field("uuid", hex.EncodeToString(p.Uuid))
-	if p.MaskKeyId != "" {
-		d.field("masked", "with key "+p.MaskKeyId)
-	}
+func describe(p *traffic.RRPair, loc *time.Location) (request, response, facts details) {
 	grpc := p.L7Protocol == traffic.GRPCProtocol
 	if r := p.GetHttp().GetReq(); r != nil {
-		d.add(headLine, "Request", "")
-		d.add(plainLine, "", fmt.Sprintf("%s %s HTTP/%s", r.Method, cmp.Or(r.Url, r.Uri), r.Version))
-		d.message(message{headers: r.Headers, body: r.Body, size: r.BodySize, grpc: grpc}, r.Trailers)
+		request.add(headLine, "Request", "")
+		request.add(plainLine, "", fmt.Sprintf("%s %s HTTP/%s", r.Method, cmp.Or(r.Url, r.Uri), r.Version))
+		request.message(message{headers: r.Headers, body: r.Body, size: r.BodySize, grpc: grpc}, r.Trailers)
 	}
 	if r := p.GetHttp().GetRes(); r != nil {
-		d.add(headLine, "Response", "")
-		d.add(plainLine, "", strings.TrimSpace(fmt.Sprintf("HTTP/%s %d %s", r.Version, r.StatusCode, r.StatusMessage)))
-		if grpc {
-			d.field("gRPC status", p.Status)
-		}
-		d.message(message{headers: r.Headers, mime: r.ContentType, body: r.Body, size: r.BodySize, grpc: grpc}, r.Trailers)
+		response.add(headLine, "Response", "")
+		response.add(plainLine, "", strings.TrimSpace(fmt.Sprintf("HTTP/%s %d %s", r.Version, r.StatusCode, r.StatusMessage)))
+		response.message(message{headers: r.Headers, mime: r.ContentType, body: r.Body, size: r.BodySize, grpc: grpc}, r.Trailers)
 	}
-	return d
+	facts.add(headLine, "Pair", "")
+	facts.field("time", time.Unix(0, p.Ts).In(loc).Format("2006-01-02 15:04:05.000000 MST"))
+	facts.field("duration", duration(p.Duration))
+	facts.field("service", serviceOf(p))
+	facts.field("direction", direction(p))
+	facts.field("address", p.NetworkAddress)
+	facts.field("cluster", p.Cluster)
+	facts.field("protocol", strings.TrimSpace(p.L7Protocol+" "+p.Tech))
+	if grpc {
+		facts.field("gRPC status", p.Status)
+	}
+	facts.field("session", p.Session)
+	if id, err := uuid.FromBytes(p.Uuid); err == nil {
+		facts.field("uuid", id.String())
+	}
+	if p.MaskKeyId != "" {
+		facts.field("masked", "with key "+p.MaskKeyId)
+	}
+	return request, response, facts
 }
 
 type details []line
@@ -79,16 +81,14 @@ func (d *details) message(m message, trailers []*traffic.Header) {
 	}
 	if c := readable(m); c.kind != "" || c.note != "" {
 		d.add(plainLine, "", "")
-		if note := strings.TrimPrefix(c.kind+"; "+c.note, "; "); true {
-			d.add(noteLine, "", strings.TrimSuffix(note, "; "))
-		}
+		d.add(noteLine, "", "── "+strings.Trim(c.kind+"; "+c.note, "; "))
 		for _, l := range c.lines {
 			d.add(plainLine, "", strings.TrimSuffix(l, "\r"))
 		}
 	}
 	if len(trailers) > 0 {
 		d.add(plainLine, "", "")
-		d.add(noteLine, "", "trailers")
+		d.add(noteLine, "", "── trailers")
 		for _, h := range trailers {
 			d.add(fieldLine, h.Name, h.Value)
 		}

@@ -8,6 +8,24 @@ import (
 	"github.com/speedscale/speedscale/speedctl/tui/style"
 )
 
+// key takes one key, or several that came at once: a fast typist's, over a slow line.
+func (m Model) key(k tea.KeyMsg) (tea.Model, tea.Cmd) {
+	if k.Type == tea.KeyRunes && len(k.Runes) > 1 && !k.Paste {
+		var model tea.Model = m
+		var cmds []tea.Cmd
+		for _, r := range k.Runes {
+			var cmd tea.Cmd
+			model, cmd = model.Update(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune{r}, Alt: k.Alt})
+			cmds = append(cmds, cmd)
+		}
+		return model, tea.Batch(cmds...)
+	}
+	if m.asking != askNothing {
+		return m.typed(k)
+	}
+	return m.pressed(k)
+}
+
 // pressed does what a key is for where nothing is typed in.
 func (m Model) pressed(k tea.KeyMsg) (tea.Model, tea.Cmd) {
 	m.note, m.bad = "", false
@@ -91,7 +109,7 @@ func (m *Model) turn(by int) {
 func (m *Model) open() {
 	m.latest = false // what is open stays where it is in the list
 	m.view, m.pair, m.scroll = viewPair, m.store.shown[m.cursor], 0
-	m.detail = describe(m.pair, m.o.Location)
+	m.detail = m.draw(m.pair)
 }
 
 func (m *Model) enter() {

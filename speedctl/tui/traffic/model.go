@@ -98,9 +98,9 @@ type Model struct {
 	latest bool // the newest pair is the selected one
 
 	pair   *traffic.RRPair // of viewPair
-	detail []line
-	scroll int // of pair, map and help
-	node   int // selected in the map
+	detail []string        // of pair, drawn for the width
+	scroll int             // of pair, map and help
+	node   int             // selected in the map
 
 	asking asking
 	input  textinput.Model
@@ -144,7 +144,7 @@ func (m Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case tea.WindowSizeMsg:
 		m.width, m.height = msg.Width, msg.Height
 		if m.view == viewPair {
-			m.detail = describe(m.pair, m.o.Location)
+			m.detail = m.draw(m.pair)
 		}
 	case Arrived:
 		m.arrived(msg)
@@ -160,10 +160,7 @@ func (m Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		if msg.Type == tea.KeyCtrlC {
 			return m, tea.Quit
 		}
-		if m.asking != askNothing {
-			return m.typed(msg)
-		}
-		return m.pressed(msg)
+		return m.key(msg)
 	}
 	m.settle()
 	return m, nil

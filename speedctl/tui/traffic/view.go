@@ -3,9 +3,12 @@ package traffic
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/charmbracelet/x/ansi"
 
 	"github.com/speedscale/speedscale/speedctl/tui/style"
 	"github.com/speedscale/speedscale/traffic"
@@ -92,18 +95,12 @@ func (m Model) filterLine() string {
 // inputText is what is typed, with the cursor, as far as there is room around that.
 func (m Model) inputText(width int) string {
 	value, at := []rune(m.input.Value()), m.input.Position()
-	from := max(at-width+2, 0)
-	under, rest := " ", ""
-	if at < len(value) {
-		under, rest = string(value[at]), string(value[at+1:])
-	}
+	from := min(max(at-width+2, 0), at)
 	hint := ""
-	if at == len(value) {
-		if s := []rune(m.input.CurrentSuggestion()); len(s) > len(value) {
-			under, hint = string(s[at]), string(s[at+1:])
-		}
+	if s := []rune(m.input.CurrentSuggestion()); at == len(value) && len(s) > at {
+		hint = m.o.Theme.Faint.Render(string(s[at:]))
 	}
-	return string(value[from:at]) + m.o.Theme.Selected.Render(under) + rest + m.o.Theme.Faint.Render(hint)
+	return string(value[from:at]) + "█" + string(value[at:]) + hint
 }
 
 // noteLine says what went wrong, or what of the traffic is not here.
@@ -174,7 +171,7 @@ func (m Model) columns() (c columns) {
 
 func (m Model) listLines() (head string, lines []string) {
 	c := m.columns()
-	head = m.o.Theme.Head.Render(style.Fit(c.row("TIME", "", "SERVICE", "STATUS", "DURATION", "HOST", "REQUEST"), m.width))
+	head = m.o.Theme.Head.Render(style.Fit("  "+c.row("TIME", "", "SERVICE", "STATUS", "DURATION", "HOST", "REQUEST"), m.width))
 	shown := m.store.shown
 	for i := m.top; i < len(shown) && len(lines) < m.rows(); i++ {
 		lines = append(lines, m.row(c, shown[i], i == m.cursor))
@@ -220,11 +217,15 @@ func (m Model) row(c columns, p *traffic.RRPair, selected bool) string {
 	}
 	row := c.row(time.Unix(0, p.Ts).In(m.o.Location).Format("15:04:05.000"), direction(p), style.Clean(name), status, duration(p.Duration),
 		style.Clean(p.NetworkAddress), style.Clean(strings.TrimSpace(p.Command+" "+p.Location)))
-	row = style.Fit(row, m.width)
+	return m.line(row, selected)
+}
+
+// line is one of a list, marked where keys are about it.
+func (m Model) line(text string, selected bool) string {
 	if selected {
-		return t.Selected.Render(row)
+		return m.o.Theme.Selected.Render(style.Fit("▸ "+text, m.width))
 	}
-	return row
+	return style.Fit("  "+text, m.width)
 }
 
 func (m Model) pairHead() string {
@@ -232,28 +233,60 @@ func (m Model) pairHead() string {
 	return m.o.Theme.Rule(fmt.Sprintf("%s %s → %s in %s", p.Command, p.Location, p.Status, duration(p.Duration)), m.width)
 }
 
-func (m Model) pairLines() (lines []string) {
+func (m Model) pairLines() []string {
+	return m.detail[m.scroll:min(m.scroll+m.rows(), len(m.detail))]
+}
+
+// besideFrom is the width from which on request and response stand beside one another.
+const besideFrom = 120
+
+// draw is a pair in full, for the width: the request, the response, and what else is
+// known.
+func (m Model) draw(p *traffic.RRPair) []string {
+	request, response, facts := describe(p, m.o.Location)
+	if m.width < besideFrom {
+		return slices.Concat(m.drawn(request, m.width), m.drawn(response, m.width), m.drawn(facts, m.width))
+	}
+	left := (m.width - 3) / 2
+	both := m.o.Theme.Beside(m.drawn(request, left), m.drawn(response, m.width-3-left), left)
+	return append(append(both, ""), m.drawn(facts, m.width)...)
+}
+
+// drawn has lines in a width. Those too long are broken.
+func (m Model) drawn(list details, width int) (lines []string) {
 	t := m.o.Theme
-	for i := m.scroll; i < len(m.detail) && len(lines) < m.rows(); i++ {
-		l := m.detail[i]
-		switch l.kind {
-		case headLine:
-			lines = append(lines, t.Head.Render(l.name))
-		case fieldLine:
-			lines = append(lines, "  "+t.Faint.Render(l.name+":")+" "+l.text)
-		case noteLine:
-			lines = append(lines, "  "+t.Faint.Render("── "+l.text))
-		default:
-			lines = append(lines, "  "+l.text)
+	for _, l := range list {
+		text := l.text
+		if l.kind == fieldLine {
+			text = l.name + ": " + l.text
+		}
+		for i, part := range broken(text, width-2) {
+			switch {
+			case l.kind == headLine:
+				lines = append(lines, t.Rule(l.name, width))
+			case l.kind == fieldLine && i == 0:
+				name := min(len(l.name)+1, len(part))
+				lines = append(lines, "  "+t.Faint.Render(part[:name])+part[name:])
+			case l.kind == noteLine:
+				lines = append(lines, "  "+t.Faint.Render(part))
+			default:
+				lines = append(lines, "  "+part)
+			}
 		}
 	}
 	return lines
 }
 
+// broken breaks a text that is longer than a line, without regard to words: in tokens
+// and documents there are none.
+func broken(text string, width int) []string {
+	return strings.Split(ansi.Hardwrap(text, max(width, 1), true), "\n")
+}
+
 func (m Model) mapLines() (head string, lines []string) {
 	t := m.o.Theme
-	label := max(m.width-36, 20)
-	head = t.Head.Render(style.Fit(style.Fit("SERVICE", label)+style.FitRight("PAIRS", 10)+style.FitRight("FAILED", 12)+style.FitRight("MEAN", 12), m.width))
+	label := max(m.width-34, 20)
+	head = t.Head.Render(style.Fit(style.Fit("  SERVICE", label)+style.FitRight("PAIRS", 10)+style.FitRight("FAILED", 12)+style.FitRight("MEAN", 12), m.width))
 	nodes := services(m.store.shown)
 	for i := m.scroll; i < len(nodes) && len(lines) < m.rows(); i++ {
 		n := nodes[i]
@@ -266,14 +299,11 @@ func (m Model) mapLines() (head string, lines []string) {
 		if i != m.node && n.failed > 0 {
 			wrong = t.Bad.Render(wrong)
 		}
-		row := style.Fit(name, label) + style.FitRight(number(n.count), 10) + wrong + style.FitRight(duration(int64(n.mean())), 12)
-		switch {
-		case i == m.node:
-			row = t.Selected.Render(style.Fit(row, m.width))
-		case n.depth == 0:
+		row := style.Fit(name, label-2) + style.FitRight(number(n.count), 10) + wrong + style.FitRight(duration(int64(n.mean())), 12)
+		if i != m.node && n.depth == 0 {
 			row = t.Title.Render(row)
 		}
-		lines = append(lines, row)
+		lines = append(lines, m.line(row, i == m.node))
 	}
 	if len(nodes) == 0 {
 		lines = []string{"", t.Faint.Render("  no pair is shown")}
@@ -293,9 +323,9 @@ func helpLines(t style.Theme) (lines []string) {
 		lines = append(lines, "  "+t.Key.Render(style.Fit(k.Name, 10))+" "+k.Does)
 	}
 	return append(lines, "",
-		t.Head.Render("Filters")+"  KEY OPERATOR \"VALUE\", joined by AND or OR; lists in parentheses nest once",
-		"  keys       command status location service host url direction header[NAME] text",
-		"             req_json[$.a.b] resp_json[$.a.b] namespace session tech tag[NAME] …",
+		t.Head.Render("Filters")+"  KEY OPERATOR \"VALUE\", joined by AND or OR, lists of them in ( )",
+		"  keys       command status location service host url direction text",
+		"             header[NAME] req_json[$.a.b] resp_json[$.a.b] namespace session …",
 		"  operators  IS  NOT  CONTAINS  NOT CONTAINS  REGEX  NOT REGEX",
-		"  such as    (status IS \"500\" OR status IS \"503\") AND location CONTAINS \"/orders\"")
+		"  such as    (status IS \"500\" OR status IS \"503\") AND command NOT \"GET\"")
 }
