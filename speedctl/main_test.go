@@ -35,7 +35,10 @@ func TestScript(t *testing.T) {
 			}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "listens": listens},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits, "listens": listens,
+			"terminal": terminal, "resize": resize, "keys": keys, "sees": sees,
+		},
 	})
 }
 

@@ -260,7 +260,7 @@ func TestScreens(t *testing.T) {
 			colored.keys("m", "esc", "up", "up", "up")
 			s.model = colored.model
 		},
-		"not-saved":       func(s *screen) { live(s); s.keys("ftaken", "enter") },
+		"not-saved": func(s *screen) { live(s); s.keys("ftaken", "enter") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			sizes(t, func(t *testing.T, width, height int) {
