@@ -44,7 +44,8 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "listens": listens, "terminal": terminal, "press": press, "shows": shows,
+			"exits": exits, "listens": listens,
+			"terminal": terminal, "resize": resize, "keys": keys, "sees": sees,
 		},
 	})
 }

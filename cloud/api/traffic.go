@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"errors"
+	"iter"
 	"time"
 
 	"connectrpc.com/connect"
@@ -27,7 +29,7 @@ func query(sel *cloudv1.Selection) (archive.Query, error) {
 	if err != nil {
 		return archive.Query{}, invalid("query: %w", err)
 	}
-	start, end, service := sel.GetStart(), sel.GetEnd(), sel.GetService()
+	start, end, service, namespace := sel.GetStart(), sel.GetEnd(), sel.GetService(), sel.GetNamespace()
 	if start < 0 || end < 0 || end != 0 && start >= end {
 		return archive.Query{}, invalid("start %d and end %d leave no time between them", start, end)
 	}
@@ -40,8 +42,12 @@ func query(sel *cloudv1.Selection) (archive.Query, error) {
 	if service != "" {
 		b.Services = []string{service}
 	}
+	if namespace != "" {
+		b.Namespaces = []string{namespace}
+	}
 	q.Match = func(p *traffic.RRPair) bool {
-		return p.Ts >= start && (end == 0 || p.Ts < end) && (service == "" || p.Service == service) && f.Match(p)
+		return p.Ts >= start && (end == 0 || p.Ts < end) && (service == "" || p.Service == service) &&
+			(namespace == "" || p.Namespace == namespace) && f.Match(p)
 	}
 	return q, nil
 }
@@ -57,33 +63,72 @@ func (s trafficService) Search(ctx context.Context, r *cloudv1.SearchRequest, ou
 	if r.GetLimit() < 0 {
 		return invalid("limit %d is negative", r.GetLimit())
 	}
+	o := &sender{out: out, limit: r.GetLimit()}
+	if r.GetFollow() {
+		return s.follow(ctx, r, q, o)
+	}
 	if err := s.flush(ctx); err != nil {
 		// What is archived can be searched all the same; Ingest says what is wrong.
 		s.o.Logger.Warn("a search does not see what was captured last", "error", err)
 	}
-	var res cloudv1.SearchResponse
-	var sent int64
-	size := 0
-	for p, err := range s.o.Archive.Scan(ctx, q) {
+	if err := o.scan(s.o.Archive.Scan(ctx, q)); err != nil && !errors.Is(err, errLimit) {
+		return err
+	}
+	return o.flush()
+}
+
+// sender sends pairs in messages of a bounded size.
+type sender struct {
+	out   *connect.ServerStream[cloudv1.SearchResponse]
+	limit int64 // 0: none
+	sent  int64
+	res   cloudv1.SearchResponse
+	size  int
+}
+
+// errLimit says that the limit is reached.
+var errLimit = errors.New("limit reached")
+
+// add sends a pair with this message or the next. It returns errLimit with the last.
+func (o *sender) add(p *traffic.RRPair) error {
+	o.res.Pairs = append(o.res.Pairs, p)
+	o.sent++
+	if o.size += proto.Size(p); len(o.res.Pairs) == searchPairs || o.size >= searchBytes {
+		if err := o.flush(); err != nil {
+			return err
+		}
+	}
+	if o.sent == o.limit {
+		return errLimit
+	}
+	return nil
+}
+
+// flush sends what there is.
+func (o *sender) flush() error {
+	if len(o.res.Pairs) == 0 {
+		return nil
+	}
+	return o.send()
+}
+
+func (o *sender) send() error {
+	err := o.out.Send(&o.res)
+	o.res.Pairs, o.size = o.res.Pairs[:0], 0
+	o.res.Live, o.res.Skipped = false, 0
+	return err
+}
+
+func (o *sender) scan(pairs iter.Seq2[*traffic.RRPair, error]) error {
+	for p, err := range pairs {
+		if err == nil {
+			err = o.add(p)
+		}
 		if err != nil {
 			return err
 		}
-		res.Pairs = append(res.Pairs, p)
-		sent++
-		if size += proto.Size(p); len(res.Pairs) == searchPairs || size >= searchBytes {
-			if err := out.Send(&res); err != nil {
-				return err
-			}
-			res.Pairs, size = res.Pairs[:0], 0
-		}
-		if sent == r.GetLimit() {
-			break
-		}
 	}
-	if len(res.Pairs) == 0 {
-		return nil
-	}
-	return out.Send(&res)
+	return nil
 }
 
 // flush has everything that agents were acknowledged in the archive.

@@ -94,6 +94,9 @@ func (p *Pair) Loss(reason string) catalog.Loss {
 	}
 }
 
+// Record is the pair, encoded. It must not be changed.
+func (p *Pair) Record() []byte { return p.row.Record }
+
 // TS is the pair's time, in Unix nanoseconds.
 func (p *Pair) TS() int64 { return p.row.TS }
 

@@ -21,6 +21,8 @@ type Query struct {
 	Columns []filter.Column
 	// Match decides on each pair within the bounds; nil takes them all.
 	Match func(*traffic.RRPair) bool
+	// After leaves out segments that end at this stream sequence or before.
+	After uint64
 }
 
 // readAhead is how many segments are read before their turn.
@@ -80,7 +82,7 @@ func (a *Archive) begin(ctx context.Context, q Query) (*scan, error) {
 		return nil, err
 	}
 	for _, seg := range all {
-		if overlaps(seg.Services, q.Bounds.Services) {
+		if seg.LastSeq > q.After && overlaps(seg.Services, q.Bounds.Services) {
 			s.rest = append(s.rest, seg)
 		}
 	}

@@ -62,6 +62,7 @@ type Ingest struct {
 	stream jetstream.Stream
 	wake   chan struct{}
 	counts counts
+	hub    hub
 	fault  func(step string) error // nil but in tests
 
 	// suspect: the volume was full, so the store may have failed to write.
@@ -84,7 +85,7 @@ type waiter struct {
 }
 
 type counts struct {
-	batches, pairs, repeated, malformed, replayed, segments, failures atomic.Uint64
+	batches, pairs, repeated, malformed, replayed, segments, failures, skipped atomic.Uint64
 }
 
 // Stats are counted since the start.
@@ -97,6 +98,8 @@ type Stats struct {
 	Replayed uint64
 	// Segments were written; Failures are attempts to write one that failed.
 	Segments, Failures uint64
+	// Skipped counts pairs that a follower missed because it was slow.
+	Skipped uint64
 }
 
 // Open makes the stream, or finds it as it was left, and puts it in step with the
@@ -272,6 +275,7 @@ func (in *Ingest) Stats() Stats {
 	return Stats{
 		Batches: c.batches.Load(), Pairs: c.pairs.Load(), Repeated: c.repeated.Load(),
 		Malformed: c.malformed.Load(), Replayed: c.replayed.Load(), Segments: c.segments.Load(), Failures: c.failures.Load(),
+		Skipped: c.skipped.Load(),
 	}
 }
 

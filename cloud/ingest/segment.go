@@ -96,7 +96,11 @@ func (t *intake) add(ctx context.Context, m jetstream.Msg) error {
 		t.in.counts.repeated.Add(1)
 		return nil
 	}
+	from := len(s.pairs)
 	t.take(b, known, meta.Timestamp)
+	if len(s.pairs) > from {
+		t.in.hand(seq, s.pairs[from:])
+	}
 	return nil
 }
 

@@ -55,6 +55,7 @@ func (m metrics) Collect(out chan<- prometheus.Metric) {
 	send(prometheus.CounterValue, "ingest_replay_pairs_total", "Pairs of replays, which are not archived.", float64(st.Replayed))
 	send(prometheus.CounterValue, "ingest_segments_total", "Segments written.", float64(st.Segments))
 	send(prometheus.CounterValue, "ingest_failures_total", "Attempts to write a segment that failed.", float64(st.Failures))
+	send(prometheus.CounterValue, "follow_skipped_pairs_total", "Pairs that someone who follows what arrives missed for being slow.", float64(st.Skipped))
 	events := m.s.replays.Stats()
 	send(prometheus.CounterValue, "replay_events_total", "Events of replays that were kept.", float64(events.Events))
 	send(prometheus.CounterValue, "replay_events_dropped_total", "Events of replays that were left out, for their number or for want of room.", float64(events.Dropped))

@@ -211,6 +211,7 @@ func (s *Server) listen(ctx context.Context) error {
 		MaxHeaderBytes: 64 << 10,
 		ErrorLog:       slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+	s.http.RegisterOnShutdown(s.ingest.StopFollowing) // a follower has no end of its own
 	if s.o.TLS != nil {
 		s.http.TLSConfig = s.o.TLS.Clone()
 	}

@@ -46,6 +46,9 @@ type Options struct {
 	Cluster *Cluster
 	// APIKey replaces the context's. KeyFrom says where it is from.
 	APIKey, KeyFrom string
+	// Running leaves a local cloud closed that nobody has open: Connect returns
+	// ErrNotRunning then.
+	Running bool
 	// Logger takes what a cloud in this process has to say.
 	Logger *slog.Logger
 	// Say tells the user what was done for them.
@@ -91,6 +94,10 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 	}
 	return openLocal(ctx, o, target)
 }
+
+// Here says that the cloud runs in this process, and nothing arrives that this process
+// does not send.
+func (c *Client) Here() bool { return c.local != nil }
 
 // Close ends the connection.
 func (c *Client) Close() error {

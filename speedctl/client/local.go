@@ -73,6 +73,9 @@ func InitRemote(ctx context.Context, dir home.Dir, target home.Context) error {
 	return dir.Save(cfg)
 }
 
+// ErrNotRunning says that nobody has the local cloud open.
+var ErrNotRunning = errors.New("the local cloud is not running")
+
 // openLocal reaches the local cloud where it runs, or runs it here.
 func openLocal(ctx context.Context, o Options, target home.Context) (*Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, openLimit)
@@ -82,6 +85,9 @@ func openLocal(ctx context.Context, o Options, target home.Context) (*Client, er
 			return nil, err
 		} else if ok {
 			return newClient("the local cloud", r.URL, r.BusURL, target.APIKey, nil)
+		}
+		if o.Running {
+			return nil, ErrNotRunning
 		}
 		l, err := open(context.WithoutCancel(ctx), o.Home, o.Logger)
 		if err == nil {

@@ -117,14 +117,24 @@ func (f kubeFlags) home(cloudNamespace string) (home.Cluster, error) {
 // reports to: the one that -c names, else the one in the cluster, else that of the
 // current context.
 func (g *global) withClusterCloud(ctx context.Context, do func(*client.Client) error) error {
-	o, err := g.cloudOptions()
+	c, err := g.connectCluster(ctx, false)
 	if err != nil {
 		return err
 	}
+	return errors.Join(do(c), c.Close())
+}
+
+// connectCluster reaches that cloud. running is as client.Options has it.
+func (g *global) connectCluster(ctx context.Context, running bool) (*client.Client, error) {
+	o, err := g.cloudOptions()
+	if err != nil {
+		return nil, err
+	}
+	o.Running = running
 	if g.context == "" && o.Cluster == nil {
 		cluster, err := g.kube.cluster()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		o.Cluster = &cluster
 	}
@@ -133,10 +143,7 @@ func (g *global) withClusterCloud(ctx context.Context, do func(*client.Client) e
 		o.Cluster = nil
 		c, err = client.Connect(ctx, o)
 	}
-	if err != nil {
-		return err
-	}
-	return errors.Join(do(c), c.Close())
+	return c, err
 }
 
 // elsewhere says that the current context is of a cloud that has an address.

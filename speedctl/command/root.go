@@ -69,7 +69,7 @@ the dependencies are mocked. A report says what changed and how fast it was.`,
 	flags.BoolVarP(&g.Quiet, "quiet", "q", false, "no talk on standard error, errors only")
 	g.kube.addTo(root, g.Plugin())
 	root.AddCommand(
-		newInit(g), newCapture(g), newMock(g), newReplay(g), newDemo(g),
+		newInit(g), newCapture(g), newMock(g), newReplay(g), newDemo(g), newTap(g),
 		newCreate(g), newGet(g), newPull(g), newPush(g), newDelete(g),
 		newInstall(g), newUpgrade(g), newUninstall(g), newInject(g), newUninject(g), newInfra(g), newWait(g), newCheck(g), newWhy(g),
 		newConfig(g), newExplain(g), newCompletion(g), newVersion(g), newDemoShop(g),

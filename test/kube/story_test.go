@@ -58,6 +58,7 @@ func workloads(c *cluster) {
 			{"termination", termination},
 			{"node traffic", nodeTraffic},
 			{"argo rollouts", argoRollouts},
+			{"tap", tap},
 		})
 	})
 	// These need the snapshot and the dependencies of loop, or take the dependencies, the
@@ -126,6 +127,7 @@ func install(c *cluster) {
 // record is what is looked at of a pair.
 type record struct {
 	Cluster, Namespace, Service, Direction, Command, Location, Status string
+	TS                                                                string
 	NetworkAddress                                                    string `json:"network_address"`
 }
 

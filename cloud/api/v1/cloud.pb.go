@@ -32,6 +32,7 @@ type Selection struct {
 	Start         int64  `protobuf:"varint,2,opt,name=start,proto3" json:"start,omitempty"`
 	End           int64  `protobuf:"varint,3,opt,name=end,proto3" json:"end,omitempty"`
 	Service       string `protobuf:"bytes,4,opt,name=service,proto3" json:"service,omitempty"`
+	Namespace     string `protobuf:"bytes,5,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -94,11 +95,25 @@ func (x *Selection) GetService() string {
 	return ""
 }
 
+func (x *Selection) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
 type SearchRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Selection *Selection             `protobuf:"bytes,1,opt,name=selection,proto3" json:"selection,omitempty"`
 	// limit is the most pairs to send; 0 means no limit.
-	Limit         int64 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	Limit int64 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	// follow goes on with the pairs that arrive, in the order that they do, until the
+	// client ends the call or the cloud does, after half an hour at most. A pair may
+	// come twice, which its uuid tells.
+	Follow bool `protobuf:"varint,3,opt,name=follow,proto3" json:"follow,omitempty"`
+	// after goes on where an earlier call of the same selection ended: it is the
+	// sequence of the last message of that, and leaves out what came before it.
+	After         uint64 `protobuf:"varint,4,opt,name=after,proto3" json:"after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -147,9 +162,32 @@ func (x *SearchRequest) GetLimit() int64 {
 	return 0
 }
 
+func (x *SearchRequest) GetFollow() bool {
+	if x != nil {
+		return x.Follow
+	}
+	return false
+}
+
+func (x *SearchRequest) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
 type SearchResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Pairs         []*traffic.RRPair      `protobuf:"bytes,1,rep,name=pairs,proto3" json:"pairs,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Pairs []*traffic.RRPair      `protobuf:"bytes,1,rep,name=pairs,proto3" json:"pairs,omitempty"`
+	// The others are of calls that follow.
+	//
+	// live says that all that had been captured before the call was sent.
+	Live bool `protobuf:"varint,2,opt,name=live,proto3" json:"live,omitempty"`
+	// sequence is how far the stream of batches was read, 0 while the archive is.
+	Sequence uint64 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// skipped counts the pairs of the stream, of any selection, that were left out since
+	// the message before because the client read too slowly. They are in the archive.
+	Skipped       uint64 `protobuf:"varint,4,opt,name=skipped,proto3" json:"skipped,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -189,6 +227,27 @@ func (x *SearchResponse) GetPairs() []*traffic.RRPair {
 		return x.Pairs
 	}
 	return nil
+}
+
+func (x *SearchResponse) GetLive() bool {
+	if x != nil {
+		return x.Live
+	}
+	return false
+}
+
+func (x *SearchResponse) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *SearchResponse) GetSkipped() uint64 {
+	if x != nil {
+		return x.Skipped
+	}
+	return 0
 }
 
 type IngestRequest struct {
@@ -1693,17 +1752,23 @@ var File_cloud_api_v1_cloud_proto protoreflect.FileDescriptor
 
 const file_cloud_api_v1_cloud_proto_rawDesc = "" +
 	"\n" +
-	"\x18cloud/api/v1/cloud.proto\x12\x13speedscale.cloud.v1\x1a\x14traffic/rrpair.proto\"c\n" +
+	"\x18cloud/api/v1/cloud.proto\x12\x13speedscale.cloud.v1\x1a\x14traffic/rrpair.proto\"\x81\x01\n" +
 	"\tSelection\x12\x14\n" +
 	"\x05query\x18\x01 \x01(\tR\x05query\x12\x14\n" +
 	"\x05start\x18\x02 \x01(\x03R\x05start\x12\x10\n" +
 	"\x03end\x18\x03 \x01(\x03R\x03end\x12\x18\n" +
-	"\aservice\x18\x04 \x01(\tR\aservice\"c\n" +
+	"\aservice\x18\x04 \x01(\tR\aservice\x12\x1c\n" +
+	"\tnamespace\x18\x05 \x01(\tR\tnamespace\"\x91\x01\n" +
 	"\rSearchRequest\x12<\n" +
 	"\tselection\x18\x01 \x01(\v2\x1e.speedscale.cloud.v1.SelectionR\tselection\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\x03R\x05limit\"E\n" +
+	"\x05limit\x18\x02 \x01(\x03R\x05limit\x12\x16\n" +
+	"\x06follow\x18\x03 \x01(\bR\x06follow\x12\x14\n" +
+	"\x05after\x18\x04 \x01(\x04R\x05after\"\x8f\x01\n" +
 	"\x0eSearchResponse\x123\n" +
-	"\x05pairs\x18\x01 \x03(\v2\x1d.speedscale.traffic.v1.RRPairR\x05pairs\"%\n" +
+	"\x05pairs\x18\x01 \x03(\v2\x1d.speedscale.traffic.v1.RRPairR\x05pairs\x12\x12\n" +
+	"\x04live\x18\x02 \x01(\bR\x04live\x12\x1a\n" +
+	"\bsequence\x18\x03 \x01(\x04R\bsequence\x12\x18\n" +
+	"\askipped\x18\x04 \x01(\x04R\askipped\"%\n" +
 	"\rIngestRequest\x12\x14\n" +
 	"\x05flush\x18\x01 \x01(\bR\x05flush\"\x8c\x01\n" +
 	"\x0eIngestResponse\x12\x14\n" +

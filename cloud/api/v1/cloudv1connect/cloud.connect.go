@@ -80,7 +80,8 @@ const (
 
 // TrafficServiceClient is a client for the speedscale.cloud.v1.TrafficService service.
 type TrafficServiceClient interface {
-	// Search streams the pairs that a filter keeps, oldest first.
+	// Search streams the pairs that a filter keeps, oldest first, and with follow goes on
+	// with those that arrive.
 	Search(context.Context, *v1.SearchRequest) (*connect.ServerStreamForClient[v1.SearchResponse], error)
 	// Ingest says how far the archive has come.
 	Ingest(context.Context, *v1.IngestRequest) (*v1.IngestResponse, error)
@@ -134,7 +135,8 @@ func (c *trafficServiceClient) Ingest(ctx context.Context, req *v1.IngestRequest
 
 // TrafficServiceHandler is an implementation of the speedscale.cloud.v1.TrafficService service.
 type TrafficServiceHandler interface {
-	// Search streams the pairs that a filter keeps, oldest first.
+	// Search streams the pairs that a filter keeps, oldest first, and with follow goes on
+	// with those that arrive.
 	Search(context.Context, *v1.SearchRequest, *connect.ServerStream[v1.SearchResponse]) error
 	// Ingest says how far the archive has come.
 	Ingest(context.Context, *v1.IngestRequest) (*v1.IngestResponse, error)
