@@ -1,7 +1,9 @@
 # Targets with a "##" comment are listed by `make help`.
 
 GO       ?= go
-VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+ifndef VERSION
+VERSION  := $(shell tools/version.sh)
+endif
 LDFLAGS  := -s -w -X github.com/speedscale/speedscale/speedctl/command.version=$(VERSION)
 AGENTS   := goproxy initproxy forwarder generator responder collector inspector
 FUZZTIME ?= 60s
