@@ -33,6 +33,10 @@ USER_goproxy := 2102:2102
 # The usual roots, by which goproxy and the agents verify servers on the internet.
 ROOTS    ?= /etc/ssl/certs/ca-certificates.crt
 
+# Images are for this machine's architecture, unless ARCH names another.
+ARCH      ?= $(shell $(GO) env GOARCH)
+IMAGE_DIR ?= dist/images
+
 # The demo is in Java: a runtime of its own, made by jlink from the JDK that builds it.
 DEMO_IMAGES := java-server java-client
 
@@ -41,10 +45,10 @@ images: $(IMAGES:%=image/%) $(DEMO_IMAGES:%=image/%) ## write an image archive o
 
 .PHONY: $(IMAGES:%=image/%)
 $(IMAGES:%=image/%): image/%:
-	@mkdir -p dist/root/$*/etc/ssl/certs dist/images
-	cp $(ROOTS) dist/root/$*/etc/ssl/certs/ca-certificates.crt
-	GOOS=linux $(STATIC) build -trimpath -ldflags '$(LDFLAGS)' -o dist/root/$*/$* ./$(if $(filter $*,$(AGENTS)),agents/cmd/)$*
-	test/kubenode/kubenode image --user $(or $(USER_$*),2100:2100) dist/root/$* speedscale/$*:$(VERSION) dist/images/$*.tar /$*
+	@mkdir -p dist/root/$*-$(ARCH)/etc/ssl/certs $(IMAGE_DIR)
+	cp $(ROOTS) dist/root/$*-$(ARCH)/etc/ssl/certs/ca-certificates.crt
+	GOOS=linux GOARCH=$(ARCH) $(STATIC) build -trimpath -ldflags '$(LDFLAGS)' -o dist/root/$*-$(ARCH)/$* ./$(if $(filter $*,$(AGENTS)),agents/cmd/)$*
+	test/kubenode/kubenode image --arch $(ARCH) --user $(or $(USER_$*),2100:2100) dist/root/$*-$(ARCH) speedscale/$*:$(VERSION) $(IMAGE_DIR)/$*.tar /$*
 
 .PHONY: $(DEMO_IMAGES:%=image/%)
 $(DEMO_IMAGES:%=image/%): image/%: dist/root/java-demo
@@ -60,6 +64,44 @@ dist/root/java-demo: demo/java/image.sh $(wildcard demo/java/src/*.java demo/jav
 demo: bin/speedctl ## the main job: capture, snapshot, replay against two versions of a small shop
 	bin/speedctl demo
 
+# ---- releasing ------------------------------------------------------------
+
+# Both are built once; their own modules would need go.mod files of some 600 lines.
+bin/goreleaser:
+	GOBIN=$(CURDIR)/bin $(STATIC) install github.com/goreleaser/goreleaser/v2@v2.16.0
+
+bin/cyclonedx-gomod:
+	GOBIN=$(CURDIR)/bin $(STATIC) install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+
+GORELEASER := PATH="$(CURDIR)/bin:$$PATH" VERSION=$(VERSION) bin/goreleaser
+
+.PHONY: release-snapshot
+release-snapshot: bin/goreleaser bin/cyclonedx-gomod ## a whole release into dist/release, without publishing or signing it (docs/releasing.md)
+	$(GORELEASER) check
+	$(GORELEASER) release --snapshot --clean --skip=sign
+	@find dist/release -maxdepth 2 -type f \( -path '*homebrew/*' -o -path '*krew/*' -o ! -path 'dist/release/*/*' \) -exec ls -l {} +
+
+ARCHS := amd64 arm64
+
+.PHONY: release-images
+release-images: $(ARCHS:%=release-images/%) ## write image archives for each architecture into dist/release-images/ARCH
+
+.PHONY: $(ARCHS:%=release-images/%)
+$(ARCHS:%=release-images/%): release-images/%:
+	$(MAKE) $(IMAGES:%=image/%) ARCH=$* IMAGE_DIR=dist/release-images/$* VERSION=$(VERSION)
+
+bin/crane:
+	GOBIN=$(CURDIR)/bin $(STATIC) install github.com/google/go-containerregistry/cmd/crane@v0.21.6
+
+.PHONY: push
+push: bin/crane ## push release-images to REGISTRY, each component as one image of all architectures
+	tools/push.sh dist/release-images $(REGISTRY) $(VERSION)
+
+.PHONY: release-test
+release-test: ## install what release-snapshot made, as users do, and go through the quick start with it
+	@test/deps.sh curl python3 jq
+	test/release.sh dist/release $(VERSION)
+
 # ---- testing --------------------------------------------------------------
 
 # The end-to-end tests build what they test, which the cache of results does not see.
@@ -67,6 +109,7 @@ demo: bin/speedctl ## the main job: capture, snapshot, replay against two versio
 test: test-deps ## everything: vet, unit tests and user stories with the race detector, end-to-end tests
 	$(GO) vet ./...
 	GOOS=darwin $(GO) vet ./speedctl/... ./agents/... ./traffic/... ./cloud/... ./demo/...
+	GOOS=windows $(STATIC) build -trimpath -o /dev/null ./speedctl
 	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /test/e2e$$)
 	$(GO) test -race -timeout 20m -count 1 ./test/e2e
 	$(GO) test ./agents/nonblock ./agents/goproxy
