@@ -1,7 +1,9 @@
 # Targets with a "##" comment are listed by `make help`.
 
 GO       ?= go
-VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+ifndef VERSION
+VERSION  := $(shell tools/version.sh)
+endif
 LDFLAGS  := -s -w -X github.com/speedscale/speedscale/speedctl/command.version=$(VERSION)
 AGENTS   := goproxy initproxy forwarder generator responder collector inspector
 FUZZTIME ?= 60s
@@ -43,6 +45,10 @@ USER_goproxy := 2102:2102
 # The usual roots, by which goproxy and the agents verify servers on the internet.
 ROOTS    ?= /etc/ssl/certs/ca-certificates.crt
 
+# Images are for this machine's architecture, unless ARCH names another.
+ARCH      ?= $(shell $(GO) env GOARCH)
+IMAGE_DIR ?= dist/images
+
 # The demo is in Java: a runtime of its own, made by jlink from the JDK that builds it.
 DEMO_IMAGES := java-server java-client
 
@@ -51,10 +57,10 @@ images: $(IMAGES:%=image/%) $(DEMO_IMAGES:%=image/%) ## write an image archive o
 
 .PHONY: $(IMAGES:%=image/%)
 $(IMAGES:%=image/%): image/%:
-	@mkdir -p dist/root/$*/etc/ssl/certs dist/images
-	cp $(ROOTS) dist/root/$*/etc/ssl/certs/ca-certificates.crt
-	GOOS=linux $(STATIC) build -trimpath -ldflags '$(LDFLAGS)' -o dist/root/$*/$* ./$(if $(filter $*,$(AGENTS)),agents/cmd/)$*
-	test/kubenode/kubenode image --user $(or $(USER_$*),2100:2100) dist/root/$* speedscale/$*:$(VERSION) dist/images/$*.tar /$*
+	@mkdir -p dist/root/$*-$(ARCH)/etc/ssl/certs $(IMAGE_DIR)
+	cp $(ROOTS) dist/root/$*-$(ARCH)/etc/ssl/certs/ca-certificates.crt
+	GOOS=linux GOARCH=$(ARCH) $(STATIC) build -trimpath -ldflags '$(LDFLAGS)' -o dist/root/$*-$(ARCH)/$* ./$(if $(filter $*,$(AGENTS)),agents/cmd/)$*
+	test/kubenode/kubenode image --arch $(ARCH) --user $(or $(USER_$*),2100:2100) dist/root/$*-$(ARCH) speedscale/$*:$(VERSION) $(IMAGE_DIR)/$*.tar /$*
 
 .PHONY: $(DEMO_IMAGES:%=image/%)
 $(DEMO_IMAGES:%=image/%): image/%: dist/root/java-demo
@@ -68,6 +74,44 @@ dist/root/java-demo: demo/java/image.sh $(wildcard demo/java/src/*.java demo/jav
 .PHONY: demo
 demo: bin/speedctl ## the main job: capture, snapshot, replay against two versions of a small shop
 	bin/speedctl demo
+
+# ---- releasing ------------------------------------------------------------
+
+# Both are built once; their own modules would need go.mod files of some 600 lines.
+bin/goreleaser:
+	GOBIN=$(CURDIR)/bin $(STATIC) install github.com/goreleaser/goreleaser/v2@v2.16.0
+
+bin/cyclonedx-gomod:
+	GOBIN=$(CURDIR)/bin $(STATIC) install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+
+GORELEASER := PATH="$(CURDIR)/bin:$$PATH" VERSION=$(VERSION) bin/goreleaser
+
+.PHONY: release-snapshot
+release-snapshot: bin/goreleaser bin/cyclonedx-gomod ## a whole release into dist/release, without publishing or signing it (docs/releasing.md)
+	$(GORELEASER) check
+	$(GORELEASER) release --snapshot --clean --skip=sign
+	@find dist/release -maxdepth 2 -type f \( -path '*homebrew/*' -o -path '*krew/*' -o ! -path 'dist/release/*/*' \) -exec ls -l {} +
+
+ARCHS := amd64 arm64
+
+.PHONY: release-images
+release-images: $(ARCHS:%=release-images/%) ## write image archives for each architecture into dist/release-images/ARCH
+
+.PHONY: $(ARCHS:%=release-images/%)
+$(ARCHS:%=release-images/%): release-images/%:
+	$(MAKE) $(IMAGES:%=image/%) ARCH=$* IMAGE_DIR=dist/release-images/$* VERSION=$(VERSION)
+
+bin/crane:
+	GOBIN=$(CURDIR)/bin $(STATIC) install github.com/google/go-containerregistry/cmd/crane@v0.21.6
+
+.PHONY: push
+push: bin/crane ## push release-images to REGISTRY, each component as one image of all architectures
+	tools/push.sh dist/release-images $(REGISTRY) $(VERSION)
+
+.PHONY: release-test
+release-test: ## install what release-snapshot made, as users do, and go through the quick start with it
+	@test/deps.sh curl python3 jq
+	test/release.sh dist/release $(VERSION)
 
 # ---- testing --------------------------------------------------------------
 
@@ -86,10 +130,15 @@ endif
 .PHONY: test-here
 test-here: test-deps ## what needs no cluster
 	$(STATIC) vet -trimpath ./...
-	GOOS=darwin $(STATIC) vet -trimpath ./speedctl/... ./agents/... ./traffic/... ./cloud/... ./demo/...
 	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /test/e2e$$)
 	$(GO) test -race -timeout 20m -count 1 ./test/e2e
 	$(STATIC) test -trimpath ./agents/nonblock ./agents/goproxy
+
+# Each compiles all dependencies once more, which is why tests do without.
+.PHONY: cross
+cross: ## build and vet what other systems run
+	GOOS=darwin $(STATIC) vet -trimpath ./speedctl/... ./agents/... ./traffic/... ./cloud/... ./demo/...
+	GOOS=windows $(STATIC) build -trimpath -o /dev/null ./speedctl
 
 # The servers and clients that tests talk to come from Debian and npm. On other
 # systems install them yourself; tests say loudly what they skip without them.
@@ -180,7 +229,7 @@ generate: ## regenerate what is made from .proto files (needs protoc, Debian's p
 	bin/speedctl completion powershell >completions/speedctl.ps1
 
 .PHONY: verify
-verify: generate ## fail when generated code, go.mod or formatting is not up to date
+verify: generate cross ## fail when generated code, go.mod or formatting is not up to date
 	$(GO) mod tidy -diff
 	test -z "$$(gofmt -l $$(git ls-files '*.go'))"
 	git diff --exit-code

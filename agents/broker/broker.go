@@ -23,6 +23,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/speedscale/speedscale/agents/bus"
+	"github.com/speedscale/speedscale/agents/disk"
 )
 
 // Options are what an embedded server is started with.
@@ -282,12 +283,12 @@ func (s *Server) StoreError() error {
 	if s.store == nil {
 		return errors.New("the broker has no store")
 	}
-	free, err := FreeBytes(s.store.Dir)
+	space, err := disk.SpaceOf(s.store.Dir)
 	if err != nil {
 		return fmt.Errorf("store %q: %w", s.store.Dir, err)
 	}
-	if free < s.store.Reserve {
-		return fmt.Errorf("store %q: %w: %d MiB free, %d MiB are kept in reserve", s.store.Dir, ErrDiskFull, free>>20, s.store.Reserve>>20)
+	if space.Free < s.store.Reserve {
+		return fmt.Errorf("store %q: %w: %d MiB free, %d MiB are kept in reserve", s.store.Dir, ErrDiskFull, space.Free>>20, s.store.Reserve>>20)
 	}
 	return nil
 }

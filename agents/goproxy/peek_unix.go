@@ -9,6 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// supported says that the proxy runs on this system.
+const supported = true
+
 // peek waits until the bytes that a connection will give next are enough, and
 // returns them without consuming them. Where buf is full it returns what there
 // is. The connection's read deadline bounds the wait.

@@ -105,9 +105,16 @@ type listener struct {
 	handle    func(context.Context, *net.TCPConn)
 }
 
+// ErrUnsupported is returned on Windows, whose sockets cannot be looked into without
+// taking what is there.
+var ErrUnsupported = errors.New("capture and mocks need Linux or macOS: the proxy does not run on Windows")
+
 // New checks the settings and binds the listeners, so that their addresses are
 // known before Run.
 func New(cfg config.Proxy, o Options) (*Proxy, error) {
+	if !supported {
+		return nil, ErrUnsupported
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -1,3 +1,5 @@
+//go:build unix
+
 // Package nonblock reads and writes TCP connections without telling Go's scheduler.
 //
 // A system call that may wait is announced to the scheduler, which wakes its

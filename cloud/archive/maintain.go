@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"gocloud.dev/gcerrors"
-	"golang.org/x/sys/unix"
 
+	"github.com/speedscale/speedscale/agents/disk"
 	"github.com/speedscale/speedscale/cloud/catalog"
 )
 
@@ -109,12 +109,11 @@ func (a *Archive) limit(r Retention, total int64) (int64, error) {
 	case r.MaxBytes < 0 || a.dir == "":
 		return none, nil
 	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(a.dir, &st); err != nil {
+	space, err := disk.SpaceOf(a.dir)
+	if err != nil {
 		return 0, fmt.Errorf("archive: volume of %q: %w", a.dir, err)
 	}
-	free := int64(st.Bavail) * int64(st.Bsize) //nolint:unconvert // it is not an int64 on every system
-	return (total + free) / 5 * 4, nil
+	return (total + space.Free) / 5 * 4, nil
 }
 
 // replace puts a segment, or none, in the place of others.

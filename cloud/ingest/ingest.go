@@ -25,6 +25,7 @@ import (
 
 	"github.com/speedscale/speedscale/agents/broker"
 	"github.com/speedscale/speedscale/agents/bus"
+	"github.com/speedscale/speedscale/agents/disk"
 	"github.com/speedscale/speedscale/cloud/archive"
 	"github.com/speedscale/speedscale/cloud/catalog"
 )
@@ -113,11 +114,11 @@ func Open(ctx context.Context, o Options) (*Ingest, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Reserve == 0 {
-		size, err := volumeSize(o.StoreDir)
+		space, err := disk.SpaceOf(o.StoreDir)
 		if err != nil {
 			return nil, fmt.Errorf("ingest: store %q: %w", o.StoreDir, err)
 		}
-		o.Reserve = min(max(size/20, 128<<20), 512<<20)
+		o.Reserve = min(max(space.Size/20, 128<<20), 512<<20)
 	}
 	in := &Ingest{o: o, log: o.Logger, wake: make(chan struct{}, 1), waiters: make(map[*waiter]struct{})}
 	var err error

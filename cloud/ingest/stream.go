@@ -7,10 +7,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"golang.org/x/sys/unix"
 
-	"github.com/speedscale/speedscale/agents/broker"
 	"github.com/speedscale/speedscale/agents/bus"
+	"github.com/speedscale/speedscale/agents/disk"
 )
 
 // requestTimeout bounds a request to the embedded server.
@@ -145,7 +144,7 @@ var errUnknown = errors.New("the volume was full, and nothing has been archived 
 // is called after each segment too: what is purged from the stream makes room in it
 // that the segment has taken from the volume. A lower limit refuses new batches; it removes none (DiscardNew).
 func (in *Ingest) limitStream(ctx context.Context) error {
-	free, err := broker.FreeBytes(in.o.StoreDir)
+	space, err := disk.SpaceOf(in.o.StoreDir)
 	if err != nil {
 		return fmt.Errorf("store %q: %w", in.o.StoreDir, err)
 	}
@@ -158,11 +157,11 @@ func (in *Ingest) limitStream(ctx context.Context) error {
 		return fmt.Errorf("stream %s: %w", bus.IngestStream, err)
 	}
 	used := int64(info.State.Bytes)
-	room := max(free-in.o.Reserve, 0)
+	room := max(space.Free-in.o.Reserve, 0)
 	switch {
 	case room == 0:
 		in.refuse(fmt.Sprintf("disk full: the volume of %q has %d MiB free, and %d MiB are kept in reserve; free some space or lower the retention",
-			in.o.StoreDir, free>>20, in.o.Reserve>>20))
+			in.o.StoreDir, space.Free>>20, in.o.Reserve>>20))
 	case used >= in.o.StreamBytes-int64(bus.MaxPayload(0)):
 		in.refuse(fmt.Sprintf("the stream is full: %d MiB wait to be archived", used>>20))
 	default:
@@ -178,12 +177,4 @@ func (in *Ingest) limitStream(ctx context.Context) error {
 	}
 	in.limit = limit
 	return nil
-}
-
-func volumeSize(dir string) (int64, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return 0, err
-	}
-	return int64(st.Blocks) * int64(st.Bsize), nil //nolint:unconvert // it is not an int64 on every system
 }

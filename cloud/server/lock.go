@@ -8,7 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
+	"github.com/speedscale/speedscale/agents/disk"
 )
 
 // ErrLocked says that another server has the data folder open; Find tells where
@@ -36,11 +36,13 @@ func takeLock(dir string) (*lock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("data folder %q: %w", dir, err)
 	}
-	if err := flock(f, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	locked, err := disk.TryLock(f, false)
+	if err != nil {
 		f.Close()
-		if !errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("lock data folder %q: %w", dir, err)
-		}
+		return nil, fmt.Errorf("lock data folder %q: %w", dir, err)
+	}
+	if !locked {
+		f.Close()
 		if r, ok, _ := Find(dir); ok {
 			return nil, fmt.Errorf("data folder %q is %w: pid %d at %s", dir, ErrLocked, r.PID, r.URL)
 		}
@@ -52,15 +54,6 @@ func takeLock(dir string) (*lock, error) {
 		return nil, fmt.Errorf("data folder %q: %w", dir, err)
 	}
 	return &lock{dir: dir, f: f}, nil
-}
-
-// flock does not wait, so it can only be interrupted before it has begun.
-func flock(f *os.File, how int) error {
-	for {
-		if err := unix.Flock(int(f.Fd()), how); err != unix.EINTR {
-			return err
-		}
-	}
 }
 
 // write says where the server listens.
@@ -92,10 +85,8 @@ func Find(dir string) (r Running, ok bool, err error) {
 		return r, false, err
 	}
 	defer f.Close()
-	if err := flock(f, unix.LOCK_SH|unix.LOCK_NB); err == nil {
-		return r, false, nil // nobody holds it
-	} else if !errors.Is(err, unix.EWOULDBLOCK) {
-		return r, false, err
+	if free, err := disk.TryLock(f, true); free || err != nil {
+		return r, false, err // nobody holds it, or nobody can tell
 	}
 	// It is empty while its holder starts.
 	if err := json.NewDecoder(f).Decode(&r); err != nil {

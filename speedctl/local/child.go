@@ -69,7 +69,9 @@ func (c *Child) Stop() {
 		return
 	default:
 	}
-	c.cmd.Process.Signal(os.Interrupt)
+	if err := c.cmd.Process.Signal(os.Interrupt); err != nil {
+		c.cmd.Process.Kill() // Windows cannot interrupt another process.
+	}
 	select {
 	case <-c.done:
 	case <-time.After(stopGrace):

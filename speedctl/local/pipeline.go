@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/speedscale/speedscale/agents/broker"
 	"github.com/speedscale/speedscale/agents/bus"
+	"github.com/speedscale/speedscale/agents/disk"
 	"github.com/speedscale/speedscale/agents/forwarder"
 	"github.com/speedscale/speedscale/agents/goproxy"
 	"github.com/speedscale/speedscale/speedctl/home"
@@ -137,11 +137,12 @@ func lockSpool(dir home.Dir) (*os.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err == nil {
+		locked, err := disk.TryLock(f, false)
+		if locked {
 			return f, nil
 		}
 		f.Close()
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
+		if err != nil {
 			return nil, fmt.Errorf("lock %q: %w", f.Name(), err)
 		}
 	}

@@ -12,7 +12,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"syscall"
 )
 
@@ -123,7 +122,7 @@ func writeLayout(w io.Writer, o options, layer descriptor, content io.Reader) er
 	if err := add(layer.path(), layer.Size, content); err != nil {
 		return err
 	}
-	c := imageConfig{Architecture: runtime.GOARCH, OS: "linux"}
+	c := imageConfig{Architecture: o.arch, OS: "linux"}
 	c.Config.User, c.Config.Env, c.Config.Entrypoint, c.Config.WorkingDir = o.user, o.env, o.entrypoint, o.workdir
 	c.RootFS.Type, c.RootFS.DiffIDs = "layers", []string{layer.Digest}
 	config, err := blob(typeConfig, c)

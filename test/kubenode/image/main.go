@@ -1,7 +1,7 @@
 // Command image writes a container image archive from a directory, without a
 // registry and without Docker:
 //
-//	image [--user UID:GID] [--env NAME=VALUE]... [--workdir DIR] [--owners] DIR TAG OUT.tar ENTRYPOINT [ARG...]
+//	image [--arch GOARCH] [--user UID:GID] [--env NAME=VALUE]... [--workdir DIR] [--owners] DIR TAG OUT.tar ENTRYPOINT [ARG...]
 //
 // The directory is the image's root file system, with modes and symbolic links
 // as they are. Files belong to root unless --owners keeps the owners that they

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"runtime"
 	"strings"
 )
 
@@ -19,6 +20,8 @@ type options struct {
 	entrypoint []string
 	// user is UID:GID or empty for root.
 	user string
+	// arch is the architecture of its programs, as GOARCH names it.
+	arch string
 	// env has NAME=VALUE pairs.
 	env []string
 	// workdir is the working directory; empty is /.
@@ -49,6 +52,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	}
 	fs.StringVar(&o.user, "user", "", "run as `UID:GID` (default root)")
 	fs.StringVar(&o.workdir, "workdir", "", "start in `DIR` of the image (default /)")
+	fs.StringVar(&o.arch, "arch", runtime.GOARCH, "be for `GOARCH`")
 	fs.BoolVar(&o.owners, "owners", false, "keep the owners of the files, as a root file system of debootstrap needs (default all belong to root)")
 	fs.Func("env", "set `NAME=VALUE` in the environment; repeatable", func(v string) error {
 		if name, _, ok := strings.Cut(v, "="); !ok || name == "" {
