@@ -94,7 +94,8 @@ at LPORT. A direction that saw nothing for 30 s says so.`,
 		Example: `  speedctl capture shop 8080 -- ./shop
   speedctl capture -- curl -s https://example.com
   speedctl capture shop 8080 --reverse-proxy 15432=localhost:5432 -- ./shop --db localhost:15432`,
-		Args: maxArgs(2),
+		Annotations: notRun("it asks a server on the internet", "speedctl capture -- curl -s https://example.com"),
+		Args:        maxArgs(2),
 		RunE: func(c *cobra.Command, a []string) error {
 			before, argv := splitCommand(c, a)
 			o, err := f.options(before, argv)

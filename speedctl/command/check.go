@@ -39,7 +39,8 @@ Exit codes: 0 when no check failed (there may be warnings), 1 when one did.`,
 		Example: `  speedctl check
   speedctl check --pre
   speedctl check --wait 2m -o json`,
-		Args: args(cobra.NoArgs),
+		Annotations: notRun("it wants an installed operator: test/kube runs it", "speedctl check", "speedctl check --wait 2m -o json"),
+		Args:        args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			kube, err := g.kube.client()
 			if err != nil {

@@ -24,8 +24,9 @@ func newDemo(g *global) *cobra.Command {
 both sides. It makes a snapshot, stops the dependencies, and replays the snapshot with the dependencies
 mocked: against the same version, which passes, and against one with a regression, which does not. It uses
 a folder and ports of its own.`,
-		Example: "  speedctl demo\n  speedctl demo --keep ./demo-home",
-		Args:    args(cobra.NoArgs),
+		Example:     "  speedctl demo\n  speedctl demo --keep ./demo-home",
+		Annotations: notRun("it takes half a minute: testdata/script/demo.txtar runs it"),
+		Args:        args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			dir := keep
 			if dir == "" {

@@ -36,7 +36,8 @@ cluster and has no address.`,
 		Example: `  speedctl get reports
   speedctl get report latest --junit report.xml --html report.html
   speedctl get report latest --web`,
-		Args: args(cobra.MaximumNArgs(1)),
+		Annotations: notRun("it opens a browser, and serves until it is interrupted", "speedctl get report latest --web"),
+		Args:        args(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, a []string) error {
 			if web {
 				return showPage(c.Context(), g, append(a, "")[0], browser)

@@ -1,4 +1,4 @@
-package command
+package command_test
 
 import (
 	"bytes"
@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/speedscale/speedscale/speedctl/command"
 	"github.com/speedscale/speedscale/speedctl/term"
 )
 
@@ -23,13 +24,13 @@ func TestHelp(t *testing.T) {
 			t.Errorf("%s has no summary or no example", c.CommandPath())
 		}
 		for line := range strings.Lines(c.Example) {
-			checkExample(t, New(w), strings.TrimSpace(line))
+			checkExample(t, command.New(w), strings.TrimSpace(line))
 		}
 		for _, sub := range c.Commands() {
 			visit(sub)
 		}
 	}
-	visit(New(w))
+	visit(command.New(w))
 }
 
 func checkExample(t *testing.T, root *cobra.Command, line string) {

@@ -59,6 +59,9 @@ becomes the current one where there was none; otherwise -c names it.`,
   speedctl install --set clusterName=staging --cloud-set persistence.size=100Gi
   speedctl install --app-url https://speedscale.example.com --api-key "$SPEEDSCALE_API_KEY" --app-ca ca.pem
   speedctl install --dry-run -o yaml`,
+		Annotations: notRun("it installs into a cluster: test/kube runs it", "speedctl install",
+			"speedctl install --set clusterName=staging --cloud-set persistence.size=100Gi",
+			`speedctl install --app-url https://speedscale.example.com --api-key "$SPEEDSCALE_API_KEY" --app-ca ca.pem`),
 		Args: args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			o := f.options()

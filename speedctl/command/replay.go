@@ -68,11 +68,14 @@ was recorded from workloads of their names, and are then as before. What will be
 about; an interrupt cancels the replay. The load and what is compared are in the test config, and --timeout is the limit
 of the whole replay.`,
 		Example: `  speedctl replay checkout --test-against http://localhost:8080 -- ./shop-new
-  speedctl replay latest --test-against http://localhost:8080 --rate 200 --for 1m --fail-if 'latency.p95 > 100'
+  speedctl replay latest --test-against http://localhost:8080 --rate 200 --for 10s --fail-if 'latency.p95 > 100'
   speedctl replay checkout --test-against http://staging:8080 --ignore createdAt --junit report.xml
   speedctl replay checkout --test-against http://localhost:8080 --noise-from checkout-again
   speedctl replay deployment/checkout -n shop --snapshot latest
   speedctl replay deployment/checkout --snapshot checkout --yes --timeout 20m --build-tag pr-42 --junit report.xml`,
+		Annotations: notRun("it wants an operator in a cluster: test/kube runs it",
+			"speedctl replay deployment/checkout -n shop --snapshot latest",
+			"speedctl replay deployment/checkout --snapshot checkout --yes --timeout 20m --build-tag pr-42 --junit report.xml"),
 		Args: args(func(c *cobra.Command, a []string) error {
 			before, _ := splitCommand(c, a)
 			if f.cluster.snapshot != "" {

@@ -26,7 +26,8 @@ after the other, each when the one before is ready.`,
 		Example: `  speedctl upgrade
   speedctl upgrade --roll
   speedctl upgrade --set logLevel=debug --cloud-set retention.age=72h`,
-		Args: args(cobra.NoArgs),
+		Annotations: notRun("it upgrades what is in a cluster: test/kube runs it"),
+		Args:        args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			o := f.options()
 			var err error
