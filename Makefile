@@ -61,8 +61,7 @@ $(DEMO_IMAGES:%=image/%): image/%: dist/root/java-demo
 	@mkdir -p dist/images
 	test/kubenode/kubenode image --user 2100:2100 $< speedscale/$*:$(VERSION) dist/images/$*.tar /java/bin/java -m demo/demo.Main $*
 
-dist/root/java-demo: demo/java/image.sh $(wildcard demo/java/src/*.java demo/java/src/demo/*.java)
-	@test/deps.sh javac=openjdk-17-jdk-headless
+dist/root/java-demo: demo/java/image.sh $(wildcard demo/java/src/*.java demo/java/src/demo/*.java) | cluster-deps
 	demo/java/image.sh $@
 	@touch $@
 
@@ -72,14 +71,25 @@ demo: bin/speedctl ## the main job: capture, snapshot, replay against two versio
 
 # ---- testing --------------------------------------------------------------
 
-# The end-to-end tests build what they test, which the cache of results does not see.
+# Where the tests in a cluster run: node (a node of this machine's own), kind, kubeconfig (the cluster of KUBECONFIG) or none.
+E2E ?= $(if $(filter Linux0,$(shell uname -s)$(shell id -u)),node,none)
+
+# The tests in a cluster wait more than they work, so that they run beside the others. Each prints when it has ended.
 .PHONY: test
-test: test-deps ## everything: vet, unit tests and user stories with the race detector, end-to-end tests
-	$(GO) vet ./...
-	GOOS=darwin $(GO) vet ./speedctl/... ./agents/... ./traffic/... ./cloud/... ./demo/...
+test: test-deps $(if $(filter none,$(E2E)),,cluster-deps) ## everything: vet, unit tests and user stories with the race detector, end-to-end tests, here and in a cluster
+	@$(MAKE) --no-print-directory -j2 --output-sync=target test-here $(if $(filter none,$(E2E)),,cluster-e2e)
+ifeq ($(E2E),none)
+	@echo 'SKIPPED: the tests in a cluster: they need root on Linux for a node of their own, or E2E=kind or E2E=kubeconfig (test/kube/run.sh)' >&2
+endif
+
+# The end-to-end tests build what they test, which the cache of results does not see.
+.PHONY: test-here
+test-here: test-deps ## what needs no cluster
+	$(STATIC) vet -trimpath ./...
+	GOOS=darwin $(STATIC) vet -trimpath ./speedctl/... ./agents/... ./traffic/... ./cloud/... ./demo/...
 	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /test/e2e$$)
 	$(GO) test -race -timeout 20m -count 1 ./test/e2e
-	$(GO) test ./agents/nonblock ./agents/goproxy
+	$(STATIC) test -trimpath ./agents/nonblock ./agents/goproxy
 
 # The servers and clients that tests talk to come from Debian and npm. On other
 # systems install them yourself; tests say loudly what they skip without them.
@@ -88,6 +98,11 @@ DEBS := bash-completion zsh=zsh fish=fish curl nginx-light redis-server redis-to
 .PHONY: test-deps
 test-deps:
 	@test/deps.sh $(DEBS)
+
+# What images, the node and its tests need: installed here at once, since nobody else can install meanwhile.
+.PHONY: cluster-deps
+cluster-deps:
+	@test/deps.sh debootstrap npm=npm conntrack javac=openjdk-17-jdk-headless runc iptables nftables containernetworking-plugins openssl curl gcc libc6-dev
 
 # The node's programs are built once, which takes minutes, and kept in ~/.cache/kubenode.
 .PHONY: cluster-up
@@ -104,18 +119,15 @@ cluster-test: ## test the node itself
 
 # Third-party servers in images, made from Debian's packages, npm and Go modules, and kept beside the node's programs.
 .PHONY: test-images
-test-images:
-	@test/deps.sh debootstrap npm=npm conntrack
+test-images: cluster-deps
 	test/kube/servers.sh dist/images
 	test/kube/argo.sh dist/images
 	GOOS=linux $(STATIC) build -trimpath -o dist/root/goclient/ ./test/kube/goclient
 	test/kubenode/kubenode image dist/root/goclient speedscale-test/goclient:1 dist/images/goclient.tar /goclient
 
 .PHONY: cluster-e2e
-cluster-e2e: build images test-images ## the end-to-end test in Kubernetes, on a node of its own (Linux, root)
-	eval "$$(test/kubenode/kubenode up)" && export PATH="$${KUBENODE_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/kubenode}/bin:$$PATH" && \
-	test/kubenode/kubenode load dist/images/*.tar && SPEEDSCALE_E2E_VERSION=$(VERSION) $(STATIC) test -trimpath -count 1 -timeout 40m -parallel 12 -v ./test/kube; \
-	status=$$?; test/kubenode/kubenode down; exit $$status
+cluster-e2e: build images test-images ## the end-to-end test in Kubernetes, where E2E says
+	GO='$(STATIC)' test/kube/run.sh $(if $(filter none,$(E2E)),node,$(E2E)) $(VERSION)
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME each
@@ -145,7 +157,7 @@ PROTOC_CONNECT := --plugin=bin/protoc-gen-connect-go --connect-go_out=. --connec
 PROTOC_GRPC := --plugin=bin/protoc-gen-go-grpc --go-grpc_out=. --go-grpc_opt=module=github.com/speedscale/speedscale
 
 .PHONY: generate
-generate: ## regenerate what is made from .proto files (needs protoc, Debian's protobuf-compiler), from API types and from commands
+generate: ## regenerate what is made from .proto files (needs protoc, Debian's protobuf-compiler), from API types, docs/reference and completions
 	cd tools && $(GO) build -o ../bin/ google.golang.org/protobuf/cmd/protoc-gen-go \
 		connectrpc.com/connect/cmd/protoc-gen-connect-go google.golang.org/grpc/cmd/protoc-gen-go-grpc \
 		sigs.k8s.io/controller-tools/cmd/controller-gen
@@ -154,6 +166,9 @@ generate: ## regenerate what is made from .proto files (needs protoc, Debian's p
 		cloud/api/v1/telemetry.proto
 	protoc $(PROTOC_GO) $(PROTOC_GRPC) demo/shop/inventory.proto
 	bin/controller-gen object crd paths=./cluster/api/... output:crd:dir=charts/speedscale-operator/templates/crds
+	$(GO) test -count 1 ./charts -run 'TestReadme$$' -update
+	$(GO) test -count 1 ./test/docs/reference -update
+	$(GO) test -count 1 ./speedctl/command -run TestReference -update-reference
 	$(STATIC) build -o bin/speedctl ./speedctl
 	bin/speedctl completion bash >completions/speedctl.bash
 	bin/speedctl completion zsh >completions/speedctl.zsh

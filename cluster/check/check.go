@@ -1,15 +1,12 @@
 // Package check says what is wrong with an installation, or in the way of one, and
 // why a pod is captured or not. What it says is made from fetched objects by pure
 // functions.
+//
+// Checks come in categories, both with ids that stay: scripts and the documentation
+// refer to them. docs/troubleshooting.md has a section for each.
 package check
 
-import (
-	"fmt"
-
-	appsv1 "k8s.io/api/apps/v1"
-
-	"github.com/speedscale/speedscale/cluster/install"
-)
+import "fmt"
 
 // Status is the outcome of a check.
 type Status string
@@ -22,158 +19,139 @@ const (
 	Skipped Status = "skipped" // it could not be looked at, or an earlier failure is why
 )
 
-// Result is what one check found.
+// Docs is where each check is explained, at the anchor that is its id.
+const Docs = "https://github.com/speedscale/speedscale/blob/main/docs/troubleshooting.md"
+
+// Result is what one check found. A check of many things, such as workloads, has a
+// result for each that is not as it should be, with its Subject.
 type Result struct {
-	// Category groups checks: cluster, rights, operator, cloud, telemetry, workloads.
-	Category string `json:"category"`
-	Name     string `json:"name"`
-	Status   Status `json:"status"`
+	// ID is the check's, and Title what should be so.
+	ID    string `json:"id"`
+	Title string `json:"title"`
+	// Subject is the object that it is about, where there are several.
+	Subject string `json:"subject,omitempty"`
+	Status  Status `json:"result"`
 	// Text says what was found, and Hint what can be done.
-	Text string `json:"text,omitempty"`
+	Text string `json:"message,omitempty"`
 	Hint string `json:"hint,omitempty"`
+	// Doc is the address of more about a result that is a warning or a failure.
+	Doc string `json:"doc,omitempty"`
 }
 
-// Failures counts the results that are failures.
-func Failures(results []Result) (n int) {
-	for _, r := range results {
-		if r.Status == Failed {
-			n++
+// Category has the results of checks that belong together.
+type Category struct {
+	ID      string   `json:"id"`
+	Title   string   `json:"title"`
+	Results []Result `json:"checks"`
+}
+
+// Report is the outcome of all checks, in the order in which they build on each other.
+type Report struct {
+	// Success says that nothing failed. There may be warnings.
+	Success    bool       `json:"success"`
+	Categories []Category `json:"categories"`
+}
+
+// Count returns how many results have a status.
+func (r Report) Count(s Status) (n int) {
+	for _, c := range r.Categories {
+		for _, result := range c.Results {
+			if result.Status == s {
+				n++
+			}
 		}
 	}
 	return n
 }
 
-func (r Result) ok(format string, args ...any) Result {
-	r.Status, r.Text = OK, fmt.Sprintf(format, args...)
-	return r
-}
-
-func (r Result) fail(hint, format string, args ...any) Result {
-	r.Status, r.Text, r.Hint = Failed, fmt.Sprintf(format, args...), hint
-	return r
-}
-
-func (r Result) warn(hint, format string, args ...any) Result {
-	r.Status, r.Text, r.Hint = Warning, fmt.Sprintf(format, args...), hint
-	return r
-}
-
-func (r Result) skip(format string, args ...any) Result {
-	r.Status, r.Text = Skipped, fmt.Sprintf(format, args...)
-	return r
+// All returns the results of all categories.
+func (r Report) All() (all []Result) {
+	for _, c := range r.Categories {
+		all = append(all, c.Results...)
+	}
+	return all
 }
 
 // Before says whether speedscale can be installed.
-func Before(f *Facts) []Result {
-	results := []Result{reachable(f)}
-	if results[0].Status == Failed {
-		return results
-	}
-	return append(results, supported(f), rights(f), leftovers(f))
-}
+func Before(f *Facts) Report { return judge(f, before()) }
 
 // After says whether an installation works, and what of it does not.
-func After(f *Facts) []Result {
-	results := []Result{reachable(f)}
-	if results[0].Status == Failed {
+func After(f *Facts) Report { return judge(f, after()) }
+
+// judge makes the checks. Where the API server does not answer, nothing else is known.
+func judge(f *Facts, groups []group) Report {
+	if f.VersionError != nil {
+		first := groups[0]
+		first.checks = first.checks[:1]
+		groups = []group{first}
+	}
+	report := Report{Categories: []Category{}}
+	for _, g := range groups {
+		c := Category{ID: g.id, Title: g.title, Results: []Result{}}
+		for _, one := range g.checks {
+			for _, r := range one.judge(f) {
+				r.ID, r.Title = one.id, one.title
+				if r.Status == Warning || r.Status == Failed {
+					r.Doc = Docs + "#" + one.id
+				}
+				c.Results = append(c.Results, r)
+			}
+		}
+		report.Categories = append(report.Categories, c)
+	}
+	report.Success = report.Count(Failed) == 0
+	return report
+}
+
+func ok(format string, args ...any) Result {
+	return Result{Status: OK, Text: fmt.Sprintf(format, args...)}
+}
+
+func fail(hint, format string, args ...any) Result {
+	return Result{Status: Failed, Text: fmt.Sprintf(format, args...), Hint: hint}
+}
+
+func warn(hint, format string, args ...any) Result {
+	return Result{Status: Warning, Text: fmt.Sprintf(format, args...), Hint: hint}
+}
+
+func skip(format string, args ...any) Result {
+	return Result{Status: Skipped, Text: fmt.Sprintf(format, args...)}
+}
+
+// of is the result about one of several objects.
+func (r Result) of(subject string) Result {
+	r.Subject = subject
+	return r
+}
+
+// one is a judge that has a single result.
+func one(judge func(*Facts) Result) func(*Facts) []Result {
+	return func(f *Facts) []Result { return []Result{judge(f)} }
+}
+
+// each are the results about objects that are not as they should be or, where there are
+// none, the one that says that all is well.
+func each(bad []Result, well Result) []Result {
+	if len(bad) == 0 {
+		return []Result{well}
+	}
+	return shorten(bad)
+}
+
+// maxNamed bounds the objects that are named for one check.
+const maxNamed = 10
+
+// shorten leaves out what is too much to read: the last result counts it.
+func shorten(results []Result) []Result {
+	if len(results) <= maxNamed {
 		return results
 	}
-	results = append(results, supported(f), definition(f))
-	results = append(results, f.component("operator", install.Operator, f.Operator, true))
-	results = append(results, webhooks(f)...)
-	results = append(results,
-		f.component("operator", "speedscale-forwarder", f.Forwarder, true),
-		f.component("operator", "speedscale-inspector", f.Inspector, false),
-		cloud(f))
-	results = append(results, telemetry(f)...)
-	return append(results, workloads(f)...)
-}
-
-func reachable(f *Facts) Result {
-	r := Result{Category: "cluster", Name: "reachable"}
-	if f.VersionError != nil {
-		return r.fail("--kubeconfig, KUBECONFIG and --kube-context say which cluster is meant", "%v", f.VersionError)
+	rest := Result{Status: results[maxNamed].Status, Text: fmt.Sprintf("%d more are like these", len(results)-maxNamed)}
+	for _, r := range results[maxNamed:] {
+		if r.Status == Failed {
+			rest.Status = Failed
+		}
 	}
-	return r.ok("the API server answers")
-}
-
-func supported(f *Facts) Result {
-	r := Result{Category: "cluster", Name: "version"}
-	if err := install.Supported(f.Version); err != nil {
-		return r.fail("upgrade the cluster", "%v", err)
-	}
-	return r.ok("Kubernetes %s", f.Version.GitVersion)
-}
-
-func rights(f *Facts) Result {
-	r := Result{Category: "rights", Name: "install"}
-	if f.RightsError != nil {
-		return r.skip("%v", f.RightsError)
-	}
-	if len(f.Missing) > 0 {
-		return r.fail("ask an administrator of the cluster for them, or to install", "%v", &install.DeniedError{Missing: f.Missing})
-	}
-	return r.ok("you may make all that is installed")
-}
-
-// leftovers are webhooks whose operator is gone: they do no harm, and would be taken over.
-func leftovers(f *Facts) Result {
-	r := Result{Category: "cluster", Name: "leftovers"}
-	switch {
-	case f.WebhooksError != nil:
-		return r.skip("%v", f.WebhooksError)
-	case len(f.Webhooks) > 0 && f.Operator.Object == nil:
-		return r.warn("speedctl uninstall removes what is left of an installation", "webhooks of an operator that is gone are there")
-	case f.Operator.Object != nil:
-		return r.ok("speedscale is installed already, and would be upgraded")
-	}
-	return r.ok("nothing of an earlier installation is there")
-}
-
-func definition(f *Facts) Result {
-	r := Result{Category: "operator", Name: "TrafficReplay"}
-	if f.DefinitionError != nil {
-		return r.fail("speedctl install brings it", "the API server does not know TrafficReplays: %v", f.DefinitionError)
-	}
-	return r.ok("the API server knows it")
-}
-
-// component judges a Deployment of the control plane.
-func (f *Facts) component(category, name string, d Fetched[appsv1.Deployment], needed bool) Result {
-	r := Result{Category: category, Name: name}
-	switch {
-	case d.Err != nil:
-		return r.skip("%v", d.Err)
-	case d.Object == nil && !needed:
-		return r.ok("it is left out")
-	case d.Object == nil:
-		return r.fail("speedctl install puts it there", "there is no deployment %q in namespace %q", name, f.Namespace)
-	case d.Object.Status.ReadyReplicas > 0:
-		return r.ok("%d of %d pods are ready", d.Object.Status.ReadyReplicas, replicas(d.Object))
-	}
-	hint := fmt.Sprintf("kubectl -n %s describe pods -l app=%s says more", f.Namespace, name)
-	for _, why := range f.Unready[name] {
-		return r.fail(hint, "no pod is ready: %s", why)
-	}
-	return r.fail(hint, "no pod is ready")
-}
-
-func replicas(d *appsv1.Deployment) int32 {
-	if d.Spec.Replicas == nil {
-		return 1
-	}
-	return *d.Spec.Replicas
-}
-
-func cloud(f *Facts) Result {
-	r := Result{Category: "cloud", Name: "reachable"}
-	switch {
-	case f.Cloud == nil:
-		return r.skip("it was not asked")
-	case f.Cloud.Err != nil:
-		return r.fail("-c names the context of the cloud that the operator sends to", "%v", f.Cloud.Err)
-	case f.Cloud.Refused != "":
-		return r.fail("give its volume more room, or keep less: --cloud-set persistence.size=… or retention.age=…", "it takes nothing in: %s", f.Cloud.Refused)
-	}
-	return r.ok("it answers, and holds %d pairs", f.Cloud.Pairs)
+	return append(results[:maxNamed:maxNamed], rest.of("more"))
 }

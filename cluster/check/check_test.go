@@ -1,178 +1,171 @@
 package check_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
-	appsv1 "k8s.io/api/apps/v1"
-	authorizationv1 "k8s.io/api/authorization/v1"
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/version"
-	fakediscovery "k8s.io/client-go/discovery/fake"
 	"k8s.io/client-go/kubernetes/fake"
-	clienttesting "k8s.io/client-go/testing"
 
-	"github.com/speedscale/speedscale/cluster/annotation"
+	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
 	"github.com/speedscale/speedscale/cluster/check"
-	"github.com/speedscale/speedscale/cluster/install"
+	"github.com/speedscale/speedscale/cluster/quiet"
 	"github.com/speedscale/speedscale/cluster/workload"
 )
-
-func component(name string, ready int32) *appsv1.Deployment {
-	return &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "speedscale", Name: name}, Status: appsv1.DeploymentStatus{ReadyReplicas: ready}}
-}
-
-// healthy are the facts of an installation that works.
-func healthy() *check.Facts {
-	ready := func(name string) check.Fetched[appsv1.Deployment] {
-		return check.Fetched[appsv1.Deployment]{Object: component(name, 1)}
-	}
-	return &check.Facts{
-		Namespace: "speedscale", Version: &version.Info{GitVersion: "v1.37.2"},
-		Operator: ready("speedscale-operator"), Forwarder: ready("speedscale-forwarder"), Inspector: ready("speedscale-inspector"),
-		Webhooks:  []check.Webhook{{Kind: "mutatingwebhookconfiguration", Configuration: "speedscale-operator", Name: "pods", CABundle: []byte("x"), Namespace: "speedscale", Service: "speedscale-operator"}},
-		Endpoints: map[string]int{"speedscale/speedscale-operator": 1},
-		Cloud:     &check.Cloud{Pairs: 7},
-		Captures:  []workload.Capture{{Ref: cart(), State: workload.Captured, Pods: 2, Sidecars: 2, Asked: map[string]string{annotation.Inject: "true"}}},
-	}
-}
 
 func cart() workload.Ref {
 	return workload.Ref{Kind: workload.Deployment, Namespace: "shop", Name: "cart"}
 }
 
-func scaler(kind autoscalingv2.MetricSourceType) autoscalingv2.HorizontalPodAutoscaler {
-	h := autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cart"}}
-	h.Spec.ScaleTargetRef = autoscalingv2.CrossVersionObjectReference{Kind: "Deployment", Name: "cart"}
-	m := autoscalingv2.MetricSpec{Type: kind}
-	if kind == autoscalingv2.ResourceMetricSourceType {
-		m.Resource = &autoscalingv2.ResourceMetricSource{Name: corev1.ResourceCPU}
+// TestNoAPIServer: nothing else is said, since nothing else is known.
+func TestNoAPIServer(t *testing.T) {
+	f := &check.Facts{VersionError: errors.New("connection refused")}
+	for _, report := range []check.Report{check.Before(f), check.After(f)} {
+		all := report.All()
+		if len(all) != 1 || all[0].ID != "api-reachable" || all[0].Status != check.Failed || !strings.Contains(all[0].Text, "connection refused") || report.Success {
+			t.Errorf("%+v", report)
+		}
 	}
-	h.Spec.Metrics = []autoscalingv2.MetricSpec{m}
-	return h
 }
 
-func TestAfter(t *testing.T) {
-	if bad := notOK(check.After(healthy())); len(bad) > 0 {
-		t.Errorf("a healthy installation: %v", bad)
+func TestBefore(t *testing.T) {
+	empty := func() *world {
+		w := newWorld(t)
+		w.operator, w.forwarder, w.inspector, w.settings, w.mutating, w.replays, w.validates, w.pods, w.endpoints = nil, nil, nil, nil, nil, nil, nil, nil, nil
+		return w
 	}
 	for name, c := range map[string]struct {
-		change func(*check.Facts)
+		w      *world
+		change func(*world)
+		id     string
 		status check.Status
-		text   string // of the only result that is not ok
+		text   string
 	}{
-		"no API server": {func(f *check.Facts) { f.VersionError = errors.New("connection refused") }, check.Failed, "connection refused"},
-		"old":           {func(f *check.Facts) { f.Version.GitVersion = "v1.29.0" }, check.Failed, "want 1.30"},
-		"no definition": {func(f *check.Facts) { f.DefinitionError = errors.New("not found") }, check.Failed, "does not know TrafficReplays"},
-		"no operator":   {func(f *check.Facts) { f.Operator.Object = nil }, check.Failed, `no deployment "speedscale-operator" in namespace "speedscale"`},
-		"operator unready": {func(f *check.Facts) {
-			f.Operator.Object.Status.ReadyReplicas = 0
-			f.Unready = map[string][]string{"speedscale-operator": {"ImagePullBackOff"}}
-		}, check.Failed, "no pod is ready: ImagePullBackOff"},
-		"no forwarder":      {func(f *check.Facts) { f.Forwarder.Object = nil }, check.Failed, "speedscale-forwarder"},
-		"no inspector":      {func(f *check.Facts) { f.Inspector.Object = nil }, "", ""},
-		"inspector unready": {func(f *check.Facts) { f.Inspector.Object.Status.ReadyReplicas = 0 }, check.Failed, "no pod is ready"},
-		"no right to look":  {func(f *check.Facts) { f.Forwarder = check.Fetched[appsv1.Deployment]{Err: errors.New("forbidden")} }, check.Skipped, "forbidden"},
-		"no webhooks":       {func(f *check.Facts) { f.Webhooks = nil }, check.Failed, "no mutating webhook configuration"},
-		"no caBundle":       {func(f *check.Facts) { f.Webhooks[0].CABundle = nil }, check.Failed, "has no caBundle"},
-		"no pod behind":     {func(f *check.Facts) { f.Endpoints = nil }, check.Failed, `service "speedscale/speedscale-operator", which has no ready pod`},
-		"cloud away":        {func(f *check.Facts) { f.Cloud.Err = errors.New("no route") }, check.Failed, "no route"},
-		"cloud full":        {func(f *check.Facts) { f.Cloud.Refused = "the disk is full" }, check.Failed, "the disk is full"},
-		"cloud not asked":   {func(f *check.Facts) { f.Cloud = nil }, check.Skipped, "not asked"},
-		"refused": {func(f *check.Facts) {
-			f.Captures = append(f.Captures, workload.Capture{Ref: workload.Ref{Kind: "DaemonSet", Namespace: "shop", Name: "log"}, Pods: 1, Reasons: []string{"hostNetwork"}, Asked: map[string]string{annotation.Inject: "true"}})
-		}, check.Failed, "1 of 1 pods have no sidecar: hostNetwork"},
-		"missing":      {func(f *check.Facts) { f.Captures[0].Sidecars = 1 }, check.Failed, "1 of 2 pods have no sidecar"},
-		"does not ask": {func(f *check.Facts) { f.Captures[0].Asked = nil; f.Captures[0].Sidecars = 0 }, "", ""},
-		"autoscaler of pods": {func(f *check.Facts) {
-			f.Autoscalers = append(f.Autoscalers, scaler(autoscalingv2.ResourceMetricSourceType))
-		}, check.Warning, "deployment shop/cart by the cpu of whole pods"},
-		"of containers": {func(f *check.Facts) {
-			f.Autoscalers = append(f.Autoscalers, scaler(autoscalingv2.ContainerResourceMetricSourceType))
-		}, "", ""},
-		"of another": {func(f *check.Facts) {
-			f.Autoscalers = append(f.Autoscalers, scaler(autoscalingv2.ResourceMetricSourceType))
-			f.Autoscalers[0].Namespace = "elsewhere"
-		}, "", ""},
+		"an empty cluster":  {empty(), func(*world) {}, "", "", ""},
+		"an upgrade":        {newWorld(t), func(*world) {}, "", "", ""},
+		"an old cluster":    {empty(), func(w *world) { w.version = "v1.29.0" }, "api-version", check.Failed, "want 1.30"},
+		"rights missing":    {empty(), func(w *world) { w.denied = []string{"namespaces", "clusterroles"} }, "install-rights", check.Failed, "you may not create namespaces, create clusterroles.rbac.authorization.k8s.io"},
+		"webhooks are left": {newWorld(t), func(w *world) { w.operator = nil }, "install-leftovers", check.Warning, "of an operator that is gone"},
+		"another's webhooks": {newWorld(t), func(w *world) {
+			w.operator, w.mutating.Webhooks[0].ClientConfig.Service.Namespace = nil, "blue"
+		}, "install-leftovers", check.Warning, `an operator in namespace "blue"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := healthy()
-			c.change(f)
-			bad := notOK(check.After(f))
-			if c.status == "" {
-				if len(bad) > 0 {
-					t.Errorf("%+v", bad)
-				}
-				return
-			}
-			if len(bad) != 1 || bad[0].Status != c.status || !strings.Contains(bad[0].Text, c.text) || c.status == check.Failed && bad[0].Hint == "" {
-				t.Errorf("%+v, want %s with %q", bad, c.status, c.text)
-			}
-			if n := check.Failures(bad); (n == 1) != (c.status == check.Failed) {
-				t.Errorf("%d failures", n)
+			c.change(c.w)
+			bad := notOK(check.Before(c.w.facts(true)))
+			if c.id == "" && len(bad) > 0 || c.id != "" && (len(bad) != 1 || bad[0].ID != c.id || bad[0].Status != c.status || !strings.Contains(bad[0].Text, c.text)) {
+				t.Errorf("%+v, want %s of %q with %q", bad, c.status, c.id, c.text)
 			}
 		})
 	}
 }
 
-func notOK(results []check.Result) (bad []check.Result) {
-	for _, r := range results {
-		if r.Status != check.OK {
-			bad = append(bad, r)
+// TestOperatorIsNotReached: that says nothing of its certificate, and an answer that is
+// not TLS does.
+func TestOperatorIsNotReached(t *testing.T) {
+	if r := certificateBy(t, nil); r.Status != check.Skipped {
+		t.Errorf("nobody asked: %+v", r)
+	}
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
+	dial := func(ctx context.Context) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", plain.Listener.Addr().String())
+	}
+	if r := certificateBy(t, dial); r.Status != check.Failed || !strings.Contains(r.Text, "does not answer by TLS") {
+		t.Errorf("plain HTTP: %+v", r)
+	}
+	plain.Close()
+	if r := certificateBy(t, dial); r.Status != check.Skipped || !strings.Contains(r.Text, "refused") {
+		t.Errorf("closed: %+v", r)
+	}
+}
+
+// certificateBy is what is said of the operator's certificate.
+func certificateBy(t *testing.T, dial check.Dial) check.Result {
+	t.Helper()
+	w := newWorld(t)
+	w.dial = dial
+	for _, r := range check.After(w.facts(false)).All() {
+		if r.ID == "webhook-certificate" {
+			return r
 		}
 	}
-	return bad
+	t.Fatal("there is no such check")
+	return check.Result{}
 }
 
-func TestBefore(t *testing.T) {
-	f := &check.Facts{Version: &version.Info{GitVersion: "v1.31.0"}}
-	if bad := notOK(check.Before(f)); len(bad) > 0 {
-		t.Errorf("an empty cluster: %+v", bad)
+// TestClock: the header Date of answers tells the server's time.
+func TestClock(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Date", time.Now().Add(10*time.Minute).UTC().Format(http.TimeFormat))
+	}))
+	defer s.Close()
+	clock := &check.Clock{}
+	if clock.Offset().Known {
+		t.Error("known before anything was seen")
 	}
-	f.Missing = []install.Right{{Resource: "namespaces"}, {Group: "apps", Resource: "deployments", Namespace: "speedscale"}}
-	if bad := notOK(check.Before(f)); len(bad) != 1 || bad[0].Text != `you may not create namespaces, create deployments.apps in namespace "speedscale"` {
-		t.Errorf("%+v", bad)
+	web := &http.Client{Transport: clock.Wrap(http.DefaultTransport)}
+	res, err := web.Get(s.URL)
+	if err != nil {
+		t.Fatal(err)
 	}
-	f.Missing, f.Webhooks = nil, healthy().Webhooks
-	if bad := notOK(check.Before(f)); len(bad) != 1 || bad[0].Status != check.Warning {
-		t.Errorf("%+v", bad)
+	res.Body.Close()
+	if o := clock.Offset(); !o.Known || (o.By-10*time.Minute).Abs() > 5*time.Second {
+		t.Errorf("%+v, want 10m", o)
 	}
 }
 
-func TestGather(t *testing.T) {
-	webhook := &admissionregistrationv1.MutatingWebhookConfiguration{
-		ObjectMeta: metav1.ObjectMeta{Name: "speedscale-operator"},
-		Webhooks: []admissionregistrationv1.MutatingWebhook{{Name: "pods.sidecar.speedscale.com", ClientConfig: admissionregistrationv1.WebhookClientConfig{
-			CABundle: []byte("x"), Service: &admissionregistrationv1.ServiceReference{Namespace: "speedscale", Name: "speedscale-operator"}}}},
+// TestManyFindingsAreShort: a cluster with many quiet workloads is still one to read.
+func TestManyFindingsAreShort(t *testing.T) {
+	w := newWorld(t)
+	latest := w.cloud.Telemetry.Latest
+	for i := range 30 {
+		s := latest.GetSidecars()[0]
+		latest.Sidecars = append(latest.Sidecars, &cloudv1.SidecarTelemetry{
+			Namespace: "shop", Pod: fmt.Sprintf("w%d-1", i), Service: fmt.Sprintf("w%d", i), Version: "v2", Mode: "reverse",
+			Started: s.GetStarted(), Time: s.GetTime(), Inbound: &cloudv1.DirectionTelemetry{},
+		})
 	}
-	slice := &discoveryv1.EndpointSlice{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "speedscale", Name: "a", Labels: map[string]string{discoveryv1.LabelServiceName: "speedscale-operator"}},
-		Endpoints:  []discoveryv1.Endpoint{{Addresses: []string{"10.0.0.1"}}, {Addresses: []string{"10.0.0.2"}, Conditions: discoveryv1.EndpointConditions{Ready: new(false)}}},
+	bad := notOK(check.After(w.facts(false)))
+	if len(bad) != 11 || bad[10].Text != "20 more are like these" || bad[10].Status != check.Warning {
+		t.Errorf("%d results, the last is %+v", len(bad), bad[len(bad)-1])
 	}
-	c := fake.NewClientset(component("speedscale-operator", 1), component("speedscale-forwarder", 1), webhook, slice)
-	discovery := c.Discovery().(*fakediscovery.FakeDiscovery)
-	discovery.FakedServerVersion = &version.Info{GitVersion: "v1.37.2"}
-	discovery.Resources = []*metav1.APIResourceList{{GroupVersion: "speedscale.com/v1", APIResources: []metav1.APIResource{{Kind: "TrafficReplay"}}}}
-	c.PrependReactor("create", "selfsubjectaccessreviews", func(a clienttesting.Action) (bool, runtime.Object, error) {
-		review := a.(clienttesting.CreateAction).GetObject().(*authorizationv1.SelfSubjectAccessReview)
-		review.Status.Allowed = review.Spec.ResourceAttributes.Resource != "clusterroles"
-		return true, review, nil
-	})
-	f := check.Gather(t.Context(), c, "speedscale", "speedscale-cloud")
-	f.Cloud = &check.Cloud{}
-	if bad := notOK(check.After(f)); len(bad) > 0 {
-		t.Errorf("%+v", bad)
+}
+
+// TestWhyNamesQuietDirections, as long as nothing took that back.
+func TestWhyNamesQuietDirections(t *testing.T) {
+	s := newScene()
+	s.inject()
+	s.p.UID = "uid-1"
+	s.s.Webhook.Name = "speedscale-operator"
+	at := time.Now().Add(-10 * time.Minute)
+	event := func(name, reason, message string) *corev1.Event {
+		at = at.Add(time.Minute)
+		return &corev1.Event{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Reason: reason, Message: message, LastTimestamp: metav1.NewTime(at),
+			InvolvedObject: corev1.ObjectReference{Kind: "Pod", Namespace: "shop", Name: "cart-1", UID: "uid-1"},
+		}
 	}
-	if n := f.Endpoints["speedscale/speedscale-operator"]; n != 1 {
-		t.Errorf("%d ready endpoints", n)
+	out := quiet.Finding{Text: "nothing has been seen to go out", Hint: "look there"}
+	in := quiet.Finding{Text: "nothing has been seen to come in", Hint: "look here"}
+	before := event("e0", quiet.EventQuiet, out.Note())
+	before.InvolvedObject.UID = "of a pod before it"
+	c := fake.NewClientset(s.p, s.s.Namespace, s.s.Webhook, component("speedscale-operator"), before,
+		event("e1", quiet.EventQuiet, in.Note()), event("e2", quiet.EventSeen, quiet.Seen(false)), event("e3", quiet.EventQuiet, out.Note()))
+	subject, err := check.LookAtPod(t.Context(), c, "speedscale", "shop", "cart-1")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if len(f.Missing) != 1 || f.Missing[0].Resource != "clusterroles" {
-		t.Errorf("missing rights are %+v", f.Missing)
+	got := subject.Explain()
+	if len(got) != 1 || !got[0].Captured || len(got[0].Quiet) != 1 || got[0].Quiet[0].Hint != "look there" || got[0].Quiet[0].Text != out.Text+" (said 6m ago)" {
+		t.Errorf("%+v", got)
 	}
 }

@@ -2,9 +2,6 @@ package check
 
 import (
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -12,7 +9,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/duration"
 
 	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
-	"github.com/speedscale/speedscale/cluster/quiet"
 	"github.com/speedscale/speedscale/traffic"
 )
 
@@ -21,8 +17,6 @@ const (
 	stuckAfter = 5 * time.Minute
 	// almostFull is the part of the spool, in percent, from which on it is worth a word.
 	almostFull = 80
-	// maxNamed bounds the workloads that are named for one thing.
-	maxNamed = 10
 )
 
 // Cluster is what the forwarder's Deployment says of the cluster and of what may leave it.
@@ -58,58 +52,107 @@ type Telemetry struct {
 	Age    time.Duration
 }
 
-// telemetry judges what the agents say of themselves.
-func telemetry(f *Facts) []Result {
-	r := Result{Category: "telemetry", Name: "heard"}
+// told is the latest that the cloud has heard of the cluster. Without it, the result says
+// why nothing is known.
+func told(f *Facts) (*cloudv1.ClusterTelemetry, Result) {
 	c := ClusterOf(f.Forwarder.Object)
-	logs := fmt.Sprintf("kubectl -n %s logs deployment/speedscale-forwarder says why", f.Namespace)
 	switch {
 	case f.Forwarder.Object == nil:
-		return nil // which is said already
+		return nil, skip("there is no forwarder")
 	case !c.Knows:
-		return []Result{r.ok("the forwarder is of a version that has none")}
+		return nil, ok("not known: the forwarder is of a version that has no telemetry")
 	case !c.Told:
-		return []Result{r.ok("it is switched off, so that spool and sidecars are not looked at")}
+		return nil, ok("not looked at: telemetry is switched off")
 	case f.Cloud == nil || f.Cloud.Err != nil:
-		return []Result{r.skip("the cloud was not reached")}
+		return nil, skip("the cloud was not reached")
 	case f.Cloud.Telemetry.Err != nil:
-		return []Result{r.skip("%v", f.Cloud.Telemetry.Err)}
+		return nil, skip("%v", f.Cloud.Telemetry.Err)
 	case f.Cloud.Telemetry.Latest == nil:
-		return []Result{r.warn(logs+"; its API key needs the scope ingest", "the cloud has heard nothing of cluster %q for an hour", c.Name)}
+		return nil, skip("the cloud has heard nothing")
 	}
-	t := f.Cloud.Telemetry.Latest
-	age := f.Cloud.Telemetry.Age
-	if interval := time.Duration(t.GetInterval()); age > 3*interval+30*time.Second {
-		return []Result{r.warn(logs, "the cloud has heard of cluster %q %s ago, and should every %s", c.Name, human(age), interval)}
-	}
-	results := []Result{r.ok("forwarder %s and %d sidecars, %s ago", t.GetForwarder().GetVersion(), t.GetSidecarCount(), human(age)), spool(f, t.GetForwarder())}
-	results = append(results, versions(t))
-	results = append(results, drops(t.GetSidecars())...)
-	return append(results, quietDirections(t.GetSidecars())...)
+	return f.Cloud.Telemetry.Latest, Result{}
 }
 
-// spool is how far the cloud has what was captured.
-func spool(f *Facts, t *cloudv1.ForwarderTelemetry) Result {
-	r := Result{Category: "telemetry", Name: "spool"}
-	s := t.GetSpool()
-	since := func(at int64) time.Duration { return time.Duration(t.GetTime() - at) }
-	last := "has acknowledged none since the forwarder's start"
-	if s.GetAcknowledged() != 0 {
-		last = fmt.Sprintf("acknowledged the last one %s ago", human(since(s.GetAcknowledged())))
+// forwarderLogs is a hint.
+func forwarderLogs(f *Facts, what string) string {
+	return fmt.Sprintf("kubectl -n %s logs deployment/%s says %s", f.Namespace, forwarderName, what)
+}
+
+func forwarderTelemetry(f *Facts) Result {
+	name := ClusterOf(f.Forwarder.Object).Name
+	t, why := told(f)
+	if t == nil && f.Cloud != nil && f.Cloud.Err == nil && f.Cloud.Telemetry.Err == nil && why.Status == Skipped && f.Forwarder.Object != nil {
+		return warn(forwarderLogs(f, "why")+"; its API key needs the scope ingest", "the cloud has heard nothing of cluster %q for an hour", name)
 	}
+	if t == nil {
+		return why
+	}
+	age := f.Cloud.Telemetry.Age
+	if interval := time.Duration(t.GetInterval()); age > 3*interval+30*time.Second {
+		return warn(forwarderLogs(f, "why"), "the cloud has heard of cluster %q %s ago, and should every %s", name, human(age), interval)
+	}
+	return ok("%s, with %d sidecars, %s ago", t.GetForwarder().GetVersion(), t.GetSidecarCount(), human(age))
+}
+
+func forwarderTakes(f *Facts) Result {
+	t, why := told(f)
+	switch {
+	case t == nil:
+		return why
+	case t.GetForwarder().GetUnready() != "":
+		return fail(forwarderLogs(f, "more"), "it takes nothing: %s", t.GetForwarder().GetUnready())
+	}
+	return ok("%d pairs since its start", t.GetForwarder().GetPairs())
+}
+
+func forwarderSpool(f *Facts) Result {
+	t, why := told(f)
+	if t == nil {
+		return why
+	}
+	s := t.GetForwarder().GetSpool()
 	waits := fmt.Sprintf("%d batches wait, %s of %s", s.GetBatches(), size(s.GetBytes()), size(s.GetLimit()))
 	switch {
 	case s.GetError() != "":
-		return r.fail(fmt.Sprintf("kubectl -n %s logs deployment/speedscale-forwarder says more", f.Namespace), "it does not answer: %s", s.GetError())
-	case t.GetDataOff():
-		return r.ok("data is switched off (forwarder.data: false): %d pairs were dropped, and %s", t.GetDropped()[traffic.ReasonDataOff], waits)
-	case s.GetBatches() > 0 && since(s.GetOldest()) > stuckAfter && (s.GetAcknowledged() == 0 || since(s.GetAcknowledged()) > stuckAfter):
-		return r.fail(fmt.Sprintf("kubectl -n %s logs deployment/speedscale-forwarder says why the cloud takes nothing", f.Namespace),
-			"%s, the first for %s, and the cloud %s", waits, human(since(s.GetOldest())), last)
+		return fail(forwarderLogs(f, "more"), "it does not answer: %s", s.GetError())
 	case s.GetLimit() > 0 && s.GetBytes()*100 >= s.GetLimit()*almostFull:
-		return r.warn("the chart's forwarder.spool.size gives it more room", "%s: what comes when it is full is dropped; the cloud %s", waits, last)
+		return warn("the chart's forwarder.spool.size gives it more room", "%s: what comes when it is full is dropped", waits)
 	}
-	return r.ok("%s; the cloud %s", waits, last)
+	return ok("%s", waits)
+}
+
+// forwarderAcknowledged is how far the cloud has what was captured.
+func forwarderAcknowledged(f *Facts) Result {
+	t, why := told(f)
+	if t == nil {
+		return why
+	}
+	s := t.GetForwarder().GetSpool()
+	since := func(at int64) time.Duration { return time.Duration(t.GetForwarder().GetTime() - at) }
+	last := "it has acknowledged none since the forwarder's start"
+	if s.GetAcknowledged() != 0 {
+		last = fmt.Sprintf("it acknowledged the last one %s ago", human(since(s.GetAcknowledged())))
+	}
+	switch {
+	case s.GetError() != "":
+		return skip("the spool does not answer")
+	case t.GetForwarder().GetDataOff():
+		return ok("data is switched off (forwarder.data: false): %d pairs were dropped", t.GetForwarder().GetDropped()[traffic.ReasonDataOff])
+	case s.GetBatches() > 0 && since(s.GetOldest()) > stuckAfter && (s.GetAcknowledged() == 0 || since(s.GetAcknowledged()) > stuckAfter):
+		return fail(forwarderLogs(f, "why the cloud takes nothing"), "%d batches wait, the first for %s, and %s", s.GetBatches(), human(since(s.GetOldest())), last)
+	}
+	return ok("%s", last)
+}
+
+func forwarderClock(f *Facts) Result {
+	t, why := told(f)
+	switch {
+	case t == nil:
+		return why
+	case t.GetReceived() == 0:
+		return ok("not compared: the cloud did not say when it heard of it")
+	}
+	return apart(time.Duration(t.GetForwarder().GetTime()-t.GetReceived()), "the forwarder", "the cloud", "the time in the forwarder's telemetry and that of its arrival")
 }
 
 func human(d time.Duration) string { return duration.HumanDuration(max(0, d)) }
@@ -123,109 +166,4 @@ func size(n uint64) string {
 		n -= n % (unit * unit)
 	}
 	return resource.NewQuantity(int64(n), resource.BinarySI).String() + "B"
-}
-
-// versions names sidecars that are not of the forwarder's version.
-func versions(t *cloudv1.ClusterTelemetry) Result {
-	r := Result{Category: "telemetry", Name: "versions"}
-	others, n := map[string]int{}, 0
-	for _, s := range t.GetSidecars() {
-		if s.GetVersion() != t.GetForwarder().GetVersion() {
-			others[s.GetVersion()]++
-			n++
-		}
-	}
-	if n == 0 {
-		return r.ok("all are %s", t.GetForwarder().GetVersion())
-	}
-	var parts []string
-	for _, version := range slices.Sorted(maps.Keys(others)) {
-		parts = append(parts, fmt.Sprintf("%d of %s", others[version], version))
-	}
-	r = r.ok("%d of %d sidecars are of another version than the forwarder: %s", n, len(t.GetSidecars()), strings.Join(parts, ", "))
-	r.Hint = "speedctl upgrade --roll makes their pods anew; until then they go on working"
-	return r
-}
-
-// chosen are the reasons of losses that are somebody's choice, or the app's own nature.
-func chosen(reason string) bool {
-	switch reason {
-	case traffic.ReasonFiltered, traffic.ReasonSampled, traffic.ReasonReplay, traffic.ReasonDataOff, traffic.ReasonOpaqueTLS,
-		traffic.ReasonUnknown, traffic.ReasonUpgraded, traffic.ReasonIncomplete:
-		return true
-	}
-	return false
-}
-
-// drops names the workloads whose sidecars lose more and more.
-func drops(sidecars []*cloudv1.SidecarTelemetry) (results []Result) {
-	lost := map[string]map[string]uint64{} // by workload and reason
-	for _, s := range sidecars {
-		for _, l := range slices.Concat(s.GetInbound().GetLost(), s.GetOutbound().GetLost(), s.GetUnsent()) {
-			n := l.GetRecentPairs() + l.GetRecentConnections()
-			if n == 0 || chosen(l.GetReason()) {
-				continue
-			}
-			name := workloadName(s.GetNamespace(), s.GetService())
-			if lost[name] == nil {
-				lost[name] = map[string]uint64{}
-			}
-			lost[name][l.GetReason()] += n
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(lost)) {
-		r := Result{Category: "telemetry", Name: name}
-		var parts []string
-		for _, reason := range slices.Sorted(maps.Keys(lost[name])) {
-			parts = append(parts, fmt.Sprintf("%s %d", reason, lost[name][reason]))
-		}
-		results = append(results, r.warn(dropHint(lost[name]), "its sidecars drop what they should capture; lately %s", strings.Join(parts, ", ")))
-	}
-	return shorten(results, "workloads drop what they should capture")
-}
-
-func dropHint(reasons map[string]uint64) string {
-	switch {
-	case reasons[traffic.ReasonUnacked]+reasons[traffic.ReasonSpoolFull]+reasons[traffic.ReasonNoRules] > 0:
-		return "the forwarder does not take it: the checks above, and its log, say why"
-	case reasons[traffic.ReasonDisabled] > 0:
-		return "goproxy died again and again: kubectl logs POD -c speedscale-goproxy --previous says why"
-	case reasons[traffic.ReasonBudget]+reasons[traffic.ReasonQueue]+reasons[traffic.ReasonGap] > 0:
-		return "the annotations sidecar.speedscale.com/memory-limit and cpu-limit give it more"
-	}
-	return "kubectl logs POD -c speedscale-goproxy says more"
-}
-
-// quietDirections names workloads whose sidecars see nothing.
-func quietDirections(sidecars []*cloudv1.SidecarTelemetry) []Result {
-	var warnings, notes []Result
-	for _, q := range quiet.Find(sidecars) {
-		r := Result{Category: "telemetry", Name: workloadName(q.Namespace, q.Service)}
-		text := fmt.Sprintf("%s (%d pods, such as %s)", q.Text, len(q.Pods), q.Pods[0])
-		if q.Warning {
-			warnings = append(warnings, r.warn(q.Hint, "%s", text))
-			continue
-		}
-		r = r.ok("%s", text)
-		r.Hint = q.Hint
-		notes = append(notes, r)
-	}
-	return append(shorten(warnings, "directions see nothing"), shorten(notes, "directions see nothing")...)
-}
-
-func workloadName(namespace, service string) string {
-	if namespace == "" {
-		return service
-	}
-	return namespace + "/" + service
-}
-
-// shorten leaves out what is too much to read.
-func shorten(results []Result, what string) []Result {
-	if len(results) <= maxNamed {
-		return results
-	}
-	more := results[maxNamed]
-	more.Name, more.Text, more.Hint = "more", fmt.Sprintf("%d more %s", len(results)-maxNamed, what), "speedctl get agents lists all sidecars"
-	return append(results[:maxNamed:maxNamed], more)
 }

@@ -31,6 +31,8 @@ type Explanation struct {
 	// Pod is its name; "" stands for pods that a workload will have.
 	Pod      string `json:"pod,omitempty"`
 	Captured bool   `json:"captured"`
+	// Sidecar is why the sidecar of a captured pod does not work.
+	Sidecar *Reason `json:"sidecar,omitempty"`
 	// Replay names the one that routes its connections, as namespace/name.
 	Replay string `json:"replay,omitempty"`
 	// Quiet are directions in which a captured pod's sidecar saw nothing.
@@ -58,8 +60,8 @@ func Why(w *workload.Workload, pods []corev1.Pod, s Surroundings) []Explanation 
 	var all []Explanation
 	for i := range pods {
 		e := ofPod(w, &pods[i])
-		if !e.Captured && len(e.Reasons) == 0 {
-			e.Reasons = asking
+		if !e.Captured {
+			e.Reasons = append(e.Reasons, asking...)
 		}
 		if !e.Captured && len(e.Reasons) == 0 {
 			e.Reasons = outdated(w, &pods[i])
@@ -73,8 +75,8 @@ func Why(w *workload.Workload, pods []corev1.Pod, s Surroundings) []Explanation 
 func Bare(p *corev1.Pod, s Surroundings) Explanation {
 	w := &workload.Workload{Ref: workload.Ref{Kind: "Pod", Namespace: p.Namespace, Name: p.Name}, Annotations: p.Annotations}
 	e := ofPod(w, p)
-	if !e.Captured && len(e.Reasons) == 0 {
-		e.Reasons = asks(w, s)
+	if !e.Captured {
+		e.Reasons = append(e.Reasons, asks(w, s)...)
 	}
 	if !e.Captured && len(e.Reasons) == 0 {
 		e.Reasons = []Reason{{"it had not asked for a sidecar, or the operator was away, when it was made", "make the pod anew: a pod gets its sidecar when it is made, or never"}}
@@ -95,6 +97,9 @@ func ofPod(w *workload.Workload, p *corev1.Pod) Explanation {
 		}
 	}
 	if e.Captured {
+		if why := sidecarStuck(p); why != "" {
+			e.Sidecar = &Reason{why, fmt.Sprintf("kubectl -n %s logs %s -c %s --previous, and kubectl describe pod, say more", p.Namespace, p.Name, inject.Goproxy)}
+		}
 		return e
 	}
 	for _, text := range []string{p.Annotations[annotation.Refused], w.Withdrawn()} {

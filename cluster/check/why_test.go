@@ -64,6 +64,7 @@ func TestWhy(t *testing.T) {
 		"namespace left out": {func(s *scene) { s.s.Namespace.Labels = nil }, []string{`namespace "shop" is left out of the webhook "pods"`}},
 		"kube-system":        {func(s *scene) { s.w.Namespace = "kube-system" }, []string{`in namespace "kube-system"`}},
 		"two reasons":        {func(s *scene) { s.w.Annotations = nil; s.s.Webhook = nil }, []string{"it does not ask", "no operator is installed"}},
+		"refused, and away":  {func(s *scene) { s.p.Annotations[annotation.Refused] = "it runs on Windows"; s.s.OperatorReady = false }, []string{"it runs on Windows", "the operator is not ready"}},
 		"not stamped":        {func(s *scene) { s.w.Template.Annotations = nil }, []string{"has not stamped its template"}},
 		"another operator's": {func(s *scene) { s.w.Template.Annotations = nil; s.w.Annotations[annotation.ManagedBy] = "blue" }, []string{`managed-by it is left to the operator "blue"`}},
 		"webhook was away":   {func(*scene) {}, []string{"the operator was away when the pod was made"}},
@@ -83,6 +84,17 @@ func TestWhy(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestWhyNamesSidecarsThatDoNotRun: such a pod has a sidecar, and is not captured all the same.
+func TestWhyNamesSidecarsThatDoNotRun(t *testing.T) {
+	s := newScene()
+	s.inject()
+	s.p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: inject.Goproxy, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}}}
+	got := check.Why(s.w, []corev1.Pod{*s.p}, s.s)
+	if len(got) != 1 || got[0].Sidecar == nil || got[0].Sidecar.Text != `container "speedscale-goproxy" waits: CrashLoopBackOff` || got[0].Sidecar.Hint == "" {
+		t.Errorf("%+v", got)
 	}
 }
 
@@ -116,7 +128,7 @@ func TestOwnersAreFound(t *testing.T) {
 	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cart"}}
 	bare := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "bare", Annotations: map[string]string{annotation.Inject: "true"}}}
 	s.s.Webhook.Name = "speedscale-operator"
-	c := fake.NewClientset(s.p, set, d, bare, s.s.Namespace, s.s.Webhook, component("speedscale-operator", 1))
+	c := fake.NewClientset(s.p, set, d, bare, s.s.Namespace, s.s.Webhook, component("speedscale-operator"))
 	subject, err := check.LookAtPod(t.Context(), c, "speedscale", "shop", "cart-1")
 	if err != nil || subject.Workload == nil || subject.Workload.Ref != cart() || !subject.Surroundings.OperatorReady {
 		t.Fatalf("%+v, %v", subject, err)

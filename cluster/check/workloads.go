@@ -10,64 +10,97 @@ import (
 	"github.com/speedscale/speedscale/cluster/workload"
 )
 
-// workloads judges each workload that asks for a sidecar, and the autoscalers of those.
-func workloads(f *Facts) []Result {
-	all := Result{Category: "workloads", Name: "captured"}
-	if f.WorkloadsError != nil {
-		return []Result{all.skip("%v", f.WorkloadsError)}
-	}
-	var results []Result
-	injected := map[workload.Ref]bool{}
-	captured, asked := 0, 0
+// asking are the workloads that ask for a sidecar.
+func (f *Facts) asking() (found []workload.Capture) {
 	for _, c := range f.Captures {
-		if c.Asked[annotation.Inject] != "true" {
-			continue
-		}
-		asked++
-		injected[c.Ref] = true
-		if r := captureResult(c); r.Status != OK {
-			results = append(results, r)
-			continue
-		}
-		captured++
-	}
-	if asked == 0 {
-		results = append(results, all.ok("no workload asks for a sidecar; speedctl inject has one ask"))
-	} else {
-		results = append(results, all.ok("%d of %d workloads that ask for a sidecar", captured, asked))
-	}
-	for i := range f.Autoscalers {
-		if r := autoscaler(&f.Autoscalers[i], injected); r.Status != OK {
-			results = append(results, r)
+		if c.Asked[annotation.Inject] == "true" {
+			found = append(found, c)
 		}
 	}
-	return results
+	return found
 }
 
-func captureResult(c workload.Capture) Result {
-	r := Result{Category: "workloads", Name: c.Ref.String()}
-	why := fmt.Sprintf("speedctl why %s/%s -n %s says more", strings.ToLower(c.Kind), c.Name, c.Namespace)
+// whyHint says how to ask for every reason.
+func whyHint(r workload.Ref) string {
+	return fmt.Sprintf("speedctl why %s/%s -n %s says more", strings.ToLower(r.Kind), r.Name, r.Namespace)
+}
+
+func workloadsCaptured(f *Facts) []Result {
+	if f.WorkloadsError != nil {
+		return []Result{skip("%v", f.WorkloadsError)}
+	}
+	all := f.asking()
+	var bad []Result
+	for _, c := range all {
+		if c.Sidecars < c.Pods && len(c.Reasons) == 0 { // others are withdrawn
+			bad = append(bad, fail(whyHint(c.Ref), "%d of %d pods have no sidecar", c.Pods-c.Sidecars, c.Pods).of(c.Ref.String()))
+		}
+	}
+	if len(all) == 0 {
+		return []Result{ok("none asks; speedctl inject has one ask")}
+	}
+	return each(bad, ok("%d workloads ask", len(all)))
+}
+
+func workloadsWithdrawn(f *Facts) []Result {
+	if f.WorkloadsError != nil {
+		return []Result{skip("%v", f.WorkloadsError)}
+	}
+	var bad []Result
+	for _, c := range f.asking() {
+		if len(c.Reasons) > 0 {
+			bad = append(bad, fail(whyHint(c.Ref), "%d of %d pods have no sidecar: %s", c.Pods-c.Sidecars, c.Pods, strings.Join(c.Reasons, "; ")).of(c.Ref.String()))
+		}
+	}
+	return each(bad, ok("of %d workloads", len(f.asking())))
+}
+
+// workloadsManagedBy names workloads that another operator than this one is to look after.
+func workloadsManagedBy(f *Facts) []Result {
 	switch {
-	case len(c.Reasons) > 0:
-		return r.fail(why, "%d of %d pods have no sidecar: %s", c.Pods-c.Sidecars, c.Pods, strings.Join(c.Reasons, "; "))
-	case c.Sidecars < c.Pods:
-		return r.fail(why, "%d of %d pods have no sidecar", c.Pods-c.Sidecars, c.Pods)
+	case f.WorkloadsError != nil:
+		return []Result{skip("%v", f.WorkloadsError)}
+	case f.Settings.Object == nil:
+		return []Result{skip("the operator's settings could not be read")}
 	}
-	return r.ok("%d pods have a sidecar", c.Sidecars)
+	is := f.Settings.Object.Data["INSTANCE_ID"]
+	var bad []Result
+	for _, c := range f.asking() {
+		if c.ManagedBy != "" && c.ManagedBy != is {
+			bad = append(bad, warn("take the annotation away, or see that the other operator runs", "by its annotation %s it is left to the operator %q; this one is %q",
+				annotation.ManagedBy, c.ManagedBy, is).of(c.Ref.String()))
+		}
+	}
+	return each(bad, ok("none is left to another than %q", is))
 }
 
-// autoscaler warns of one whose figures count the sidecar.
-func autoscaler(h *autoscalingv2.HorizontalPodAutoscaler, injected map[workload.Ref]bool) Result {
-	r := Result{Category: "workloads", Name: "horizontalpodautoscaler " + h.Namespace + "/" + h.Name}
-	target := workload.Ref{Kind: h.Spec.ScaleTargetRef.Kind, Namespace: h.Namespace, Name: h.Spec.ScaleTargetRef.Name}
-	if !injected[target] {
-		return r.ok("it scales no workload with a sidecar")
+// workloadsAutoscaler warns of autoscalers whose figures count the sidecar.
+func workloadsAutoscaler(f *Facts) []Result {
+	if f.WorkloadsError != nil {
+		return []Result{skip("%v", f.WorkloadsError)}
 	}
+	injected := map[workload.Ref]bool{}
+	for _, c := range f.asking() {
+		injected[c.Ref] = true
+	}
+	var bad []Result
+	for i := range f.Autoscalers {
+		h := &f.Autoscalers[i]
+		target := workload.Ref{Kind: h.Spec.ScaleTargetRef.Kind, Namespace: h.Namespace, Name: h.Spec.ScaleTargetRef.Name}
+		if metric := ofWholePods(h); metric != "" && injected[target] {
+			bad = append(bad, warn("a metric of type ContainerResource looks at the app's container only",
+				"it scales %s by the %s of whole pods, which now counts the sidecar", target, metric).of("horizontalpodautoscaler "+h.Namespace+"/"+h.Name))
+		}
+	}
+	return each(bad, ok("of workloads with a sidecar"))
+}
+
+// ofWholePods is the first metric of an autoscaler that adds up a pod's containers.
+func ofWholePods(h *autoscalingv2.HorizontalPodAutoscaler) string {
 	for _, m := range h.Spec.Metrics {
 		if m.Type == autoscalingv2.ResourceMetricSourceType && m.Resource != nil {
-			return r.warn("a metric of type ContainerResource looks at the app's container only",
-				"it scales %s by the %s of whole pods, which now counts the sidecar", target, m.Resource.Name)
+			return string(m.Resource.Name)
 		}
 	}
-	return r.ok("its metrics do not count the sidecar")
+	return ""
 }

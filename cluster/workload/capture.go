@@ -33,8 +33,10 @@ type Capture struct {
 	Reasons        []string
 	// Replay is namespace/name of the one that it takes part in.
 	Replay string
-	// Asked are its annotations about the sidecar.
-	Asked map[string]string
+	// Asked are its annotations about the sidecar, and ManagedBy is the operator that it is
+	// left to, "" for any.
+	Asked     map[string]string
+	ManagedBy string
 }
 
 // Captures returns what is captured of the workloads of a namespace, "" for all.
@@ -76,7 +78,7 @@ func CaptureOf(w *Workload, pods []corev1.Pod) Capture {
 	pods = slices.DeleteFunc(slices.Clone(pods), func(p corev1.Pod) bool {
 		return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
 	})
-	c := Capture{Ref: w.Ref, Pods: len(pods), Asked: map[string]string{}}
+	c := Capture{Ref: w.Ref, Pods: len(pods), Asked: map[string]string{}, ManagedBy: w.Annotations[annotation.ManagedBy]}
 	for key, value := range w.Annotations {
 		if strings.HasPrefix(key, annotation.Prefix) {
 			c.Asked[key] = value

@@ -43,7 +43,7 @@ func (r Replay) CollectorDeployment(selector string) *appsv1.Deployment {
 	env := append(r.env(Collector),
 		corev1.EnvVar{Name: "COLLECT_NAMESPACES", Value: r.Namespace},
 		corev1.EnvVar{Name: "COLLECT_SELECTOR", Value: selector})
-	pod := withProbes(r.withSnapshot(r.pod(Collector, r.Config.Replay.Collector, env)))
+	pod := withProbes(r.pod(Collector, r.Config.Replay.Collector, env))
 	pod.Spec.ServiceAccountName = r.NameOf(Collector)
 	pod.Spec.AutomountServiceAccountToken = new(true)
 	return r.deployment(Collector, pod)

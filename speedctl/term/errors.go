@@ -2,21 +2,26 @@ package term
 
 import "errors"
 
-// Exit codes. They are documented in docs/exit-codes.md and never change meaning.
+// Exit codes. They are documented in docs/reference/exit-codes.md, which is
+// made of these comments, and never change meaning.
 const (
-	// ExitOK: it worked; of a replay: it passed.
+	// ExitOK: it worked; of replay, wait and get report --fail: the replay passed.
 	ExitOK = 0
-	// ExitError: something went wrong on the way.
+	// ExitError: something went wrong on the way; the error says what. Of check: a check
+	// failed, also when the time of --wait is over (warnings and skipped checks do not fail
+	// it); of inject: pods did not become ready, or start without the sidecar.
 	ExitError = 1
 	// ExitUsage: the command line, a file or a name given on it is wrong.
 	ExitUsage = 2
-	// ExitMissedGoals: the replay ran to its end, and missed a goal.
+	// ExitMissedGoals: the replay ran to its end and missed a goal.
 	ExitMissedGoals = 3
-	// ExitNotFound: what was asked for does not exist.
+	// ExitNotFound: what was asked for does not exist: a snapshot, a workload, a cloud in
+	// the cluster.
 	ExitNotFound = 4
-	// ExitDenied: the API key is missing, wrong or has too small a scope.
+	// ExitDenied: the API key is missing, wrong or has too small a scope, or the cluster
+	// denies it.
 	ExitDenied = 5
-	// ExitCanceled: interrupted by the user.
+	// ExitCanceled: interrupted, not confirmed, or of a replay: cancelled.
 	ExitCanceled = 130
 )
 

@@ -4,6 +4,7 @@
 package term
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -106,6 +107,14 @@ func (w *World) Warnf(format string, args ...any) {
 // Paint renders text for standard output in an ANSI colour, bold or not.
 func (w *World) Paint(text, color string, bold bool) string {
 	return w.style(w.OutTTY).Foreground(lipgloss.Color(color)).Bold(bold).Render(text)
+}
+
+// UTF8 says whether standard output takes characters beyond ASCII, as the locale has it
+// (POSIX.1-2024, 8.2: LC_ALL wins over LC_CTYPE, and that over LANG). Windows has no
+// locale; its newer terminal is known by WT_SESSION.
+func (w *World) UTF8() bool {
+	locale := strings.ToLower(cmp.Or(w.Getenv("LC_ALL"), w.Getenv("LC_CTYPE"), w.Getenv("LANG")))
+	return strings.Contains(locale, "utf-8") || strings.Contains(locale, "utf8") || w.Getenv("WT_SESSION") != ""
 }
 
 func (w *World) style(tty bool) lipgloss.Style {

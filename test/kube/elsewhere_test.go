@@ -34,11 +34,21 @@ func elsewhere(c *cluster) {
 	if os.Getuid() != 0 {
 		c.Skip("SKIPPED: a cloud with a user of its own, and packet filter rules, need root")
 	}
+	usesFarCloud(c)
+	c.eventually("the inspector does not come back", func() bool { return strings.Contains(c.speedctl("infra", "inspectors"), "e2e") })
+	c.eventually("nothing is captured for the cluster's own cloud", func() bool {
+		return c.speedctl("get", "traffic", "--service", "java-server", "--start", "3s", "-o", "json", "-q") != ""
+	})
+}
+
+// usesFarCloud has the cluster use a cloud on the node, and go back whatever happens.
+func usesFarCloud(c *cluster) {
+	c.Helper()
 	f := startFarCloud(c)
 	f.shutIn(c)
 	far := f.user
 	far.install("--app-url", f.url, "--api-key", far.speedctl("create", "api-key", "--name", "operator", "--scopes", "ingest,control", "-q"), "--app-ca", f.files.CA)
-	c.Cleanup(func() { c.backHome() })
+	defer c.backHome()
 	far.eventually("the inspector does not connect to the cloud elsewhere", func() bool { return strings.Contains(far.speedctl("infra", "inspectors"), "e2e") })
 	c.rollout("speedscale", "deployment/speedscale-forwarder")
 
@@ -72,12 +82,6 @@ func elsewhere(c *cluster) {
 		c.Errorf("the report's page: %v\n%s", err, out)
 	}
 	c.nothingLeft("shop")
-
-	c.backHome()
-	c.eventually("the inspector does not come back", func() bool { return strings.Contains(c.speedctl("infra", "inspectors"), "e2e") })
-	c.eventually("nothing is captured for the cluster's own cloud", func() bool {
-		return c.speedctl("get", "traffic", "--service", "java-server", "--start", "3s", "-o", "json", "-q") != ""
-	})
 }
 
 // backHome has the cluster use its own cloud.

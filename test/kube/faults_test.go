@@ -27,7 +27,7 @@ func faults(c *cluster) {
 	c.putTestConfig(slow)
 	p := c.probe("http://" + c.clusterIP("shop", "web") + "/healthz")
 	before := c.template("shop", "web")
-	c.run("forwarder, cloud and names away", pipelineAway)
+	c.run("pipeline and names away", pipelineAway)
 	c.run("operator killed in every phase", operatorKilled)
 	c.run("replay deleted midway", replayDeleted)
 	c.run("workload edited by its owner", workloadEdited)

@@ -30,9 +30,11 @@ func TestCluster(t *testing.T) {
 		networkPolicies(c, seen)
 	})
 	c.run("cloud elsewhere", elsewhere)
+	c.run("checks", checks)
 	c.run("certificates healed", certificatesHealed)
 	c.run("least rights", leastRights)
 	c.run("uninstall", func(c *cluster) { uninstall(c, before) })
+	c.run("guides", guides)
 	c.run("namespace deleted first", func(c *cluster) { namespaceDeletedFirst(c, before) })
 }
 

@@ -24,14 +24,14 @@ type Files struct{ CA, Cert, Key string }
 // deleted with the test.
 func New(t testing.TB, addresses ...string) Files {
 	t.Helper()
-	ca := template(1)
+	ca := template(1, "private CA of a test")
 	ca.IsCA, ca.BasicConstraintsValid, ca.KeyUsage = true, true, x509.KeyUsageCertSign
 	caKey := key(t)
 	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
 	if err != nil {
 		t.Fatal(err)
 	}
-	leaf := template(2)
+	leaf := template(2, "server of a test")
 	for _, a := range addresses {
 		leaf.IPAddresses = append(leaf.IPAddresses, net.ParseIP(a))
 	}
@@ -74,9 +74,9 @@ func (f Files) Roots(t testing.TB) *x509.CertPool {
 	return pool
 }
 
-func template(serial int64) *x509.Certificate {
+func template(serial int64, name string) *x509.Certificate {
 	return &x509.Certificate{
-		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "private CA of a test"},
+		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
