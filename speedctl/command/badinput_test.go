@@ -104,7 +104,7 @@ func TestBadInputChangesNothing(t *testing.T) {
 	}{
 		{"install", func(a *apiServer) { a.version = "v1.29.3" }, 1, []string{"Kubernetes v1.29.3: want 1.30 or newer"}},
 		{"upgrade", func(a *apiServer) { a.version = "v1.29.3" }, 1, []string{"Kubernetes v1.29.3: want 1.30 or newer"}},
-		{"check --pre", func(a *apiServer) { a.version = "v1.29.3" }, 1, []string{"FAIL  version", "v1.29.3"}},
+		{"check --pre", func(a *apiServer) { a.version = "v1.29.3" }, 1, []string{"FAIL the cluster's version is supported", "v1.29.3"}},
 		{"install", func(a *apiServer) { a.denied = "clusterroles" }, 5, []string{"you may not create clusterroles.rbac.authorization.k8s.io", "hint: ask an administrator"}},
 		{"check --pre", func(a *apiServer) { a.denied = "clusterroles" }, 1, []string{"you may not create clusterroles"}},
 		{"install --set logLevel=loud", nil, 2, []string{"speedscale-operator", "logLevel"}},

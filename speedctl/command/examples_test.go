@@ -138,7 +138,7 @@ func newExampleWorld(t *testing.T) *exampleWorld {
 	e.listen(t)
 	e.fillCluster(t)
 	for file, text := range map[string]string{
-		"shop":          "#!/bin/sh\nfor i in 1 2 3; do curl -s -o out http://127.0.0.1:4143/orders; curl -s -o out -X POST -d a=1 http://127.0.0.1:4143/orders; done\n",
+		"shop":          "#!/bin/sh\nfor i in 1 2 3; do curl -s -o out http://127.0.0.1:4143/orders; curl -s -o out -X POST -d a=1 http://127.0.0.1:4143/orders; done; true\n",
 		"shop-new":      "#!/bin/sh\nexec sleep 60\n",
 		"daily.yaml":    "id: daily\nrules:\n- {metricName: p95Latency, type: TOO_HIGH, value: 100}\n",
 		"checkout.yaml": "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: checkout, namespace: shop}\nspec: {selector: {matchLabels: {app: checkout}}, template: {metadata: {labels: {app: checkout}}, spec: {containers: [{name: c, image: i}]}}}\n",
@@ -316,6 +316,7 @@ func exampleCluster(t *testing.T) (kubeconfig string) {
 		"/apis/speedscale.com/v1/trafficreplays":                   `{"kind": "TrafficReplayList", "apiVersion": "speedscale.com/v1", "items": [` + trafficReplay + `]}`,
 	}
 	for _, namespace := range []string{"default", "shop"} {
+		objects["/api/v1/namespaces/"+namespace] = fmt.Sprintf(`{"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": %q}}`, namespace)
 		objects["/apis/apps/v1/namespaces/"+namespace+"/deployments/checkout"] = fmt.Sprintf(deployment, namespace)
 		objects["/apis/speedscale.com/v1/namespaces/"+namespace+"/trafficreplays"] = objects["/apis/speedscale.com/v1/trafficreplays"]
 		objects["/apis/speedscale.com/v1/namespaces/"+namespace+"/trafficreplays/checkout-x7k2p"] = trafficReplay
@@ -330,10 +331,9 @@ func exampleCluster(t *testing.T) (kubeconfig string) {
 			"jobs": "JobList", "cronjobs": "CronJobList", "events": "EventList",
 		}
 		kind := kinds[r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]]
-		group := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/apis/"), "/api/")
-		version := strings.Join(strings.Split(group, "/")[:1], "/")
-		if strings.HasPrefix(r.URL.Path, "/apis/") {
-			version = strings.Join(strings.Split(group, "/")[:2], "/")
+		version := "v1"
+		if path, ok := strings.CutPrefix(r.URL.Path, "/apis/"); ok {
+			version = strings.Join(strings.SplitN(path, "/", 3)[:2], "/")
 		}
 		switch {
 		case ok && r.Method == http.MethodDelete:

@@ -96,9 +96,13 @@ func (r *remote) inspect(t *testing.T, cluster, url, id, key string) {
 		t.Fatal(err)
 	}
 	replays := schema.GroupVersionResource{Group: "speedscale.com", Version: "v1", Resource: "trafficreplays"}
+	dynamic := dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{replays: "TrafficReplayList"})
+	if _, err := dynamic.Resource(replays).Namespace("shop").Create(t.Context(), object(t, trafficReplay), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	i := inspector.New(inspector.Options{
 		Cluster: cluster, KeyID: id, Version: "v1", Masker: masker, Kube: r.kube, Metadata: metadatafake.NewSimpleMetadataClient(scheme),
-		Dynamic: dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{replays: "TrafficReplayList"}, object(t, trafficReplay)),
+		Dynamic: dynamic,
 	})
 	conn, err := bus.Connect(t.Context(), bus.ConnectOptions{URLs: []string{url}, Token: key})
 	if err != nil {

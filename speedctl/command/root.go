@@ -74,11 +74,21 @@ the dependencies are mocked. A report says what changed and how fast it was.`,
 		newInstall(g), newUpgrade(g), newUninstall(g), newInject(g), newUninject(g), newInfra(g), newWait(g), newCheck(g), newWhy(g),
 		newConfig(g), newExplain(g), newCompletion(g), newVersion(g), newDemoShop(g),
 	)
-	root.InitDefaultHelpCmd()
 	group(root)
+	addHelp(root)
 	complete(g, root)
 	asPlugin(g.World, root)
 	return root
+}
+
+// addHelp has cobra make the command help now, and gives it an example.
+func addHelp(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "help" {
+			c.Example = "  speedctl help get snapshot"
+		}
+	}
 }
 
 // group makes a command that only has others below it: alone it shows its help,
