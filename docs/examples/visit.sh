@@ -1,6 +1,8 @@
 #!/bin/sh
-# Visit waits until the shop listens, and orders at an address.
-until curl -s -o /dev/null http://localhost:8080; do sleep 0.1; done
+# Visit waits until prices and the shop listen, and orders at an address.
+for service in http://localhost:9090 http://localhost:8080; do
+	until curl -s -o /dev/null "$service"; do sleep 0.1; done
+done
 for item in apple pear kumquat; do
 	curl -s "$1/orders" -H 'Authorization: Bearer s3cr3t' \
 		-d "{\"item\": \"$item\", \"quantity\": 2, \"email\": \"ada@example.com\"}"
