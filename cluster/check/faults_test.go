@@ -179,7 +179,7 @@ func faultsOfWorkloads() []fault {
 		{"injection withdrawn", func(w *world) {
 			bare(w)
 			w.workload.Annotations[annotation.Refused], w.workload.Spec.Template.Annotations = "exceeded quota", nil
-		}, "workload-withdrawn", check.Failed, "1 of 1 pods have no sidecar: exceeded quota", nil},
+		}, "workload-withdrawn", check.Failed, "exceeded quota: 1 of 1 pods have no sidecar", nil},
 		{"left to another operator", func(w *world) { w.workload.Annotations[annotation.ManagedBy] = "blue" }, "workload-managed-by", check.Warning, `left to the operator "blue"; this one is "prod-speedscale"`, nil},
 		{"autoscaler counts the sidecar", func(w *world) { w.more = append(w.more, scaler(autoscalingv2.ResourceMetricSourceType)) }, "workload-autoscaler", check.Warning, "by the cpu of whole pods", nil},
 		{"network policy", func(w *world) { w.more = append(w.more, policy()) }, "workload-network-policy", check.Warning, "networkpolicy narrow", nil},
