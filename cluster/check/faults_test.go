@@ -256,6 +256,9 @@ func TestWhatIsNoFault(t *testing.T) {
 			s := w.cloud.Telemetry.Latest.GetForwarder().GetSpool()
 			s.Batches, s.Bytes, s.Oldest, s.Acknowledged = 0, 0, 0, s.GetAcknowledged()-int64(time.Hour)
 		},
+		"forwarder has just started": func(w *world) {
+			w.cloud.Telemetry.Latest, w.pods[1].Status.StartTime = nil, new(metav1.Now())
+		},
 		"telemetry off":      func(w *world) { w.env("WITH_TELEMETRY", "false"); w.cloud.Telemetry.Latest = nil },
 		"telemetry never":    func(w *world) { w.env("TELEMETRY_INTERVAL", "0s"); w.cloud.Telemetry.Latest = nil },
 		"older forwarder":    func(w *world) { w.env("TELEMETRY_INTERVAL", ""); w.cloud.Telemetry.Latest = nil },
