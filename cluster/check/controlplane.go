@@ -14,7 +14,7 @@ import (
 // component judges a Deployment of the control plane.
 func (f *Facts) component(name string, d Fetched[appsv1.Deployment]) Result {
 	hint := fmt.Sprintf("kubectl -n %s describe pods -l app=%s says more", f.Namespace, name)
-	unready := slices.DeleteFunc(slices.Clone(f.Unready[name]), func(why string) bool { return why == "" })
+	unready := f.Unready[name]
 	switch {
 	case d.Err != nil:
 		return skip("%v", d.Err)

@@ -179,7 +179,7 @@ func faultsOfWorkloads() []fault {
 		{"injection withdrawn", func(w *world) {
 			bare(w)
 			w.workload.Annotations[annotation.Refused], w.workload.Spec.Template.Annotations = "exceeded quota", nil
-		}, "workload-withdrawn", check.Failed, "1 of 1 pods have no sidecar: exceeded quota", nil},
+		}, "workload-withdrawn", check.Failed, "exceeded quota: 1 of 1 pods have no sidecar", nil},
 		{"left to another operator", func(w *world) { w.workload.Annotations[annotation.ManagedBy] = "blue" }, "workload-managed-by", check.Warning, `left to the operator "blue"; this one is "prod-speedscale"`, nil},
 		{"autoscaler counts the sidecar", func(w *world) { w.more = append(w.more, scaler(autoscalingv2.ResourceMetricSourceType)) }, "workload-autoscaler", check.Warning, "by the cpu of whole pods", nil},
 		{"network policy", func(w *world) { w.more = append(w.more, policy()) }, "workload-network-policy", check.Warning, "networkpolicy narrow", nil},
@@ -255,6 +255,9 @@ func TestWhatIsNoFault(t *testing.T) {
 		"idle for long": func(w *world) {
 			s := w.cloud.Telemetry.Latest.GetForwarder().GetSpool()
 			s.Batches, s.Bytes, s.Oldest, s.Acknowledged = 0, 0, 0, s.GetAcknowledged()-int64(time.Hour)
+		},
+		"forwarder has just started": func(w *world) {
+			w.cloud.Telemetry.Latest, w.pods[1].Status.StartTime = nil, new(metav1.Now())
 		},
 		"telemetry off":      func(w *world) { w.env("WITH_TELEMETRY", "false"); w.cloud.Telemetry.Latest = nil },
 		"telemetry never":    func(w *world) { w.env("TELEMETRY_INTERVAL", "0s"); w.cloud.Telemetry.Latest = nil },

@@ -26,6 +26,8 @@ type Cluster struct {
 	// Knows says that the forwarder is of a version that has telemetry, and Told that it
 	// tells the cloud.
 	Knows, Told bool
+	// Interval is how often it does.
+	Interval time.Duration
 }
 
 // ClusterOf reads the environment of the forwarder.
@@ -39,7 +41,7 @@ func ClusterOf(forwarder *appsv1.Deployment) (c Cluster) {
 			set[v.Name] = v.Value
 		}
 		interval, err := time.ParseDuration(set["TELEMETRY_INTERVAL"])
-		c = Cluster{Name: set["CLUSTER_NAME"], Knows: err == nil, Told: interval > 0 && set["WITH_TELEMETRY"] != "false"}
+		c = Cluster{Name: set["CLUSTER_NAME"], Knows: err == nil, Told: interval > 0 && set["WITH_TELEMETRY"] != "false", Interval: interval}
 	}
 	return c
 }
@@ -67,10 +69,20 @@ func told(f *Facts) (*cloudv1.ClusterTelemetry, Result) {
 		return nil, skip("the cloud was not reached")
 	case f.Cloud.Telemetry.Err != nil:
 		return nil, skip("%v", f.Cloud.Telemetry.Err)
+	case f.Cloud.Telemetry.Latest == nil && f.started(lateAfter(c.Interval)):
+		return nil, ok("not known yet: the forwarder has just started")
 	case f.Cloud.Telemetry.Latest == nil:
 		return nil, skip("the cloud has heard nothing")
 	}
 	return f.Cloud.Telemetry.Latest, Result{}
+}
+
+// lateAfter is when telemetry is late that comes every interval.
+func lateAfter(interval time.Duration) time.Duration { return 3*interval + 30*time.Second }
+
+// started says that the forwarder did so within a time.
+func (f *Facts) started(within time.Duration) bool {
+	return f.ForwarderPod != nil && f.ForwarderPod.Status.StartTime != nil && f.Now.Sub(f.ForwarderPod.Status.StartTime.Time) < within
 }
 
 // forwarderLogs is a hint.
@@ -88,7 +100,7 @@ func forwarderTelemetry(f *Facts) Result {
 		return why
 	}
 	age := f.Cloud.Telemetry.Age
-	if interval := time.Duration(t.GetInterval()); age > 3*interval+30*time.Second {
+	if interval := time.Duration(t.GetInterval()); age > lateAfter(interval) {
 		return warn(forwarderLogs(f, "why"), "the cloud has heard of cluster %q %s ago, and should every %s", name, human(age), interval)
 	}
 	return ok("%s, with %d sidecars, %s ago", t.GetForwarder().GetVersion(), t.GetSidecarCount(), human(age))

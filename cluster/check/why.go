@@ -55,7 +55,7 @@ type Surroundings struct {
 func Why(w *workload.Workload, pods []corev1.Pod, s Surroundings) []Explanation {
 	asking := asks(w, s)
 	if len(pods) == 0 {
-		return []Explanation{{Reasons: asking}}
+		return []Explanation{{Reasons: append(refused(w.Withdrawn()), asking...)}}
 	}
 	var all []Explanation
 	for i := range pods {
@@ -102,12 +102,18 @@ func ofPod(w *workload.Workload, p *corev1.Pod) Explanation {
 		}
 		return e
 	}
-	for _, text := range []string{p.Annotations[annotation.Refused], w.Withdrawn()} {
-		if text != "" && !slices.ContainsFunc(e.Reasons, func(r Reason) bool { return r.Text == text }) {
-			e.Reasons = append(e.Reasons, Reason{text, "once what is in the way is gone, or the annotations are others, speedctl inject has it tried again"})
+	e.Reasons = refused(p.Annotations[annotation.Refused], w.Withdrawn())
+	return e
+}
+
+// refused are reasons that the operator wrote down, each once.
+func refused(texts ...string) (reasons []Reason) {
+	for _, text := range texts {
+		if text != "" && !slices.ContainsFunc(reasons, func(r Reason) bool { return r.Text == text }) {
+			reasons = append(reasons, Reason{text, "once what is in the way is gone, or the annotations are others, speedctl inject has it tried again"})
 		}
 	}
-	return e
+	return reasons
 }
 
 // asks is what keeps a workload from getting sidecars at all.

@@ -104,6 +104,11 @@ func TestWhyWithoutPods(t *testing.T) {
 	if got := check.Why(s.w, nil, s.s); len(got) != 1 || len(got[0].Reasons) != 1 || got[0].Pod != "" {
 		t.Errorf("%+v", got)
 	}
+	s = newScene()
+	s.w.Annotations[annotation.Refused] = "exceeded quota"
+	if got := check.Why(s.w, nil, s.s); len(got) != 1 || len(got[0].Reasons) != 1 || got[0].Reasons[0].Text != "exceeded quota" {
+		t.Errorf("withdrawn: %+v", got)
+	}
 }
 
 func TestReplayIsNamed(t *testing.T) {

@@ -49,7 +49,7 @@ func workloadsWithdrawn(f *Facts) []Result {
 	var bad []Result
 	for _, c := range f.asking() {
 		if len(c.Reasons) > 0 {
-			bad = append(bad, fail(whyHint(c.Ref), "%d of %d pods have no sidecar: %s", c.Pods-c.Sidecars, c.Pods, strings.Join(c.Reasons, "; ")).of(c.Ref.String()))
+			bad = append(bad, fail(whyHint(c.Ref), "%s: %d of %d pods have no sidecar", strings.Join(c.Reasons, "; "), c.Pods-c.Sidecars, c.Pods).of(c.Ref.String()))
 		}
 	}
 	return each(bad, ok("of %d workloads", len(f.asking())))

@@ -55,7 +55,7 @@ func checks(c *cluster) {
 	c.speedctl("check", "--wait", "90s", "-q")
 	c.Logf("nothing fails %v after the last fault", time.Since(began).Round(time.Second))
 	c.nothingFound()
-	if out := c.speedctl("check"); !strings.Contains(out, " checks hold") || strings.Contains(out, "hint: ") {
+	if out := c.speedctl("check"); !strings.Contains(out, " checks hold") || strings.Contains(out, "    see ") {
 		c.Errorf("a healthy installation is\n%s", out)
 	}
 }
