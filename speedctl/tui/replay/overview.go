@@ -33,13 +33,16 @@ func (m *Model) viewOverview() []string {
 // leastFailing is how many failing endpoints there is room for before pods and log get any.
 const leastFailing = 4
 
+// verdictRows is what a verdict with two goals and a long address takes.
+const verdictRows = 7
+
 func (m *Model) narrow(width, rows int) []string {
 	top := m.viewPhases(width)
+	height := max(len(top), verdictRows)
 	if m.outcome != nil { // in the place of the phases, so that nothing below jumps
-		verdict := m.viewVerdict(width, max(len(top), 7))
-		top = append(verdict, make([]string, max(len(top)-len(verdict), 0))...)
+		top = m.viewVerdict(width, height)
 	}
-	lines := append(top, m.viewTraffic(width)...)
+	lines := append(pad(top, height), m.viewTraffic(width)...)
 	rest := rows - len(lines)
 	pods := 0
 	if m.o.Pods {
