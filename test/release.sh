@@ -128,9 +128,9 @@ socketserver.ThreadingTCPServer.allow_reuse_address = True
 socketserver.ThreadingTCPServer(("127.0.0.1", port), Shop).serve_forever()
 PY
 python=$(python3 -c 'import sys; print(sys.executable)') # behind what wraps it
-port=$(free_port) in=$(free_port) prices=$(free_port) proxied=$(free_port)
+port=$(free_port) in=$(free_port) prices=$(free_port)
 program() { # NAME VERSION
-	printf '#!/bin/sh\nexec %s %s %s %s http://127.0.0.1:%s\n' "$python" "$work/shop.py" "$port" "$2" "$proxied" >"$work/speedctl/$1"
+	printf '#!/bin/sh\nexec %s %s %s %s http://prices.test:%s\n' "$python" "$work/shop.py" "$port" "$2" "$prices" >"$work/speedctl/$1"
 	chmod +x "$work/speedctl/$1"
 }
 program shop v1
@@ -139,7 +139,7 @@ program shop-new v2
 "$python" "$work/shop.py" "$prices" prices - &
 dependency=$! pids="$pids $!"
 until_listens "$prices"
-clean speedctl capture shop "$port" --in-port "$in" --out-port 0 --reverse-proxy "$proxied=127.0.0.1:$prices" -- shop >"$work/out" 2>&1 &
+clean speedctl capture shop "$port" --in-port "$in" --out-port 0 --host-alias prices.test=127.0.0.1 -- shop >"$work/out" 2>&1 &
 capture=$! pids="$pids $!"
 until_listens "$port"
 for item in apple pear plum; do
@@ -153,7 +153,7 @@ has "speedctl capture" "Captured 3 inbound and 3 outbound" "$work/out"
 has "speedctl create snapshot" "checkout" "$work/out"
 
 # The dependency is away now.
-clean speedctl mock checkout --out-port 0 --reverse-proxy "$proxied=127.0.0.1:$prices" -- shop >"$work/out" 2>&1 &
+clean speedctl mock checkout --out-port 0 -- shop >"$work/out" 2>&1 &
 mock=$! pids="$pids $!"
 until_listens "$port"
 curl -s --max-time 10 "http://127.0.0.1:$port/pear" | grep -q '"price": 12' && ok "speedctl mock" || bad "speedctl mock"
@@ -163,7 +163,7 @@ has "speedctl mock says what it answered" "1 matched, 0 missed" "$work/out"
 
 replay() { # NAME CODE
 	code=0
-	(clean speedctl replay checkout --test-against "http://127.0.0.1:$port" --out-port 0 --reverse-proxy "$proxied=127.0.0.1:$prices" --ignore Date -- "$1") >"$work/out" 2>&1 || code=$?
+	(clean speedctl replay checkout --test-against "http://127.0.0.1:$port" --out-port 0 --ignore Date -- "$1") >"$work/out" 2>&1 || code=$?
 	[ "$code" = "$2" ] && ok "speedctl replay against $1 exits with $code" || bad "speedctl replay against $1 exits with $code, want $2: $(cat "$work/out")"
 }
 replay shop 0
