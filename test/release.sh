@@ -35,7 +35,7 @@ until_listens() {
 		curl -s -o /dev/null --max-time 5 "http://127.0.0.1:$1/" && return
 		sleep 0.1
 	done
-	bad "nothing listens on port $1"
+	bad "nothing listens on port $1: $(cat "$work/out")"
 	exit 1
 }
 
@@ -47,6 +47,11 @@ for os in linux darwin windows; do
 		ext=tar.gz binary=speedctl
 		[ $os = windows ] && ext=zip binary=speedctl.exe
 		archive=speedctl_${version}_${os}_$arch.$ext
+		sbom=$dist/speedctl_${version}_${os}_$arch.cdx.json
+		if [ ! -f "$dist/$archive" ] || [ ! -f "$sbom" ]; then
+			bad "$archive or its SBOM is missing"
+			continue
+		fi
 		case $ext in
 		zip) python3 -m zipfile -l "$dist/$archive" | cut -d' ' -f1 ;;
 		*) tar -tzf "$dist/$archive" ;;
@@ -57,7 +62,6 @@ for os in linux darwin windows; do
 			grep -qx "$f" "$work/list" || missing="$missing $f"
 		done
 		[ -z "$missing" ] && ok "$archive" || bad "$archive has no$missing"
-		sbom=$dist/speedctl_${version}_${os}_$arch.cdx.json
 		found=$(jq -r '.components[] | select(.name == "github.com/spf13/cobra") | .purl' "$sbom")
 		case $found in
 		pkg:golang/github.com/spf13/cobra@v*) ok "SBOM of $os $arch: $(jq '.components | length' "$sbom") modules, $found" ;;
@@ -82,16 +86,20 @@ has "brew cask: checksum" "$sum" "$dist/homebrew/Casks/speedctl.rb"
 mkdir "$work/speedctl" "$work/home" "$work/coreutils"
 tar -xzf "$dist/speedctl_${version}_linux_amd64.tar.gz" -C "$work/speedctl"
 for c in sh cat cp ls mkdir rm sleep env; do ln -s "$(command -v $c)" "$work/coreutils/$c"; done
-clean() { (cd "$work/home" && exec env -i HOME="$work/home" PATH="$work/speedctl:$work/coreutils" "$@"); }
+# clean takes the place of the shell that calls it, so that a signal reaches the command.
+clean() {
+	cd "$work/home"
+	exec env -i HOME="$work/home" PATH="$work/speedctl:$work/coreutils" "$@"
+}
 
-clean speedctl version >"$work/out"
+(clean speedctl version) >"$work/out"
 has "speedctl version" "^speedctl $version (" "$work/out"
-clean speedctl demo >"$work/out" 2>&1 && ok "speedctl demo" || bad "speedctl demo: $(tail -n 20 "$work/out")"
+(clean speedctl demo) >"$work/out" 2>&1 && ok "speedctl demo" || bad "speedctl demo: $(tail -n 20 "$work/out")"
 has "speedctl demo finds the regression" "found the regression" "$work/out"
 
 # A service, its dependency, and a new version of it that has lost a field.
 cat >"$work/shop.py" <<'PY'
-import http.server, json, sys, urllib.request
+import http.server, json, socketserver, sys, urllib.request
 
 port, version, prices = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 
@@ -114,12 +122,15 @@ class Shop(http.server.BaseHTTPRequestHandler):
     def log_message(self, *args):
         pass
 
-http.server.ThreadingHTTPServer(("127.0.0.1", port), Shop).serve_forever()
+# Not an HTTPServer, which asks for the name of its address, and waits where no DNS is.
+socketserver.ThreadingTCPServer.daemon_threads = True
+socketserver.ThreadingTCPServer.allow_reuse_address = True
+socketserver.ThreadingTCPServer(("127.0.0.1", port), Shop).serve_forever()
 PY
-python=$(command -v python3)
-port=$(free_port) in=$(free_port) prices=$(free_port) proxied=$(free_port)
+python=$(python3 -c 'import sys; print(sys.executable)') # behind what wraps it
+port=$(free_port) in=$(free_port) prices=$(free_port)
 program() { # NAME VERSION
-	printf '#!/bin/sh\nexec %s %s %s %s http://127.0.0.1:%s\n' "$python" "$work/shop.py" "$port" "$2" "$proxied" >"$work/speedctl/$1"
+	printf '#!/bin/sh\nexec %s %s %s %s http://prices.test:%s\n' "$python" "$work/shop.py" "$port" "$2" "$prices" >"$work/speedctl/$1"
 	chmod +x "$work/speedctl/$1"
 }
 program shop v1
@@ -128,7 +139,7 @@ program shop-new v2
 "$python" "$work/shop.py" "$prices" prices - &
 dependency=$! pids="$pids $!"
 until_listens "$prices"
-clean speedctl capture shop "$port" --in-port "$in" --out-port 0 --reverse-proxy "$proxied=127.0.0.1:$prices" -- shop >"$work/out" 2>&1 &
+clean speedctl capture shop "$port" --in-port "$in" --out-port 0 --host-alias prices.test=127.0.0.1 -- shop >"$work/out" 2>&1 &
 capture=$! pids="$pids $!"
 until_listens "$port"
 for item in apple pear plum; do
@@ -138,11 +149,11 @@ kill -TERM "$capture"
 wait "$capture" || true # it has the code of an interrupt
 kill "$dependency"
 has "speedctl capture" "Captured 3 inbound and 3 outbound" "$work/out"
-clean speedctl create snapshot --name checkout --start 15m >"$work/out" 2>&1 || bad "speedctl create snapshot"
+(clean speedctl create snapshot --name checkout --start 15m) >"$work/out" 2>&1 || bad "speedctl create snapshot"
 has "speedctl create snapshot" "checkout" "$work/out"
 
 # The dependency is away now.
-clean speedctl mock checkout --out-port 0 --reverse-proxy "$proxied=127.0.0.1:$prices" -- shop >"$work/out" 2>&1 &
+clean speedctl mock checkout --out-port 0 -- shop >"$work/out" 2>&1 &
 mock=$! pids="$pids $!"
 until_listens "$port"
 curl -s --max-time 10 "http://127.0.0.1:$port/pear" | grep -q '"price": 12' && ok "speedctl mock" || bad "speedctl mock"
@@ -152,19 +163,20 @@ has "speedctl mock says what it answered" "1 matched, 0 missed" "$work/out"
 
 replay() { # NAME CODE
 	code=0
-	clean speedctl replay checkout --test-against "http://127.0.0.1:$port" --out-port 0 --reverse-proxy "$proxied=127.0.0.1:$prices" --ignore Date -- "$1" >"$work/out" 2>&1 || code=$?
+	(clean speedctl replay checkout --test-against "http://127.0.0.1:$port" --out-port 0 --ignore Date -- "$1") >"$work/out" 2>&1 || code=$?
 	[ "$code" = "$2" ] && ok "speedctl replay against $1 exits with $code" || bad "speedctl replay against $1 exits with $code, want $2: $(cat "$work/out")"
 }
 replay shop 0
 replay shop-new 3
 has "speedctl replay names the field" "price" "$work/out"
-clean speedctl get report latest --html report.html >"$work/out" 2>&1 || bad "speedctl get report"
+(clean speedctl get report latest --html report.html) >"$work/out" 2>&1 || bad "speedctl get report"
 has "speedctl get report" "<html" "$work/home/report.html"
 
 # ---- install.sh, from a server of this folder ----
 
 web=$(free_port)
-python3 -m http.server --bind 127.0.0.1 --directory "$dist" "$web" >/dev/null 2>&1 &
+(cd "$dist" && exec python3 -c 'import http.server, socketserver, sys
+socketserver.ThreadingTCPServer(("127.0.0.1", int(sys.argv[1])), http.server.SimpleHTTPRequestHandler).serve_forever()' "$web") >/dev/null 2>&1 &
 pids="$pids $!"
 until_listens "$web"
 install() { HOME="$work/installed" SPEEDSCALE_URL="http://127.0.0.1:$web" "$@" sh "$root/install.sh"; }
