@@ -57,3 +57,4 @@ for size in 80x24 140x40; do
 	shows 'Passed'
 	capture replay-passed
 done
+docs/screens/tap.sh
