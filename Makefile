@@ -93,7 +93,7 @@ test-here: test-deps ## what needs no cluster
 
 # The servers and clients that tests talk to come from Debian and npm. On other
 # systems install them yourself; tests say loudly what they skip without them.
-DEBS := bash-completion zsh=zsh fish=fish curl nginx-light redis-server redis-tools nghttp2-client nghttp2-server nftables iproute2 haproxy wrk netcat-openbsd openssl socat python3 gcc node=nodejs npm=npm
+DEBS := bash-completion zsh=zsh fish=fish curl nginx-light redis-server redis-tools nghttp2-client nghttp2-server nftables iproute2 haproxy wrk netcat-openbsd openssl socat python3 gcc tmux node=nodejs npm=npm
 
 .PHONY: test-deps
 test-deps:
@@ -140,6 +140,10 @@ bench: build test-deps ## ratios against haproxy, nginx and wrk, measured in one
 .PHONY: startup
 startup: bin/speedctl ## how long speedctl version takes, beside kubectl, and what its packages initialise
 	@test/startup.sh bin/speedctl
+
+.PHONY: screens
+screens: bin/speedctl ## capture the screens of speedctl in docs/screens (needs tmux)
+	docs/screens.sh
 
 # ---- source ---------------------------------------------------------------
 

@@ -43,7 +43,9 @@ func TestScript(t *testing.T) {
 			}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "listens": listens},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits, "listens": listens, "terminal": terminal, "press": press, "shows": shows,
+		},
 	})
 }
 

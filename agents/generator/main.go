@@ -2,7 +2,6 @@ package generator
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/speedscale/speedscale/agents/agent"
 	"github.com/speedscale/speedscale/agents/replay"
-	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
 	"github.com/speedscale/speedscale/traffic/compare"
 	"github.com/speedscale/speedscale/traffic/report"
 )
@@ -59,9 +57,9 @@ func (s *Settings) alone(ctx context.Context) error {
 // member runs a replay, or a share of it, that the cloud follows.
 func (s *Settings) member(ctx context.Context, m *replay.Member) error {
 	err := m.Load(ctx, &s.Settings)
-	s.Report = report.NewBuilder(nil, report.Options{OnFailure: func(f report.Failure) { failed(m.Events, &f) }})
+	s.Report = report.NewBuilder(nil, report.Options{OnFailure: func(f report.Failure) { m.Events.Publish(FailureEvent(f)) }})
 	s.Report.SendFrom(s.Addresses)
-	s.Progress = func(p Progress) { progressed(m.Events, &p) }
+	s.Progress = func(p Progress) { m.Events.Publish(p.Event()) }
 	if err == nil {
 		err = s.replay(ctx)
 	} else if err = s.ended(ctx, err); err != nil {
@@ -105,24 +103,6 @@ func (s *Settings) ended(ctx context.Context, err error) error {
 		s.Report.Fail(err)
 	}
 	return err
-}
-
-func progressed(events *replay.Events, p *Progress) {
-	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
-	events.Publish(&cloudv1.ReplayEvent{Event: &cloudv1.ReplayEvent_Progress{Progress: &cloudv1.ReplayProgress{
-		Total: p.Total, Sent: p.Sent, Passed: p.Passed, Failed: p.Failed, Errors: p.Errors,
-		Rate: p.Rate, P50: ms(p.P50), P95: ms(p.P95), P99: ms(p.P99),
-	}}})
-}
-
-func failed(events *replay.Events, f *report.Failure) {
-	text, err := json.Marshal(f)
-	if err != nil {
-		return // texts, numbers and times can always be written
-	}
-	events.Publish(&cloudv1.ReplayEvent{Event: &cloudv1.ReplayEvent_Failed{Failed: &cloudv1.FailedPair{
-		Method: f.Method, Path: f.Path, Failure: text,
-	}}})
 }
 
 // writeReport puts the report in place as a whole or not at all.

@@ -107,13 +107,22 @@ func (q *Quiet) telling(ctx context.Context, found []quiet.Finding) {
 			if f.Warning {
 				kind = corev1.EventTypeWarning
 			}
-			q.Events.Eventf(pod, nil, kind, quiet.EventQuiet, "Capture", "%s", cut(f.Note(), maxNote))
+			q.Events.Eventf(pod, nil, kind, quiet.EventQuiet, action(f.Outbound), "%s", cut(f.Note(), maxNote))
 			if q.told == nil {
 				q.told = map[told]time.Time{}
 			}
 			q.told[key] = q.Now()
 		}
 	}
+}
+
+// action of an event: the recorder takes what differs in its text only for a repetition,
+// and drops it.
+func action(outbound bool) string {
+	if outbound {
+		return "CaptureOutbound"
+	}
+	return "CaptureInbound"
 }
 
 // forget takes back what was told to pods that see something now, and forgets those that
@@ -130,7 +139,7 @@ func (q *Quiet) forget(ctx context.Context, sidecars []*cloudv1.SidecarTelemetry
 			continue
 		}
 		if pod := q.capturing(ctx, key); known && pod != nil {
-			q.Events.Eventf(pod, nil, corev1.EventTypeNormal, quiet.EventSeen, "Capture", "%s", quiet.Seen(key.outbound))
+			q.Events.Eventf(pod, nil, corev1.EventTypeNormal, quiet.EventSeen, action(key.outbound), "%s", quiet.Seen(key.outbound))
 		}
 		delete(q.told, key)
 	}

@@ -11,6 +11,10 @@ import (
 
 	"google.golang.org/protobuf/encoding/protojson"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kubefake "k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
@@ -114,5 +118,34 @@ func TestAskForwarder(t *testing.T) {
 	status = http.StatusNotFound
 	if _, err := ask(t.Context()); err == nil {
 		t.Error("404 is an answer")
+	}
+}
+
+// TestSecondDirectionWasTakenForARepetition: a recorder of events.k8s.io drops what differs
+// from an event in its text only.
+func TestSecondDirectionWasTakenForARepetition(t *testing.T) {
+	v := newQuietWorld(t, readyPod("deaf", nil))
+	api := kubefake.NewClientset()
+	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: api.EventsV1()})
+	if err := broadcaster.StartRecordingToSinkWithContext(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer broadcaster.Shutdown()
+	v.q.Events = broadcaster.NewRecorder(scheme.Scheme, "operator")
+	s := silent("deaf", "dual")
+	s.Inbound.LastSeen = 0
+	v.sidecars = []*cloudv1.SidecarTelemetry{s}
+	v.q.Pass(t.Context())
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		list, err := api.EventsV1().Events("shop").List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(list.Items) == 2 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d events: %v", len(list.Items), list.Items)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package command
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -48,11 +49,12 @@ type replayFlags struct {
 	recorded bool
 	failIf   []string
 	buildTag string
+	noTUI    bool
 }
 
 func newReplay(g *global) *cobra.Command {
 	var f replayFlags
-	out := printer.NewFlag(printer.Table, printer.JSON, printer.YAML, printer.Name)
+	out := printer.NewFlag(printer.Table, printer.JSON, printer.YAML, printer.Name, printer.JSONL)
 	c := &cobra.Command{
 		Use:   "replay SNAPSHOT --test-against URL [-- COMMAND [ARG...]] | KIND/NAME... --snapshot SNAPSHOT",
 		Short: "Send a snapshot's requests to a service or to workloads of a cluster, and say what changed",
@@ -66,11 +68,16 @@ generator down. The report is printed, kept in the cloud, and decides the exit c
 With --snapshot, replay does so in a cluster: the workloads are restarted with their dependencies mocked, are sent what
 was recorded from workloads of their names, and are then as before. What will be restarted and mocked is named and asked
 about; an interrupt cancels the replay. The load and what is compared are in the test config, and --timeout is the limit
-of the whole replay.`,
+of the whole replay.
+
+On a terminal a screen shows how the replay goes: phases, requests and latencies over time, what fails first and in which
+field, the pods of the workload, and their log. --no-tui, -o, --quiet or CI in the environment leave it out. With
+-o jsonl, events are printed as they happen, one JSON object a line, and the report is the last of them.`,
 		Example: `  speedctl replay checkout --test-against http://localhost:8080 -- ./shop-new
   speedctl replay latest --test-against http://localhost:8080 --rate 200 --for 10s --fail-if 'latency.p95 > 100'
   speedctl replay checkout --test-against http://staging:8080 --ignore createdAt --junit report.xml
   speedctl replay checkout --test-against http://localhost:8080 --noise-from checkout-again
+  speedctl replay checkout --test-against http://localhost:8080 -o jsonl
   speedctl replay deployment/checkout -n shop --snapshot latest
   speedctl replay deployment/checkout --snapshot checkout --yes --timeout 20m --build-tag pr-42 --junit report.xml`,
 		Annotations: notRun("it wants an operator in a cluster: test/kube runs it",
@@ -107,11 +114,7 @@ of the whole replay.`,
 					return fmt.Errorf("--noise-from: %w", err)
 				}
 			}
-			r, err := local.Replay(c.Context(), o)
-			if err != nil {
-				return err
-			}
-			return f.finish(c, g, out, r)
+			return f.onThisMachine(c.Context(), g, out, o)
 		},
 	}
 	f.mockFlags.add(c)
@@ -125,6 +128,7 @@ of the whole replay.`,
 	c.Flags().StringArrayVar(&f.failIf, "fail-if", nil, `condition that fails the replay, such as 'latency.p95 > 100' (default: any difference); repeatable`)
 	c.Flags().StringVar(&f.buildTag, "build-tag", "", "kept with the report, such as a commit")
 	c.Flags().VarP(out, "output", "o", "form of the output")
+	c.Flags().BoolVar(&f.noTUI, "no-tui", false, "say how it goes line by line, on a terminal too")
 	f.cluster.add(c, g.kube)
 	return c
 }
@@ -155,12 +159,34 @@ func (f *replayFlags) options(argv []string) (o local.ReplayOptions, err error) 
 	return o, nil
 }
 
-// finish keeps, writes and prints the report, and returns the verdict.
-func (f *replayFlags) finish(c *cobra.Command, g *global, out *printer.Flag, r *report.Report) error {
-	err := g.withCloud(c.Context(), func(cl *client.Client) error { return cl.PutReport(c.Context(), r) })
+// onThisMachine replays and shows how it goes: on a screen, as lines of JSON, or in a
+// line of progress.
+func (f *replayFlags) onThisMachine(ctx context.Context, g *global, out *printer.Flag, o local.ReplayOptions) error {
+	if f.screen(g, out) {
+		return f.onScreen(ctx, g, out, o)
+	}
+	if out.Format == printer.JSONL {
+		o.Events = (&eventLines{out: g.Out}).event
+	}
+	r, err := local.Replay(ctx, o)
+	if err != nil {
+		return err
+	}
+	keep(ctx, g, r)
+	return f.finish(g, out, r)
+}
+
+// keep puts the report into the cloud, and says whether it could.
+func keep(ctx context.Context, g *global, r *report.Report) bool {
+	err := g.withCloud(ctx, func(cl *client.Client) error { return cl.PutReport(ctx, r) })
 	if err != nil {
 		g.Warnf("the report is not kept in the cloud: %v", err)
 	}
+	return err == nil
+}
+
+// finish writes and prints the report, and returns the verdict.
+func (f *replayFlags) finish(g *global, out *printer.Flag, r *report.Report) error {
 	if err := f.write(r); err != nil {
 		return err
 	}

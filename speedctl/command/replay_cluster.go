@@ -21,6 +21,7 @@ import (
 	"github.com/speedscale/speedscale/speedctl/client"
 	"github.com/speedscale/speedscale/speedctl/printer"
 	"github.com/speedscale/speedscale/speedctl/term"
+	"github.com/speedscale/speedscale/traffic/report"
 	"github.com/speedscale/speedscale/traffic/snapshot"
 	"github.com/speedscale/speedscale/traffic/testconfig"
 )
@@ -39,7 +40,7 @@ type clusterFlags struct {
 
 // shared are flags that mean something in both forms.
 func shared() []string {
-	return []string{"tests", "mocks", "build-tag", "timeout", "junit", "html", "markdown", "output", "help"}
+	return []string{"tests", "mocks", "build-tag", "timeout", "junit", "html", "markdown", "output", "no-tui", "help"}
 }
 
 // add is called when the flags of the other form are there.
@@ -196,19 +197,17 @@ const (
 // follow shows a replay until its end, and returns its verdict. An interrupt cancels
 // the replay.
 func (f *replayFlags) follow(ctx context.Context, g *global, out *printer.Flag, kube replay.Client, cl *client.Client, r *v1.TrafficReplay) error {
-	limit := followLimit
-	if r.Spec.Timeout != nil {
-		limit = r.Spec.Timeout.Duration + cleaningLimit
+	if f.screen(g, out) && r.Spec.Mode != v1.ModeResponderOnly {
+		return f.followOnScreen(ctx, g, out, kube, cl, r)
 	}
 	show := follower{g: g, progress: g.StartProgress("waiting for the operator"), warned: map[string]bool{}}
-	r, err := replay.Follow(ctx, kube, cl.Replays, r, limit, show.sink())
-	show.progress.Stop()
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return cancel(ctx, g, kube, r)
-	case errors.Is(err, replay.ErrNotTakenUp):
-		return errors.Join(term.WithHint(err, "speedctl check says what is wrong with the operator"), kube.Delete(ctx, r.Namespace, r.Name))
-	case err != nil:
+	sink := show.sink()
+	if out.Format == printer.JSONL {
+		lines := &eventLines{out: g.Out}
+		sink.Event, sink.Condition = lines.event, lines.condition
+	}
+	r, err := watch(ctx, g, kube, cl, r, sink, show.progress.Stop)
+	if err != nil {
 		return err
 	}
 	if !replay.Ended(r) {
@@ -216,32 +215,54 @@ func (f *replayFlags) follow(ctx context.Context, g *global, out *printer.Flag, 
 		_, err := fmt.Fprintln(g.Out, r.Name)
 		return err
 	}
-	return f.conclude(ctx, g, out, cl, r)
+	rep, err := reportOf(ctx, cl, r)
+	if err != nil {
+		return err
+	}
+	return f.conclude(g, out, r, rep)
+}
+
+// watch follows a replay until it has ended, or only mocks. What cannot be followed is
+// deleted: a replay that nobody takes up, and one whose user interrupts. Stopped is
+// called before anything is said of that.
+func watch(ctx context.Context, g *global, kube replay.Client, cl *client.Client, r *v1.TrafficReplay, sink replay.Sink, stopped func()) (*v1.TrafficReplay, error) {
+	limit := followLimit
+	if r.Spec.Timeout != nil {
+		limit = r.Spec.Timeout.Duration + cleaningLimit
+	}
+	r, err := replay.Follow(ctx, kube, cl.Replays, r, limit, sink)
+	stopped()
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return r, cancel(ctx, g, kube, r)
+	case errors.Is(err, replay.ErrNotTakenUp):
+		return r, errors.Join(term.WithHint(err, "speedctl check says what is wrong with the operator"), kube.Delete(ctx, r.Namespace, r.Name))
+	}
+	return r, err
+}
+
+// reportOf fetches the report of a replay that has ended; nil where there is none.
+func reportOf(ctx context.Context, cl *client.Client, r *v1.TrafficReplay) (*report.Report, error) {
+	res, err := cl.Reports.Get(ctx, &cloudv1.GetReportRequest{Id: string(r.UID)})
+	if err != nil && connect.CodeOf(err) == connect.CodeNotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, client.Explain(err)
+	}
+	return decodeReport(res.GetReport())
 }
 
 // conclude shows the report of a replay that has ended, where there is one.
-func (f *replayFlags) conclude(ctx context.Context, g *global, out *printer.Flag, cl *client.Client, r *v1.TrafficReplay) error {
-	res, err := cl.Reports.Get(ctx, &cloudv1.GetReportRequest{Id: string(r.UID)})
-	if err != nil && connect.CodeOf(err) == connect.CodeNotFound {
+func (f *replayFlags) conclude(g *global, out *printer.Flag, r *v1.TrafficReplay, rep *report.Report) error {
+	if rep == nil {
 		return ending(r)
 	}
-	if err != nil {
-		return client.Explain(err)
-	}
-	rep, err := decodeReport(res.GetReport())
-	if err != nil {
-		return err
-	}
-	if err := f.write(rep); err != nil {
-		return err
-	}
-	if err := showReport(g, out, rep); err != nil {
-		return err
-	}
+	err := f.finish(g, out, rep)
 	if r.Status.ReportURL != "" {
 		g.Sayf("Its page: %s, or speedctl get report %s --web", r.Status.ReportURL, rep.ID)
 	}
-	return verdict(rep)
+	return err
 }
 
 // ending is what a replay ends with by its conditions alone: nil when it passed.

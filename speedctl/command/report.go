@@ -1,6 +1,7 @@
 package command
 
 import (
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -16,7 +17,10 @@ func showReport(g *global, out *printer.Flag, r *report.Report) error {
 	if done, err := out.Encode(g.Out, r); done {
 		return err
 	}
-	if out.Format == printer.Name {
+	switch out.Format {
+	case printer.JSONL:
+		return json.NewEncoder(g.Out).Encode(map[string]any{"report": r})
+	case printer.Name:
 		_, err := fmt.Fprintln(g.Out, r.ID)
 		return err
 	}

@@ -136,7 +136,7 @@ func (g *global) logger() *slog.Logger {
 	case g.verbose == 1:
 		level = slog.LevelInfo
 	}
-	return slog.New(slog.NewTextHandler(g.Err, &slog.HandlerOptions{Level: level}))
+	return slog.New(slog.NewTextHandler(g.Talk(), &slog.HandlerOptions{Level: level}))
 }
 
 func (g *global) dir() (home.Dir, error) {

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/speedscale/speedscale/agents/generator"
+	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
 	"github.com/speedscale/speedscale/speedctl/term"
 	"github.com/speedscale/speedscale/traffic/compare"
 	"github.com/speedscale/speedscale/traffic/report"
@@ -42,6 +44,9 @@ type ReplayOptions struct {
 	// Goals decide the verdict; none means that nothing may differ.
 	Goals    []report.Goal
 	BuildTag string
+	// Events is told how the replay goes, from several goroutines, as the cloud tells of
+	// one in a cluster; nil shows its progress in a line instead.
+	Events func(*cloudv1.ReplayEvent)
 }
 
 // Replay sends the snapshot's inbound requests and returns the report. The error
@@ -59,12 +64,15 @@ func Replay(ctx context.Context, o ReplayOptions) (*report.Report, error) {
 	if err != nil {
 		return nil, term.WithCode(fmt.Errorf("--transforms: %w", err), term.ExitUsage)
 	}
-	b := report.NewBuilder(o.Mock.Snapshot.Meta(), report.Options{BuildTag: o.BuildTag, Target: o.Target.String(), Goals: o.Goals})
+	b := report.NewBuilder(o.Mock.Snapshot.Meta(), report.Options{
+		BuildTag: o.BuildTag, Target: o.Target.String(), Goals: o.Goals, OnFailure: func(f report.Failure) { o.tell(generator.FailureEvent(f)) },
+	})
 	b.SetNoise(comparing.Noise)
+	var m *Mocking
 	if len(o.Mock.Command) > 0 {
 		o.Mock.Results = b
-		m, err := StartMock(ctx, o.Mock)
-		if err != nil {
+		o.phase("responder", "started", "mocks are started")
+		if m, err = StartMock(ctx, o.Mock); err != nil {
 			return nil, err
 		}
 		defer func() {
@@ -72,26 +80,71 @@ func Replay(ctx context.Context, o ReplayOptions) (*report.Report, error) {
 				world.Warnf("%v", err)
 			}
 		}()
+		o.phase("responder", "done", strings.Join(m.responder.Keys(), ", "))
+		o.phase("workload", "started", fmt.Sprintf("waits until %s listens on %s", o.Mock.Command[0], hostPort(o.Target)))
 		if err := m.Child().WaitListening(ctx, hostPort(o.Target), startLimit); err != nil {
+			o.phase("workload", "failed", "")
 			return nil, err
 		}
+		o.phase("workload", "done", strings.Join(o.Mock.Command, " "))
 	}
-	progress := world.StartProgress("replaying " + o.Mock.Snapshot.Meta().Info.Name)
+	show, stop := o.progress(m)
+	o.phase("generator", "started", "requests are sent to "+o.Target.String())
 	_, err = generator.Run(ctx, generator.Options{
 		Actions: o.Mock.Snapshot.Actions(), Keys: o.Keys, Target: o.Target, Plan: o.plan(), Timeout: o.Timeout,
 		Comparer: compare.New(comparing), AsRecorded: o.AsRecorded, Transforms: transforms,
 		Masker: o.Mock.Masking, Report: b, Logger: o.Mock.Logger,
-		Progress: func(p generator.Progress) { progress.Update("%s", describe(p)) },
+		Progress: show,
 	})
-	progress.Stop()
+	stop()
 	switch {
 	case err == nil:
+		o.phase("generator", "done", "")
 	case errors.Is(err, context.Canceled):
+		o.phase("generator", "failed", "interrupted")
 		b.Cancel("interrupted")
 	default:
+		o.phase("generator", "failed", "")
 		return nil, err
 	}
 	return b.Finish(), nil
+}
+
+// progress is told of the generator's: it shows a line, or passes it on as events, with
+// what the mocks have answered; m is nil where there are none.
+func (o *ReplayOptions) progress(m *Mocking) (show func(generator.Progress), stop func()) {
+	if o.Events == nil {
+		line := o.Mock.World.StartProgress("replaying " + o.Mock.Snapshot.Meta().Info.Name)
+		return func(p generator.Progress) { line.Update("%s", describe(p)) }, line.Stop
+	}
+	return func(p generator.Progress) {
+		o.tell(p.Event())
+		if m != nil {
+			n := m.responder.Stats()
+			o.tell(&cloudv1.ReplayEvent{Event: &cloudv1.ReplayEvent_Mocks{Mocks: &cloudv1.MockCounts{
+				Requests: n.Requests, Matched: n.Matched, Missed: n.Missed, Passthrough: n.Passthrough,
+			}}})
+		}
+	}, func() {}
+}
+
+// Phases are the phases that the events of a replay tell of.
+func (o *ReplayOptions) Phases() []string {
+	if len(o.Mock.Command) == 0 {
+		return []string{"generator"}
+	}
+	return []string{"responder", "workload", "generator"}
+}
+
+func (o *ReplayOptions) phase(name, state, text string) {
+	o.tell(&cloudv1.ReplayEvent{Event: &cloudv1.ReplayEvent_Phase{Phase: &cloudv1.ReplayPhase{Name: name, State: state, Text: text}}})
+}
+
+func (o *ReplayOptions) tell(e *cloudv1.ReplayEvent) {
+	if o.Events != nil {
+		e.Source, e.Time = "speedctl", time.Now().UnixNano()
+		o.Events(e)
+	}
 }
 
 func (o *ReplayOptions) plan() generator.Plan {

@@ -22,6 +22,8 @@ const (
 	JSON  Format = "json"
 	YAML  Format = "yaml"
 	Name  Format = "name"
+	// JSONL is a stream, an object a line.
+	JSONL Format = "jsonl"
 )
 
 // Flag is a Format with the formats that are allowed.

@@ -77,6 +77,45 @@ func (w *World) Commands(text string) string {
 	return strings.NewReplacer(commandName+" ", pluginName+" ", "--kube-context", "--context").Replace(text)
 }
 
+// Redirect gives the terminal to a screen: until restored, talk and the output of commands
+// go to another writer, and there is no input. Progress is not shown then: a screen has
+// its own.
+func (w *World) Redirect(to io.Writer) (restore func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.clear()
+	in, out, err := w.In, w.Out, w.Err
+	inTTY, outTTY, errTTY := w.InTTY, w.OutTTY, w.ErrTTY
+	w.In, w.Out, w.Err = strings.NewReader(""), to, to
+	w.InTTY, w.OutTTY, w.ErrTTY = false, false, false
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.In, w.Out, w.Err = in, out, err
+		w.InTTY, w.OutTTY, w.ErrTTY = inTTY, outTTY, errTTY
+	}
+}
+
+// Talk is standard error, or where Redirect leads it, for those who keep a writer.
+func (w *World) Talk() io.Writer { return talk{w} }
+
+type talk struct{ world *World }
+
+func (t talk) Write(p []byte) (int, error) {
+	t.world.mu.Lock()
+	defer t.world.mu.Unlock()
+	t.world.clear()
+	return t.world.Err.Write(p)
+}
+
+// Screen says whether there is a person at a terminal that a screen can be drawn on.
+func (w *World) Screen() bool {
+	return w.InTTY && w.OutTTY && w.ErrTTY && !w.Quiet && w.Getenv("TERM") != "dumb" && w.Getenv("CI") == ""
+}
+
+// Colors says whether the terminal's owner wants colours (https://no-color.org).
+func (w *World) Colors() bool { return w.Getenv("NO_COLOR") == "" && w.Getenv("TERM") != "dumb" }
+
 // Sayf tells the user something, on a line of its own on standard error.
 func (w *World) Sayf(format string, args ...any) {
 	if w.Quiet {
@@ -120,7 +159,7 @@ func (w *World) UTF8() bool {
 func (w *World) style(tty bool) lipgloss.Style {
 	r := lipgloss.NewRenderer(w.Out)
 	r.SetColorProfile(termenv.Ascii)
-	if tty && w.Getenv("NO_COLOR") == "" && w.Getenv("TERM") != "dumb" {
+	if tty && w.Colors() {
 		r.SetColorProfile(termenv.ANSI)
 	}
 	return r.NewStyle()

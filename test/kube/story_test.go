@@ -62,7 +62,7 @@ func workloads(c *cluster) {
 	})
 	// These need the snapshot and the dependencies of loop, or take the dependencies, the
 	// operator, the webhook or the cloud away, or change the installation.
-	for _, p := range []part{{"infra", infra}, {"replays", replays}, {"faults", faults}, {"upgrade", upgrade}, {"switches", switches}} {
+	for _, p := range []part{{"infra", infra}, {"replays", replays}, {"screens", screens}, {"faults", faults}, {"upgrade", upgrade}, {"switches", switches}} {
 		c.run(p.name, p.test)
 	}
 }

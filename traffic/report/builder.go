@@ -15,6 +15,9 @@ import (
 	"github.com/speedscale/speedscale/traffic/snapshot"
 )
 
+// DefaultMaxFailures is how many failures are kept for each endpoint where nobody says.
+const DefaultMaxFailures = 5
+
 // Bounds of what a builder keeps.
 const (
 	// maxEndpoints is how many endpoints are told apart; the rest are summed up
@@ -40,7 +43,8 @@ type Options struct {
 	Goals []Goal
 	// Target is where requests were sent.
 	Target string
-	// MaxFailures is how many failures are kept for each endpoint; 0 means 5.
+	// MaxFailures is how many failures are kept for each endpoint; 0 means
+	// DefaultMaxFailures.
 	MaxFailures int
 	// Started is when the replay began; now where it is zero.
 	Started time.Time
@@ -85,7 +89,7 @@ type endpointKey struct{ method, path string }
 // is no snapshot.
 func NewBuilder(meta *snapshot.Meta, opts Options) *Builder {
 	if opts.MaxFailures <= 0 {
-		opts.MaxFailures = 5
+		opts.MaxFailures = DefaultMaxFailures
 	}
 	if opts.Started.IsZero() {
 		opts.Started = time.Now()

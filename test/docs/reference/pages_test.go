@@ -204,8 +204,8 @@ func masking() (string, error) {
 		"\n## The rules `standard`\n\nThey hold where nothing else is said. In YAML:\n\n```yaml\n" + string(standard) + "```\n", err
 }
 
-// members are the rows of a test config's members and of what is in them.
-func members(t *table, fields []testconfig.Field, path string) {
+// configMembers are the rows of a test config's members and of what is in them.
+func configMembers(t *table, fields []testconfig.Field, path string) {
 	for _, f := range fields {
 		at, kind := path+f.Name, f.Type
 		if inner, isList := strings.CutPrefix(kind, "[]"); isList {
@@ -216,8 +216,76 @@ func members(t *table, fields []testconfig.Field, path string) {
 			about = strings.TrimSpace(about + " One of `" + strings.Join(f.Values, "`, `") + "`.")
 		}
 		t.row(code(at), kind, about)
-		members(t, f.Fields, at+".")
+		configMembers(t, f.Fields, at+".")
 	}
+}
+
+// members adds a row for each member of a struct's JSON form, and of those in it.
+func members(t *table, files []*ast.File, name, prefix string, within map[string]bool) {
+	s := structure(files, name)
+	if s == nil || within[name] {
+		return
+	}
+	within[name] = true
+	defer delete(within, name)
+	for _, f := range s.Fields.List {
+		if f.Tag == nil {
+			continue
+		}
+		raw, _ := strconv.Unquote(f.Tag.Value)
+		key, _, _ := strings.Cut(reflect.StructTag(raw).Get("json"), ",")
+		text := strings.TrimSpace(f.Doc.Text() + f.Comment.Text())
+		if rest, found := strings.CutPrefix(text, f.Names[0].Name+" "); found {
+			text = code(key) + " " + rest
+		}
+		kind, below, list := jsonType(f.Type)
+		if list {
+			key += "[]"
+		}
+		t.row(code(prefix+key), kind, text)
+		members(t, files, below, prefix+key+".", within)
+	}
+}
+
+func structure(files []*ast.File, name string) (found *ast.StructType) {
+	for _, f := range files {
+		ast.Inspect(f, func(n ast.Node) bool {
+			if s, ok := n.(*ast.TypeSpec); ok && s.Name.Name == name {
+				found, _ = s.Type.(*ast.StructType)
+			}
+			return found == nil
+		})
+	}
+	return found
+}
+
+// jsonType names a Go type as JSON has it; below is the struct that it is of.
+func jsonType(e ast.Expr) (kind, below string, list bool) {
+	switch v := e.(type) {
+	case *ast.StarExpr:
+		return jsonType(v.X)
+	case *ast.ArrayType:
+		kind, below, _ = jsonType(v.Elt)
+		return "list of " + kind, below, true
+	case *ast.MapType:
+		kind, _, _ = jsonType(v.Value)
+		return "object of " + kind, "", false
+	case *ast.SelectorExpr:
+		return "object", "", false
+	case *ast.Ident:
+		switch v.Name {
+		case "string":
+			return "string", "", false
+		case "bool":
+			return "boolean", "", false
+		case "int", "float64":
+			return "number", "", false
+		case "duration":
+			return "duration, such as 1m30s", "", false
+		}
+		return "object", v.Name, false
+	}
+	return "", "", false
 }
 
 func testConfigs() (string, error) {
@@ -230,7 +298,7 @@ func testConfigs() (string, error) {
 		return "", err
 	}
 	t := newTable("member", "type", "")
-	members(t, testconfig.Fields(), "")
+	configMembers(t, testconfig.Fields(), "")
 	metrics := newTable("metricName", "in reports and `--fail-if`")
 	for _, m := range metricNames(files) {
 		metrics.row(code(m[0]), code(m[1]))
