@@ -48,6 +48,8 @@ speedctl capture was given.`,
   speedctl tap --service shop --start 15m --limit 10 -o json
   speedctl tap --snapshot checkout`,
 		Args: args(cobra.MaximumNArgs(2)),
+		Annotations: notRun("it goes on until it is interrupted: testdata/script/tap.txtar and test/kube run it",
+			"speedctl tap deployment/checkout -n shop", `speedctl tap 'status IS "500"' --no-tui`),
 		RunE: func(c *cobra.Command, a []string) error {
 			t, err := f.tap(g, a)
 			if err != nil {
