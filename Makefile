@@ -176,7 +176,7 @@ test-images: cluster-deps
 
 .PHONY: cluster-e2e
 cluster-e2e: build images test-images ## the end-to-end test in Kubernetes, where E2E says
-	GO='$(STATIC)' test/kube/run.sh $(if $(filter none,$(E2E)),node,$(E2E)) $(VERSION)
+	GO='$(GO)' test/kube/run.sh $(if $(filter none,$(E2E)),node,$(E2E)) $(VERSION)
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME each
