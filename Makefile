@@ -118,10 +118,10 @@ release-test: ## install what release-snapshot made, as users do, and go through
 # Where the tests in a cluster run: node (a node of this machine's own), kind, kubeconfig (the cluster of KUBECONFIG) or none.
 E2E ?= $(if $(filter Linux0,$(shell uname -s)$(shell id -u)),node,none)
 
-# The tests in a cluster wait more than they work, so that they run beside the others. Each prints when it has ended.
+# The tests in a cluster wait more than they work, so that they run beside the others. What each prints comes when it has ended.
 .PHONY: test
 test: test-deps $(if $(filter none,$(E2E)),,cluster-deps) ## everything: vet, unit tests and user stories with the race detector, end-to-end tests, here and in a cluster
-	@$(MAKE) --no-print-directory -j2 --output-sync=target test-here $(if $(filter none,$(E2E)),,cluster-e2e)
+	@$(MAKE) --no-print-directory -j2 --output-sync=line test-here $(if $(filter none,$(E2E)),,cluster-e2e)
 ifeq ($(E2E),none)
 	@echo 'SKIPPED: the tests in a cluster: they need root on Linux for a node of their own, or E2E=kind or E2E=kubeconfig (test/kube/run.sh)' >&2
 endif
