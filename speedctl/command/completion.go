@@ -76,6 +76,7 @@ func arguments() map[string]argument {
 		"inject":                {list: workloadNames},
 		"uninject":              {list: workloadNames},
 		"why":                   {list: workloadAndPodNames, most: 1},
+		"tap":                   {list: workloadNames, most: 1},
 		"infra logs":            {},
 		"infra sidecar add":     {list: remoteWorkloadNames, most: 1},
 		"infra sidecar remove":  {list: remoteWorkloadNames, most: 1},
