@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -296,7 +297,7 @@ func (e *exampleWorld) run(t *testing.T, line string) {
 	if args[0] == "init" {
 		e.env["SPEEDSCALE_HOME"] = t.TempDir()
 	}
-	var stdout, stderr bytes.Buffer
+	var stdout, stderr shared
 	w := &term.World{In: strings.NewReader(""), Out: &stdout, Err: &stderr, Environ: os.Environ(), Getenv: func(name string) string { return e.env[name] }}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -304,6 +305,24 @@ func (e *exampleWorld) run(t *testing.T, line string) {
 	if code != term.ExitOK && (args[0] != "replay" || code != term.ExitMissedGoals) {
 		t.Errorf("%s: exit code %d: %s%s", line, code, stdout.String(), stderr.String())
 	}
+}
+
+// shared is a buffer that a command writes to, and the program that it starts.
+type shared struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (s *shared) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *shared) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
 }
 
 // exampleCluster is an API server with what examples name, and its kubeconfig.
