@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -297,7 +296,7 @@ func (e *exampleWorld) run(t *testing.T, line string) {
 	if args[0] == "init" {
 		e.env["SPEEDSCALE_HOME"] = t.TempDir()
 	}
-	var stdout, stderr shared
+	var stdout, stderr screen // a program that the command starts writes too
 	w := &term.World{In: strings.NewReader(""), Out: &stdout, Err: &stderr, Environ: os.Environ(), Getenv: func(name string) string { return e.env[name] }}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -305,24 +304,6 @@ func (e *exampleWorld) run(t *testing.T, line string) {
 	if code != term.ExitOK && (args[0] != "replay" || code != term.ExitMissedGoals) {
 		t.Errorf("%s: exit code %d: %s%s", line, code, stdout.String(), stderr.String())
 	}
-}
-
-// shared is a buffer that a command writes to, and the program that it starts.
-type shared struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (s *shared) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.Write(p)
-}
-
-func (s *shared) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.String()
 }
 
 // exampleCluster is an API server with what examples name, and its kubeconfig.
