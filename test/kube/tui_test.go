@@ -42,7 +42,7 @@ func screenToVerdict(c *cluster, columns, rows string) {
 	t.capture("running")
 	t.press("Enter")
 	t.shows(`Failing pair 1 of`)
-	t.shows(` ≠ `)
+	t.shows(`^≠ body\.`)
 	t.capture("pair")
 	t.press("Escape")
 	t.shows(`Failing endpoints: `)
