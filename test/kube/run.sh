@@ -31,4 +31,4 @@ case $where in
 esac
 cd "$here/../.."
 # Tests that run side by side wait for the cluster most of the time.
-SPEEDSCALE_E2E_VERSION=$version CGO_ENABLED=0 "${GO:-go}" test -trimpath -count 1 -timeout 40m -parallel 12 -v ./test/kube
+SPEEDSCALE_E2E_VERSION=$version CGO_ENABLED=0 "${GO:-go}" test -trimpath -count 1 -timeout 60m -parallel 12 -v ./test/kube
