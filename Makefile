@@ -178,6 +178,10 @@ test-images: cluster-deps
 cluster-e2e: build images test-images ## the end-to-end test in Kubernetes, where E2E says
 	GO='$(GO)' test/kube/run.sh $(if $(filter none,$(E2E)),node,$(E2E)) $(VERSION)
 
+.PHONY: cluster-guides
+cluster-guides: build images test-images ## what docs/ shows for a cluster, run as it is written, where E2E says
+	SPEEDSCALE_E2E_GUIDES=1 GO='$(GO)' test/kube/run.sh $(if $(filter none,$(E2E)),node,$(E2E)) $(VERSION) -run TestGuides
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME each
 	@test/fuzz.sh $(FUZZTIME)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
+	"testing"
 	"time"
 
 	"github.com/speedscale/speedscale/test/docs"
@@ -16,9 +17,13 @@ import (
 // guidePage is how long the commands of a page may take.
 const guidePage = 10 * time.Minute
 
-// guides runs what the documentation shows for a cluster, as a reader types it, with an
+// TestGuides runs what the documentation shows for a cluster, as a reader types it, with an
 // installation made for it. The quick start comes last: it installs and uninstalls itself.
-func guides(c *cluster) {
+func TestGuides(t *testing.T) {
+	c := newCluster(t)
+	if os.Getenv("SPEEDSCALE_E2E_GUIDES") == "" {
+		t.Skip("SKIPPED: the guides take minutes of their own: make cluster-guides runs them")
+	}
 	c.install()
 	c.kubectl("-n", "speedscale", "wait", "deployment/java-server", "--for=create", "--timeout=90s")
 	c.rollout("speedscale", "deployment/java-server")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the tests in a cluster, with the images of dist/images in it. Usage: run.sh WHERE VERSION
+# Runs the tests in a cluster, with the images of dist/images in it. Usage: run.sh WHERE VERSION [FLAG OF go test…]
 #
 #   node         a node of its own (test/kubenode), started here and ended afterwards; Linux, root
 #   kind         the kind cluster that KUBECONFIG means; KIND_CLUSTER_NAME is kind's own variable
@@ -31,4 +31,4 @@ case $where in
 esac
 cd "$here/../.."
 # Tests that run side by side wait for the cluster most of the time.
-SPEEDSCALE_E2E_VERSION=$version CGO_ENABLED=0 "${GO:-go}" test -trimpath -count 1 -timeout 60m -parallel 12 -v ./test/kube
+SPEEDSCALE_E2E_VERSION=$version CGO_ENABLED=0 "${GO:-go}" test -trimpath -count 1 -timeout 60m -parallel 12 -v ./test/kube "${@:3}"

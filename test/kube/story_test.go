@@ -34,7 +34,6 @@ func TestCluster(t *testing.T) {
 	c.run("certificates healed", certificatesHealed)
 	c.run("least rights", leastRights)
 	c.run("uninstall", func(c *cluster) { uninstall(c, before) })
-	c.run("guides", guides)
 	c.run("namespace deleted first", func(c *cluster) { namespaceDeletedFirst(c, before) })
 }
 
