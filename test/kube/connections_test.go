@@ -147,6 +147,9 @@ func parseEvent(line string) (event connection, ok bool, err error) {
 	if len(values["src"]) != 2 || len(values["sport"]) != 2 {
 		return event, false, fmt.Errorf("event %q has not two sources", line)
 	}
+	if event.protocol == corev1.ProtocolUDP && values["sport"][0] == "53" {
+		return event, false, nil // the answer of a DNS server that was stopped, to a question that is forgotten
+	}
 	from, fromErr := netip.ParseAddr(values["src"][0])
 	to, toErr := netip.ParseAddr(values["src"][1])
 	_, portErr := fmt.Sscan(values["sport"][1], &event.port)
@@ -226,6 +229,7 @@ func TestParseEvent(t *testing.T) {
 			connection{}, false, false},
 		{"another protocol", "    [NEW] ipv4     2 icmp     1 30 src=198.18.0.5 dst=198.18.0.1 type=8 code=0 id=1 [UNREPLIED] src=198.18.0.1 dst=198.18.0.5 type=0 code=0 id=1", connection{}, false, false},
 		{"another line", "conntrack v1.4.7 (conntrack-tools): 2 flow events have been shown.", connection{}, false, false},
+		{"a late answer of DNS", "    [NEW] ipv4     2 udp      17 30 src=198.18.255.1 dst=198.18.0.5 sport=53 dport=55343 [UNREPLIED] src=198.18.0.5 dst=198.18.255.1 sport=55343 dport=53", connection{}, false, false},
 		{"half an event", "    [NEW] ipv4     2 udp      17 30 src=198.18.0.5 dst=198.19.0.10 sport=5353 dport=53", connection{}, false, true},
 		{"no address", "    [NEW] ipv4     2 udp      17 30 src=x dst=198.19.0.10 sport=5353 dport=53 [UNREPLIED] src=198.18.255.1 dst=198.18.255.1 sport=53 dport=5353", connection{}, false, true},
 	} {
