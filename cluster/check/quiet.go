@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/speedscale/speedscale/cluster/quiet"
+	"github.com/speedscale/speedscale/cluster/workload"
 )
 
 // quietEvents are those by which the operator tells pods that their sidecars see nothing,
@@ -27,7 +28,7 @@ func quietEvents(ctx context.Context, c kubernetes.Interface, namespace string) 
 			}
 		}
 	}
-	slices.SortStableFunc(found, func(a, b corev1.Event) int { return eventTime(a).Compare(eventTime(b)) })
+	slices.SortStableFunc(found, func(a, b corev1.Event) int { return workload.EventTime(a).Compare(workload.EventTime(b)) })
 	return found
 }
 
@@ -43,20 +44,8 @@ func quietIn(events []corev1.Event, pods []corev1.Pod, name string) (reasons []R
 	for _, outbound := range []bool{false, true} {
 		if e := latest[outbound]; e != nil && e.Reason == quiet.EventQuiet {
 			text, hint, _ := quiet.Read(e.Message)
-			reasons = append(reasons, Reason{fmt.Sprintf("%s (said %s ago)", text, human(time.Since(eventTime(*e)))), hint})
+			reasons = append(reasons, Reason{fmt.Sprintf("%s (said %s ago)", text, human(time.Since(workload.EventTime(*e)))), hint})
 		}
 	}
 	return reasons
-}
-
-// eventTime is when an event was last seen: events of series say it in other fields.
-func eventTime(e corev1.Event) time.Time {
-	at := e.LastTimestamp.Time
-	if e.EventTime.After(at) {
-		at = e.EventTime.Time
-	}
-	if e.Series != nil && e.Series.LastObservedTime.After(at) {
-		at = e.Series.LastObservedTime.Time
-	}
-	return at
 }

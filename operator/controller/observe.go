@@ -17,6 +17,7 @@ import (
 	"github.com/speedscale/speedscale/cluster/annotation"
 	"github.com/speedscale/speedscale/cluster/argo"
 	"github.com/speedscale/speedscale/cluster/inject"
+	"github.com/speedscale/speedscale/cluster/workload"
 )
 
 // kind is one of the kinds of workloads that are looked after.
@@ -186,21 +187,9 @@ func newest(events []corev1.Event, since time.Time) string {
 	var last corev1.Event
 	var at time.Time
 	for _, e := range events {
-		if t := eventTime(e); e.Reason == failedCreate && refusal(e.Message) != "" && !t.Before(since) && !t.Before(at) {
+		if t := workload.EventTime(e); e.Reason == failedCreate && refusal(e.Message) != "" && !t.Before(since) && !t.Before(at) {
 			last, at = e, t
 		}
 	}
 	return last.Message
-}
-
-// eventTime is when an event was last seen: events of series say it in other fields.
-func eventTime(e corev1.Event) time.Time {
-	at := e.LastTimestamp.Time
-	if e.EventTime.After(at) {
-		at = e.EventTime.Time
-	}
-	if e.Series != nil && e.Series.LastObservedTime.After(at) {
-		at = e.Series.LastObservedTime.Time
-	}
-	return at
 }
