@@ -45,7 +45,7 @@ Exit codes: 0 when no check failed (there may be warnings), 1 when one did, also
 		Example: `  speedctl check
   speedctl check --pre
   speedctl check --wait 2m -o json`,
-		Annotations: notRun("it wants an installed operator: test/kube runs it", "speedctl check", "speedctl check --wait 2m -o json"),
+		Annotations: notRun("it wants an installed operator: test/kube runs the command, with flags of its own", "speedctl check", "speedctl check --wait 2m -o json"),
 		Args:        args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			look, done, err := g.looker(before)

@@ -197,7 +197,7 @@ the pods do not become ready in time, or start without the sidecar.`,
   speedctl inject deployment/checkout --set-annotation ignore-outbound-ports=5432,9092
   speedctl inject -f checkout.yaml
   speedctl inject deployment/checkout --dry-run`,
-		Annotations: notRun("it waits for pods that an operator changes: test/kube runs it",
+		Annotations: notRun("it waits for pods that an operator changes: test/kube runs the command, with flags of its own",
 			"speedctl inject deployment/checkout statefulset/cart -n shop --tls-out",
 			"speedctl inject deployment/checkout --set-annotation ignore-outbound-ports=5432,9092"),
 		RunE: func(c *cobra.Command, a []string) error {
@@ -240,7 +240,7 @@ func newUninject(g *global) *cobra.Command {
 		Long:  "Uninject takes all annotations about the sidecar off workloads, whose pods are then replaced by some without it.",
 		Example: `  speedctl uninject deployment/checkout
   speedctl uninject -f checkout.yaml`,
-		Annotations: notRun("it waits for pods that an operator changes: test/kube runs it", "speedctl uninject deployment/checkout"),
+		Annotations: notRun("it waits for pods that an operator changes: test/kube runs the command, with flags of its own", "speedctl uninject deployment/checkout"),
 		RunE: func(c *cobra.Command, a []string) error {
 			if err := f.check(a); err != nil {
 				return err

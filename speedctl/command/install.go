@@ -59,7 +59,7 @@ becomes the current one where there was none; otherwise -c names it.`,
   speedctl install --set clusterName=staging --cloud-set persistence.size=100Gi
   speedctl install --app-url https://speedscale.example.com --api-key "$SPEEDSCALE_API_KEY" --app-ca ca.pem
   speedctl install --dry-run -o yaml`,
-		Annotations: notRun("it installs into a cluster: test/kube runs it", "speedctl install",
+		Annotations: notRun("it installs into a cluster: test/kube runs the command, with flags of its own", "speedctl install",
 			"speedctl install --set clusterName=staging --cloud-set persistence.size=100Gi",
 			`speedctl install --app-url https://speedscale.example.com --api-key "$SPEEDSCALE_API_KEY" --app-ca ca.pem`),
 		Args: args(cobra.NoArgs),

@@ -80,7 +80,7 @@ field, the pods of the workload, and their log. --no-tui, -o, --quiet or CI in t
   speedctl replay checkout --test-against http://localhost:8080 -o jsonl
   speedctl replay deployment/checkout -n shop --snapshot latest
   speedctl replay deployment/checkout --snapshot checkout --yes --timeout 20m --build-tag pr-42 --junit report.xml`,
-		Annotations: notRun("it wants an operator in a cluster: test/kube runs it",
+		Annotations: notRun("it wants an operator in a cluster: test/kube runs the command, with flags of its own",
 			"speedctl replay deployment/checkout -n shop --snapshot latest",
 			"speedctl replay deployment/checkout --snapshot checkout --yes --timeout 20m --build-tag pr-42 --junit report.xml"),
 		Args: args(func(c *cobra.Command, a []string) error {

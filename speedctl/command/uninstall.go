@@ -32,7 +32,7 @@ works after the operator's namespace was deleted too, and removes what is left t
 		Example: `  speedctl uninstall
   speedctl uninstall --force --yes
   speedctl uninstall --delete-data`,
-		Annotations: notRun("it takes what is in a cluster out of it: test/kube runs it"),
+		Annotations: notRun("it takes what is in a cluster out of it: test/kube runs the command, with flags of its own"),
 		Args:        args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			kube, err := f.kube.client()

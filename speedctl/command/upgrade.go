@@ -26,7 +26,7 @@ after the other, each when the one before is ready.`,
 		Example: `  speedctl upgrade
   speedctl upgrade --roll
   speedctl upgrade --set logLevel=debug --cloud-set retention.age=72h`,
-		Annotations: notRun("it upgrades what is in a cluster: test/kube runs it"),
+		Annotations: notRun("it upgrades what is in a cluster: test/kube runs the command, with flags of its own"),
 		Args:        args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			o := f.options()
