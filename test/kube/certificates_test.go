@@ -102,4 +102,5 @@ func (c *cluster) https(namespace string) {
 	c.kubectl("-n", namespace, "create", "configmap", "ca", "--from-literal=ca.crt="+known.pem())
 	c.kubectl("-n", namespace, "apply", "-f", "testdata/https.yaml")
 	c.rollout(namespace, "deployment/https")
+	c.rollout(namespace, "deployment/mtls")
 }

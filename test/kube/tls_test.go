@@ -16,7 +16,6 @@ func outboundTLS(c *cluster) {
 	const namespace = "tls-clients"
 	c.https(namespace)
 	c.kubectl("-n", namespace, "apply", "-f", "testdata/tls.yaml")
-	c.rollout(namespace, "deployment/mtls")
 	captured := []string{"tls-curl", "tls-node", "tls-python", "tls-go"}
 	for _, app := range captured {
 		c.rollout(namespace, "deployment/"+app)
