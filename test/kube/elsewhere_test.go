@@ -57,15 +57,11 @@ func usesFarCloud(c *cluster) {
 		c.Errorf("workloads are\n%s", out)
 	}
 	// Data, by an app that is injected from there.
-	c.apply("deps", "deps.yaml")
-	c.rollout("deps", "deployment/orders")
-	c.rollout("deps", "deployment/httpbin")
-	c.apply("shop", "shop.yaml")
-	c.rollout("shop", "deployment/web")
+	dependencies(c)
+	s := openShop(c, "shop")
 	far.speedctl("infra", "sidecar", "add", "deployment/web", "-n", "shop")
 	c.eventually("the pods have no sidecar", func() bool { return c.containers("shop", "web") == "speedscale-goproxy nginx speedscale-goproxy nginx" })
-	c.kubectl("-n", "shop", "apply", "-f", "testdata/driver.yaml")
-	c.kubectl("-n", "shop", "wait", "job/driver", "--for=condition=Complete", "--timeout=60s")
+	s.drive()
 	far.eventually("not all pairs are in the cloud elsewhere", func() bool { list, _ := far.traffic("web"); return len(list) >= 2*driven })
 
 	// A replay, with its report on a page of the cloud.

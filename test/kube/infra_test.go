@@ -8,7 +8,6 @@ import (
 // infra commands the cluster by its inspector, which dials out and gets no other
 // commands. It needs the snapshot and the dependencies of loop.
 func infra(c *cluster) {
-	c.putTestConfig(slow)
 	c.apply("remote", "idle.yaml")
 	c.rollout("remote", "deployment/idle")
 	if out := c.speedctl("infra", "inspectors"); !strings.Contains(out, "e2e") {

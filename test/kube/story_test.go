@@ -39,12 +39,14 @@ func TestCluster(t *testing.T) {
 
 // workloads is about what is done with them.
 func workloads(c *cluster) {
-	shop(c)
+	dependencies(c)
+	web := openShop(c, "shop")
+	inWeb := func(test func(*shop)) func(*cluster) { return func(c *cluster) { test(&shop{c, web.ns}) } }
 	c.run("side by side", func(c *cluster) {
 		c.sideBySide([]part{
 			{"demo", demo},
 			{"capture", capture},
-			{"loop", loop},
+			{"loop", inWeb(loop)},
 			{"tokens", tokens},
 			{"outbound TLS", outboundTLS},
 			{"Kubernetes API", kubeAPI},
@@ -60,9 +62,11 @@ func workloads(c *cluster) {
 			{"tap", tap},
 		})
 	})
-	// These need the snapshot and the dependencies of loop, or take the dependencies, the
-	// operator, the webhook or the cloud away, or change the installation.
-	for _, p := range []part{{"infra", infra}, {"replays", replays}, {"screens", screens}, {"faults", faults}, {"upgrade", upgrade}, {"switches", switches}} {
+	c.putTestConfig(pair)
+	c.putTestConfig(slow)
+	// These need the snapshot of loop, or take something away from everybody, or change the
+	// installation.
+	for _, p := range []part{{"replays", replays}, {"faults", inWeb(faults)}, {"upgrade", upgrade}, {"switches", switches}} {
 		c.run(p.name, p.test)
 	}
 }

@@ -9,28 +9,13 @@ import (
 	"time"
 )
 
-// screens drives the screen of a replay with keys, as a user does in a terminal, with the
-// app and the snapshot of loop: a version that differs, to its verdict, and a replay that
-// is canceled. SPEEDSCALE_SCREENS is a folder where what is seen is left.
-func screens(c *cluster) {
-	if _, err := exec.LookPath("tmux"); err != nil {
-		c.Skipf("SKIPPED: %v", err)
-	}
-	c.putTestConfig(slow)
-	c.kubectl("-n", "shop", "set", "image", "deployment/web", "nginx=docker.io/speedscale-test/web:2")
-	c.rollout("shop", "deployment/web")
-	c.run("to the verdict", func(c *cluster) { screenToVerdict(c, "80", "24") })
-	c.run("to the verdict, wide", func(c *cluster) { screenToVerdict(c, "140", "40") })
-	c.run("canceled", screenCanceled)
-	c.kubectl("-n", "shop", "set", "image", "deployment/web", "nginx=docker.io/speedscale-test/web:1")
-	c.rollout("shop", "deployment/web")
-}
-
-func screenToVerdict(c *cluster, columns, rows string) {
-	t := c.terminal(columns, rows, "replay", "deployment/web", "-n", "shop", "--snapshot", "web", "--test-config", "slow")
+// screenToVerdict drives the screen of a replay with keys, as a user does in a terminal, of
+// a version that differs. SPEEDSCALE_SCREENS is a folder where what is seen is left.
+func screenToVerdict(s *shop, columns, rows string) {
+	t := s.terminal(columns, rows, "replay", "deployment/web", "-n", s.ns, "--snapshot", "web", "--test-config", "slow")
 	t.shows(`Start the replay\? \[y/N\]`)
 	t.press("y", "Enter")
-	t.shows(`^Replay web → deployment/web in shop +running`)
+	t.shows(`^Replay web → deployment/web in shop-[0-9]+ +running`)
 	t.shows(`^✓ prepare +..:..:.. +00:`)
 	t.shows(`^✓ responder +..:..:.. .*speedscale-responder-`)
 	t.shows(`^✓ workload +..:..:.. .* web-`)
@@ -60,11 +45,11 @@ func screenToVerdict(c *cluster, columns, rows string) {
 	t.capture("missed")
 	t.press("q")
 	t.shows(`^exit code 3$`)
-	c.nothingLeft("shop")
+	s.nothingLeft()
 }
 
-func screenCanceled(c *cluster) {
-	t := c.terminal("80", "24", "replay", "deployment/web", "-n", "shop", "--snapshot", "web", "--test-config", "slow", "--yes")
+func screenCanceled(s *shop) {
+	t := s.terminal("80", "24", "replay", "deployment/web", "-n", s.ns, "--snapshot", "web", "--test-config", "slow", "--yes")
 	t.shows(`^● generator`)
 	t.press("C-c")
 	t.shows(`^Cancel the replay\? The workloads become as before\. +y cancel it`)
@@ -77,7 +62,7 @@ func screenCanceled(c *cluster) {
 	t.shows(`^Replay .* Canceled +0`)
 	t.press("q")
 	t.shows(`^exit code 130$`)
-	c.nothingLeft("shop")
+	s.nothingLeft()
 }
 
 // terminal is speedctl in a tmux of its own.
@@ -88,6 +73,9 @@ type terminal struct {
 
 func (c *cluster) terminal(columns, rows string, args ...string) *terminal {
 	c.Helper()
+	if _, err := exec.LookPath("tmux"); err != nil {
+		c.Skipf("SKIPPED: %v", err)
+	}
 	program, err := filepath.Abs(speedctl)
 	if err != nil {
 		c.Fatal(err)
