@@ -11,20 +11,20 @@ build() {
 
   local version; version=$(awk '$1 == "k8s.io/kubernetes" {print $2; exit}' "$here/controlplane/go.mod")
   local v=k8s.io/component-base/version minor=${version#v1.}
-  go_build controlplane "$bin/controlplane" -X $v.gitVersion="$version" -X $v.gitMajor=1 -X $v.gitMinor="${minor%%.*}"
+  go_build controlplane "$bin/controlplane" "-X $v.gitVersion=$version -X $v.gitMajor=1 -X $v.gitMinor=${minor%%.*}" .
   for p in kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubectl metrics-server; do ln -sf controlplane "$bin/$p"; done
-  go_build dns "$bin/coredns"
-  (cd "$here/runtime" && go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$bin/" \
-    github.com/containerd/containerd/v2/cmd/{containerd,containerd-shim-runc-v2,ctr} &&
-    go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$bin/etcd" go.etcd.io/etcd/server/v3)
+  go_build dns "$bin/coredns" '' .
+  go_build runtime "$bin/" '' github.com/containerd/containerd/v2/cmd/{containerd,containerd-shim-runc-v2,ctr}
+  go_build runtime "$bin/etcd" '' go.etcd.io/etcd/server/v3
   gcc -static -Os -o "$cache/pause/pause" "$here/pause/pause.c"
   "$bin/image" --user 65535:65535 "$cache/pause" kubenode/pause:1 "$cache/pause.tar" /pause
   echo "$want" >"$bin/.built"
 }
 
-go_build() { # MODULE OUT LDFLAGS...
-  local module=$1 out=$2; shift 2
-  (cd "$here/$module" && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w $*" -o "$out" .)
+# What is built alike, here and for the product, is compiled once: see TestOneVersionOfEachDependency.
+go_build() { # MODULE OUT LDFLAGS PACKAGE...
+  local module=$1 out=$2 flags=$3; shift 3
+  (cd "$here/$module" && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w $flags" -o "$out" "$@")
 }
 
 build_image_tool() {
