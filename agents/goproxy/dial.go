@@ -19,6 +19,8 @@ type target struct {
 	port uint16
 	// addr is where to connect, where that is fixed already.
 	addr netip.AddrPort
+	// fixed by the settings, whatever host the client's requests name.
+	fixed bool
 }
 
 func (t target) String() string {

@@ -55,7 +55,7 @@ func info(d traffic.Direction, client, server net.Conn, to target, start time.Ti
 	return tap.Info{
 		Direction: d, Scheme: "http", Established: start,
 		Client: addrPort(client.RemoteAddr()), Server: addrPort(server.RemoteAddr()),
-		Host: to.name(), Address: to.String(),
+		Host: to.name(), Address: to.String(), Fixed: to.fixed,
 	}
 }
 

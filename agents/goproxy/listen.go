@@ -73,6 +73,7 @@ func (p *Proxy) bind() error {
 		if err != nil {
 			return fmt.Errorf("mapping of %q: %w", m.Listen, err)
 		}
+		to.fixed = true
 		handle := func(ctx context.Context, c *net.TCPConn) {
 			p.outbound(ctx, &dependency{client: c, to: to, start: time.Now()})
 		}

@@ -21,6 +21,9 @@ type Info struct {
 	Host string
 	// Address is the host:port that the client asked for.
 	Address string
+	// Fixed says that the connection goes to Address whatever host its requests name: they
+	// name the proxy's own port.
+	Fixed bool
 	// Established is when the client connected.
 	Established time.Time
 }

@@ -204,7 +204,7 @@ func (c *Conn) identify(p *traffic.RRPair) {
 	id := &c.tap.opts.Identity
 	p.Direction = c.info.Direction
 	p.Service, p.Namespace, p.Cluster, p.Resource = id.Service, id.Namespace, id.Cluster, id.Resource
-	if p.NetworkAddress == "" {
+	if p.NetworkAddress == "" || c.info.Fixed {
 		p.NetworkAddress = c.info.Address
 	}
 	p.Netinfo = c.netinfo()
