@@ -10,6 +10,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/speedscale/speedscale/cluster/helm"
@@ -152,8 +153,24 @@ func (o *Options) secrets(ctx context.Context, c kubernetes.Interface) error {
 	if err != nil {
 		return err
 	}
-	url := fmt.Sprintf("http://%s.%s.svc", Cloud, o.CloudNamespace)
-	return putOperatorKey(ctx, c, o.Namespace, url, keys.Data[EntryOperator])
+	return putOperatorKey(ctx, c, o.Namespace, o.cloudURL(), keys.Data[EntryOperator])
+}
+
+// cloudURL is where the operator finds the cloud that is installed beside it.
+func (o *Options) cloudURL() string {
+	scheme, standard := "http", "80"
+	if secret, _, _ := unstructured.NestedString(o.CloudValues, "tls", "secret"); secret != "" {
+		scheme, standard = "https", "443"
+	}
+	url := scheme + "://" + Cloud + "." + o.CloudNamespace + ".svc"
+	port, found, err := unstructured.NestedFieldNoCopy(o.CloudValues, "service", "port")
+	if !found || err != nil {
+		port = 80 // what the chart has
+	}
+	if p := fmt.Sprint(port); p != standard {
+		url += ":" + p
+	}
+	return url
 }
 
 // Remove uninstalls both releases and their Secrets. Namespaces stay, and so does the

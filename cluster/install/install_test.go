@@ -37,6 +37,30 @@ func TestKeysAreMadeOnce(t *testing.T) {
 	}
 }
 
+// TestOperatorFindsACloudWithTLS, and one on another port.
+func TestOperatorFindsACloudWithTLS(t *testing.T) {
+	tls := map[string]any{"secret": "cloud-tls"}
+	for _, tc := range []struct {
+		values map[string]any
+		want   string
+	}{
+		{nil, "http://speedscale-cloud.b.svc"},
+		{map[string]any{"service": map[string]any{"port": int64(8080)}}, "http://speedscale-cloud.b.svc:8080"},
+		{map[string]any{"tls": tls}, "https://speedscale-cloud.b.svc:80"},
+		{map[string]any{"tls": tls, "service": map[string]any{"port": int64(443)}}, "https://speedscale-cloud.b.svc"},
+		{map[string]any{"tls": tls, "service": map[string]any{"port": 8443.0}}, "https://speedscale-cloud.b.svc:8443"},
+	} {
+		c := fake.NewClientset()
+		o := Options{Namespace: "a", CloudNamespace: "b", CloudValues: tc.values, NewKey: func() string { return "k" }}
+		if err := o.secrets(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		if got := string(secret(t, c, "a", OperatorKey).Data[EntryURL]); got != tc.want {
+			t.Errorf("with %v the operator has %q, want %q", tc.values, got, tc.want)
+		}
+	}
+}
+
 func TestCloudElsewhere(t *testing.T) {
 	c := fake.NewClientset()
 	o := Options{Namespace: "a", CloudNamespace: "b", AppURL: "https://cloud.example", APIKey: "first"}
