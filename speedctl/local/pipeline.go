@@ -69,12 +69,14 @@ func startPipeline(ctx context.Context, o CaptureOptions) (p *pipeline, err erro
 	if p.proxy, err = p.forwarder.Connect(ctx, "goproxy"); err != nil {
 		return nil, err
 	}
-	if p.publisher, err = bus.NewPublisher(bus.PublisherOptions{
-		Conn: p.proxy, Producer: uuid.NewString(), Budget: p.budget, Logger: o.Logger,
-	}); err != nil {
+	// A publisher says hello at once, which a forwarder without rules refuses.
+	if err = p.ready(ctx); err != nil {
 		return nil, err
 	}
-	return p, p.ready(ctx)
+	p.publisher, err = bus.NewPublisher(bus.PublisherOptions{
+		Conn: p.proxy, Producer: uuid.NewString(), Budget: p.budget, Logger: o.Logger,
+	})
+	return p, err
 }
 
 func (p *pipeline) ready(ctx context.Context) error {
