@@ -52,8 +52,8 @@ func extractors() map[string]func(o *options) extractor {
 	reqHeaders := func(p *traffic.RRPair) []*traffic.Header { return p.GetHttp().GetReq().GetHeaders() }
 	resHeaders := func(p *traffic.RRPair) []*traffic.Header { return p.GetHttp().GetRes().GetHeaders() }
 	return map[string]func(o *options) extractor{
-		"req_body":         func(*options) extractor { return reqBody() },
-		"res_body":         func(*options) extractor { return resBody() },
+		"req_body":         func(*options) extractor { return body(request, reqBody) },
+		"res_body":         func(*options) extractor { return body(response, resBody) },
 		"http_req_header":  headers(request, reqHeaders),
 		"http_res_header":  headers(response, resHeaders),
 		"http_req_trailer": headers(request, func(p *traffic.RRPair) []*traffic.Header { return p.GetHttp().GetReq().GetTrailers() }),
@@ -61,7 +61,12 @@ func extractors() map[string]func(o *options) extractor {
 		"http_req_cookie":  func(o *options) extractor { return cookie(request, o.needed("name"), "Cookie", reqHeaders) },
 		"http_res_cookie":  func(o *options) extractor { return cookie(response, o.needed("name"), "Set-Cookie", resHeaders) },
 		"http_queryparam":  func(o *options) extractor { return queryParam(o.needed("name"), o.index()) },
-		"http_url":         func(o *options) extractor { return urlPart(o.text("index", "")) },
+		"http_url": func(o *options) extractor {
+			if o.text("index", "") == "" {
+				return urlPart(-1)
+			}
+			return urlPart(o.index())
+		},
 		"http_status_code": func(*options) extractor { return statusCode() },
 		"file": func(o *options) extractor {
 			name := o.needed("filename")
@@ -107,36 +112,39 @@ func constantValue(text string) extractor {
 	}
 }
 
-func reqBody() extractor {
+// body is without its coding, which it then no longer has. What was cut has no value.
+func body(s side, of func(p *traffic.RRPair) (headers *[]*traffic.Header, text *[]byte, size *int64, cut bool)) extractor {
 	return extractor{
-		side: request,
+		side: s,
 		get: func(p *traffic.RRPair) (string, bool) {
-			r := p.GetHttp().GetReq()
-			return string(signature.Decoded(r.GetHeaders(), r.GetBody())), len(r.GetBody()) > 0
+			headers, text, _, cut := of(p)
+			if headers == nil {
+				return "", false
+			}
+			return string(signature.Decoded(*headers, *text)), len(*text) > 0 && !cut
 		},
 		put: func(p *traffic.RRPair, value string) error {
-			r := p.Http.Req
-			r.Body, r.BodySize = []byte(value), int64(len(value))
-			r.Headers = withoutCoding(r.Headers)
+			headers, text, size, _ := of(p)
+			*text, *size, *headers = []byte(value), int64(len(value)), withoutCoding(*headers)
 			return nil
 		},
 	}
 }
 
-func resBody() extractor {
-	return extractor{
-		side: response,
-		get: func(p *traffic.RRPair) (string, bool) {
-			r := p.GetHttp().GetRes()
-			return string(signature.Decoded(r.GetHeaders(), r.GetBody())), len(r.GetBody()) > 0 && !p.ResponseCut()
-		},
-		put: func(p *traffic.RRPair, value string) error {
-			r := p.Http.Res
-			r.Body, r.BodySize = []byte(value), int64(len(value))
-			r.Headers = withoutCoding(r.Headers)
-			return nil
-		},
+func reqBody(p *traffic.RRPair) (headers *[]*traffic.Header, text *[]byte, size *int64, cut bool) {
+	r := p.GetHttp().GetReq()
+	if r == nil {
+		return nil, nil, nil, false
 	}
+	return &r.Headers, &r.Body, &r.BodySize, false
+}
+
+func resBody(p *traffic.RRPair) (headers *[]*traffic.Header, text *[]byte, size *int64, cut bool) {
+	r := p.GetHttp().GetRes()
+	if r == nil {
+		return nil, nil, nil, false
+	}
+	return &r.Headers, &r.Body, &r.BodySize, p.ResponseCut()
 }
 
 // withoutCoding is the headers of a body that is not coded any more. Content-Length
@@ -277,12 +285,8 @@ func queryParam(name string, index int) extractor {
 	}
 }
 
-// urlPart is the path and query, or one segment of the path, from 0.
-func urlPart(index string) extractor {
-	n := -1
-	if index != "" {
-		n, _ = strconv.Atoi(index)
-	}
+// urlPart is one segment of the path, from 0, or for -1 the path and query.
+func urlPart(n int) extractor {
 	find := func(p *traffic.RRPair) (from, to int) {
 		text := *uri(p)
 		if i := strings.Index(text, "://"); i >= 0 {

@@ -230,6 +230,7 @@ func TestWhatIsWrongIsNamedByItsPath(t *testing.T) {
 	env := environment(t)
 	for doc, want := range map[string]string{
 		`{"generator":[{"extractor":{"type":"req_bdy"}}]}`:                                        `generator[0].extractor.type: "req_bdy" is not supported: use empty, file, http_queryparam`,
+		chainOf(`{"type":"http_url","config":{"index":"first"}}`, ``):                             `generator[0].extractor.config.index: "first": want a number from 0`,
 		chainOf(`{"type":"req_body"}`, `{"type":"aws_auth"}`):                                     `generator[0].transforms[0].type: "aws_auth" is not supported: use base64, constant, date, gzip, json_path, jwt_resign`,
 		chainOf(`{"type":"req_body"}`, `{"type":"constant","config":{"neww":"x"}}`):               `generator[0].transforms[0].config.neww: is not known to constant; what is: new`,
 		chainOf(`{"type":"http_req_header"}`, ``):                                                 `generator[0].extractor.config.name: is missing`,
