@@ -18,7 +18,7 @@ if [ ! -d "$kept" ]; then
   trap 'rm -rf "$work"' EXIT
   mkdir "$work/root" "$work/kept"
   cd "$here/argo"
-  CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$work/root/" github.com/argoproj/argo-rollouts/cmd/rollouts-controller
+  GOGC=400 CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$work/root/" github.com/argoproj/argo-rollouts/cmd/rollouts-controller
   "$here/../kubenode/kubenode" image --user 999:999 "$work/root" speedscale-test/argo-rollouts:1 "$work/kept/argo-rollouts.tar" /rollouts-controller
   sed 's#image: quay.io/argoproj/argo-rollouts:.*#image: docker.io/speedscale-test/argo-rollouts:1#; s/imagePullPolicy: Always/imagePullPolicy: Never/' \
     "$(go list -m -f '{{.Dir}}' github.com/argoproj/argo-rollouts)/manifests/install.yaml" >"$work/kept/argo-rollouts.yaml"

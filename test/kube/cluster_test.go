@@ -70,13 +70,16 @@ const speedctl = "../../bin/speedctl"
 
 func (c *cluster) speedctl(args ...string) string { c.Helper(); return c.must(speedctl, args...) }
 
-// eventually repeats a check for a minute and a half.
+// eventually repeats a check for a minute and a half: more and more seldom, since each time
+// costs what the programs under test need too.
 func (c *cluster) eventually(what string, done func() bool) {
 	c.Helper()
-	for deadline := time.Now().Add(90 * time.Second); !done(); time.Sleep(500 * time.Millisecond) {
+	wait := 250 * time.Millisecond
+	for deadline := time.Now().Add(90 * time.Second); !done(); time.Sleep(wait) {
 		if time.Now().After(deadline) {
 			c.Fatalf("%s\n%s", what, c.kubectl("get", "pods,events", "-A"))
 		}
+		wait = min(wait*5/4, 2*time.Second)
 	}
 }
 

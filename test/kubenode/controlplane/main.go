@@ -1,6 +1,6 @@
 // Command controlplane is a multi-call binary: started as kube-apiserver,
-// kube-controller-manager, kube-scheduler, kube-proxy, kubelet, kubectl or
-// metrics-server (a symbolic link with that name), it is that program.
+// kube-controller-manager, kube-scheduler, kube-proxy, kubelet or metrics-server (a
+// symbolic link with that name), it is that program.
 package main
 
 import (
