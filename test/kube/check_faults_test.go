@@ -150,7 +150,7 @@ func faultsOfTheWebhooks(c *cluster) []planted {
 			// The API server's connection to the pod that is there outlives the change of a port.
 			plant: func(c *cluster) {
 				port("health")(c)
-				commands("-n", "speedscale", "delete", "pod", "-l", "app=speedscale-operator", "--timeout=60s")(c)
+				commands("-n", "speedscale", "delete", "pod", "-l", "app=speedscale-operator", "--timeout=3m")(c)
 			},
 			heal: port("webhook"),
 		},
@@ -197,7 +197,7 @@ func faultsOfPods(c *cluster) []planted {
 			},
 			heal: func(c *cluster) {
 				commands("uncordon", node)(c)
-				commands("-n", "speedscale", "rollout", "status", "deployment/"+app, "--timeout=60s")(c)
+				commands("-n", "speedscale", "rollout", "status", "deployment/"+app, "--timeout=3m")(c)
 			},
 		}
 	}
@@ -213,7 +213,7 @@ func faultsOfPods(c *cluster) []planted {
 			plant: commands("-n", "speedscale", "scale", "deployment", "speedscale-operator", "--replicas=0"),
 			heal: func(c *cluster) {
 				commands("-n", "speedscale", "scale", "deployment", "speedscale-operator", "--replicas=1")(c)
-				commands("-n", "speedscale", "rollout", "status", "deployment/speedscale-operator", "--timeout=60s")(c)
+				commands("-n", "speedscale", "rollout", "status", "deployment/speedscale-operator", "--timeout=3m")(c)
 			},
 		},
 		{

@@ -63,7 +63,7 @@ func (f planted) find(c *cluster) {
 		f.plant(c)
 	}
 	var last []check.Result
-	for deadline := time.Now().Add(30 * time.Second); ; {
+	for deadline := time.Now().Add(2 * time.Minute); ; {
 		last = c.found(f.flags...)
 		missing := slices.DeleteFunc(slices.Clone(f.ids), func(id string) bool { return slices.Contains(ids(last), id) })
 		if len(missing) == 0 {

@@ -70,12 +70,12 @@ const speedctl = "../../bin/speedctl"
 
 func (c *cluster) speedctl(args ...string) string { c.Helper(); return c.must(speedctl, args...) }
 
-// eventually repeats a check for a minute and a half: more and more seldom, since each time
+// eventually repeats a check for three minutes: more and more seldom, since each time
 // costs what the programs under test need too.
 func (c *cluster) eventually(what string, done func() bool) {
 	c.Helper()
 	wait := 250 * time.Millisecond
-	for deadline := time.Now().Add(90 * time.Second); !done(); time.Sleep(wait) {
+	for deadline := time.Now().Add(3 * time.Minute); !done(); time.Sleep(wait) {
 		if time.Now().After(deadline) {
 			c.Fatalf("%s\n%s", what, c.kubectl("get", "pods,events", "-A"))
 		}
@@ -88,7 +88,9 @@ func (c *cluster) install(args ...string) {
 	c.Helper()
 	const images = "image.registry=docker.io/speedscale,image.pullPolicy=Never"
 	tag := "image.tag=" + c.version // which may have digits only
-	c.speedctl(append([]string{"install", "--set", images, "--set-string", tag, "--set", "clusterName=e2e,networkPolicies.apiServer.ports={6443}",
+	// A small node has room for several replays.
+	const small = "replayComponents.generator.resources.requests.cpu=10m,replayComponents.responder.resources.requests.cpu=10m"
+	c.speedctl(append([]string{"install", "--set", images, "--set-string", tag, "--set", "clusterName=e2e,networkPolicies.apiServer.ports={6443}", "--set", small,
 		"--cloud-set", images, "--cloud-set-string", tag, "--cloud-set", "persistence.size=1Gi", "--timeout", "2m"}, args...)...)
 }
 
@@ -110,12 +112,12 @@ func (c *cluster) apply(namespace, file string) {
 func (c *cluster) namespace(name string) {
 	c.Helper()
 	c.kubectl("create", "namespace", name)
-	c.Cleanup(func() { exec.Command("kubectl", "delete", "namespace", name, "--timeout=2m").Run() })
+	c.Cleanup(func() { exec.Command("kubectl", "delete", "namespace", name, "--timeout=3m").Run() })
 }
 
 func (c *cluster) rollout(namespace, workload string) {
 	c.Helper()
-	c.kubectl("-n", namespace, "rollout", "status", workload, "--timeout=90s")
+	c.kubectl("-n", namespace, "rollout", "status", workload, "--timeout=3m")
 }
 
 func (c *cluster) clusterIP(namespace, service string) string {

@@ -25,7 +25,7 @@ func TestGuides(t *testing.T) {
 		t.Skip("SKIPPED: the guides take minutes of their own: make cluster-guides runs them")
 	}
 	c.install()
-	c.kubectl("-n", "speedscale", "wait", "deployment/java-server", "--for=create", "--timeout=90s")
+	c.kubectl("-n", "speedscale", "wait", "deployment/java-server", "--for=create", "--timeout=3m")
 	c.rollout("speedscale", "deployment/java-server")
 	pages, err := docs.Pages("../../docs")
 	if err != nil {
@@ -44,7 +44,7 @@ func TestGuides(t *testing.T) {
 		c.run(p.Name, func(c *cluster) {
 			if p.Name == quickstart {
 				c.speedctl("uninstall", "--force", "--yes", "--delete-data")
-				c.kubectl("delete", "namespace", "speedscale", "speedscale-cloud", "speedscale-demo", "--ignore-not-found", "--timeout=2m")
+				c.kubectl("delete", "namespace", "speedscale", "speedscale-cloud", "speedscale-demo", "--ignore-not-found", "--timeout=3m")
 				c.kubectl("delete", "crd", "trafficreplays.speedscale.com", "--ignore-not-found", "--timeout=1m")
 			}
 			output, err := c.follow(docs.Script(blocks))

@@ -138,14 +138,14 @@ func pipelineAway(s *shop) {
 	if err := scale("0"); err != nil {
 		s.Fatal(err)
 	}
-	s.cluster.kubectl("-n", "speedscale-cloud", "wait", "pod", "-l", "app.kubernetes.io/name=speedscale-cloud", "--for=delete", "--timeout=60s")
-	s.cluster.kubectl("-n", "speedscale", "delete", "pod", "-l", "app=speedscale-forwarder", "--timeout=60s")
+	s.cluster.kubectl("-n", "speedscale-cloud", "wait", "pod", "-l", "app.kubernetes.io/name=speedscale-cloud", "--for=delete", "--timeout=3m")
+	s.cluster.kubectl("-n", "speedscale", "delete", "pod", "-l", "app=speedscale-forwarder", "--timeout=3m")
 	s.drive()
 	s.namesAway(func() { s.press(namespace, "pressed") })
 	if err := scale("1"); err != nil {
 		s.Fatal(err)
 	}
-	s.cluster.kubectl("-n", "speedscale-cloud", "rollout", "status", "statefulset/speedscale-cloud", "--timeout=90s")
+	s.cluster.kubectl("-n", "speedscale-cloud", "rollout", "status", "statefulset/speedscale-cloud", "--timeout=3m")
 	s.rollout("speedscale", "deployment/speedscale-forwarder")
 	want := len(list) + 2*driven // in and out
 	s.eventually("what was captured meanwhile is not in the cloud", func() bool {
@@ -183,7 +183,7 @@ func replayDeleted(s *shop) {
 	r := s.start("--test-config", "slow", "--name", "deleted")
 	r.await("generator", "started")
 	s.replayPods("collector generator responder")
-	s.kubectl("delete", "trafficreplay", "deleted", "--timeout=90s")
+	s.kubectl("delete", "trafficreplay", "deleted", "--timeout=3m")
 	if code := r.end(); code == 0 {
 		s.Errorf("a replay that was deleted ends well:\n%s", strings.Join(r.said, "\n"))
 	}
@@ -218,7 +218,7 @@ func scaledWithoutWebhook(s *shop) {
 	r := s.start("--test-config", "slow")
 	r.await("generator", "started")
 	s.cluster.kubectl("-n", "speedscale", "scale", "deployment", "speedscale-operator", "--replicas=0")
-	s.cluster.kubectl("-n", "speedscale", "wait", "pod", "-l", "app=speedscale-operator", "--for=delete", "--timeout=60s")
+	s.cluster.kubectl("-n", "speedscale", "wait", "pod", "-l", "app=speedscale-operator", "--for=delete", "--timeout=3m")
 	since := time.Now().UTC().Format(time.RFC3339)
 	s.kubectl("scale", "deployment", "web", "--replicas=3")
 	time.Sleep(5 * time.Second) // requests are sent meanwhile
@@ -240,7 +240,7 @@ func scaledWithoutWebhook(s *shop) {
 // webhookUnreachable: pods start uninjected, and are found afterwards.
 func webhookUnreachable(c *cluster) {
 	c.kubectl("-n", "speedscale", "scale", "deployment", "speedscale-operator", "--replicas=0")
-	c.kubectl("-n", "speedscale", "wait", "pod", "-l", "app=speedscale-operator", "--for=delete", "--timeout=60s")
+	c.kubectl("-n", "speedscale", "wait", "pod", "-l", "app=speedscale-operator", "--for=delete", "--timeout=3m")
 	c.apply("late", "idle.yaml")
 	for _, w := range []string{"deployment/idle", "statefulset/idle-set", "cronjob/idle-yearly"} {
 		c.kubectl("-n", "late", "annotate", w, "sidecar.speedscale.com/inject=true")
@@ -262,7 +262,7 @@ func namespaceDeleted(s *shop) {
 	r := s.start("--test-config", "slow")
 	r.await("generator", "started")
 	began := time.Now()
-	s.cluster.kubectl("delete", "namespace", s.ns, "--timeout=90s")
+	s.cluster.kubectl("delete", "namespace", s.ns, "--timeout=3m")
 	s.Logf("the namespace was gone after %v", time.Since(began).Round(time.Second))
 	if code := r.end(); code == 0 {
 		s.Errorf("a replay whose namespace was deleted ends well:\n%s", strings.Join(r.said, "\n"))

@@ -16,8 +16,8 @@ func kinds(c *cluster) {
 	for _, workload := range []string{"statefulset/kind-set", "daemonset/kind-daemon", "deployment/init-before", "deployment/init-behind"} {
 		c.rollout(namespace, workload)
 	}
-	c.kubectl("-n", namespace, "wait", "pod/kind-pod", "--for=condition=Ready", "--timeout=90s")
-	c.kubectl("-n", namespace, "wait", "job/kind-job", "job/kind-cron-now", "--for=condition=Complete", "--timeout=90s")
+	c.kubectl("-n", namespace, "wait", "pod/kind-pod", "--for=condition=Ready", "--timeout=3m")
+	c.kubectl("-n", namespace, "wait", "job/kind-job", "job/kind-cron-now", "--for=condition=Complete", "--timeout=3m")
 	for _, want := range []struct {
 		app          string
 		qos          corev1.PodQOSClass

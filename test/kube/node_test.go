@@ -16,7 +16,7 @@ func nodeTraffic(c *cluster) {
 	c.serve(namespace, name, injected, false)
 	c.kubectl("-n", namespace, "run", "client", "--image=docker.io/speedscale-test/servers:1", "--image-pull-policy=Never", "--grace-period=1", "--command", "--", "sleep", "600")
 	c.rollout(namespace, "deployment/"+name)
-	c.kubectl("-n", namespace, "wait", "pod/client", "--for=condition=Ready", "--timeout=90s")
+	c.kubectl("-n", namespace, "wait", "pod/client", "--for=condition=Ready", "--timeout=3m")
 	url := func() string {
 		return "http://" + net.JoinHostPort(c.podIP(namespace, name), "18080") + "/anything/"
 	}

@@ -73,7 +73,7 @@ func (c *cluster) scrape() {
 	}
 	c.kubectl(append([]string{"-n", "scrape", "run", "scrape", "--image=docker.io/speedscale-test/servers:1", "--image-pull-policy=Never", "--restart=Never",
 		"--command", "--", "curl", "-fsS"}, urls...)...)
-	c.kubectl("-n", "scrape", "wait", "pod/scrape", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+	c.kubectl("-n", "scrape", "wait", "pod/scrape", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=3m")
 	if text := c.kubectl("-n", "scrape", "logs", "scrape"); strings.Count(text, "# TYPE go_goroutines ") != 2 {
 		c.Errorf("metrics are\n%s", text)
 	}

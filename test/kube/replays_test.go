@@ -42,7 +42,7 @@ func twoReplays(s *shop) {
 	s.eventually("the second replay does not say for what it waits", func() bool {
 		return strings.HasPrefix(s.ready("second"), `False Waiting: waits for TrafficReplay "first", which has Deployment "web"`)
 	})
-	s.kubectl("wait", "trafficreplay/second", "--for=condition=Ready", "--timeout=60s")
+	s.kubectl("wait", "trafficreplay/second", "--for=condition=Ready", "--timeout=3m")
 	if got, want := s.ready("second"), `True Error: Error: timeout of 10s: waits for TrafficReplay "first"`; !strings.HasPrefix(got, want) {
 		s.Errorf("the second replay ended with %q, want %q", got, want)
 	}
@@ -88,7 +88,7 @@ func requestsOfOthers(s *shop) {
 	r.await("generator", "started")
 	s.kubectl("run", "visitor", "--image=docker.io/speedscale-test/servers:1", "--image-pull-policy=Never", "--restart=Never", "--command", "--",
 		"/bin/sh", "-ec", "for n in 1 2 3 4 5 6 7 8 9 10 11 12; do curl -fsS -o /dev/null http://web/healthz; done")
-	s.kubectl("wait", "pod/visitor", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+	s.kubectl("wait", "pod/visitor", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=3m")
 	if code := r.end(); code != 0 {
 		s.Errorf("exit code %d:\n%s", code, strings.Join(r.said, "\n"))
 	}
@@ -100,7 +100,7 @@ func requestsOfOthers(s *shop) {
 	if made.Others == nil || made.Others.Requests != 12 || len(made.Others.From) != 1 || made.Others.From[0].Address != s.kubectl("get", "pod", "visitor", "-o", "jsonpath={.status.podIP}") {
 		s.Errorf("of others there is %+v: %q", made.Others, made.Warnings)
 	}
-	s.kubectl("delete", "pod", "visitor", "--timeout=60s")
+	s.kubectl("delete", "pod", "visitor", "--timeout=3m")
 	s.forget("visited")
 	if after := s.keptPairs(); after != before {
 		s.Errorf("the cloud has %d pairs of the app, and had %d before the replay", after, before)

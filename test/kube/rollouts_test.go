@@ -29,7 +29,7 @@ func argoRollouts(c *cluster) {
 		}
 	}
 	c.kubectl("-n", namespace, "apply", "-f", "testdata/driver.yaml")
-	c.kubectl("-n", namespace, "wait", "job/driver", "--for=condition=Complete", "--timeout=60s")
+	c.kubectl("-n", namespace, "wait", "job/driver", "--for=condition=Complete", "--timeout=3m")
 	c.eventually("not all pairs are in the cloud", func() bool {
 		list, _ := c.traffic("tier")
 		n := 0

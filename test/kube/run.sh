@@ -30,5 +30,5 @@ case $where in
   *) echo "run.sh: $where: want node, kind or kubeconfig" >&2; exit 2 ;;
 esac
 cd "$here/../.."
-# Tests that run side by side wait for the cluster most of the time.
-SPEEDSCALE_E2E_VERSION=$version CGO_ENABLED=0 "${GO:-go}" test -trimpath -count 1 -timeout 60m -parallel 12 -v ./test/kube "${@:3}"
+# Tests that run side by side wait for the cluster half of the time; more of them would only be slower.
+SPEEDSCALE_E2E_VERSION=$version CGO_ENABLED=0 "${GO:-go}" test -trimpath -count 1 -timeout 60m -parallel 6 -v ./test/kube "${@:3}"

@@ -105,7 +105,7 @@ func (s *shop) drive() {
 	s.Helper()
 	s.kubectl("delete", "job", "driver", "--ignore-not-found")
 	s.kubectl("apply", "-f", "testdata/driver.yaml")
-	s.kubectl("wait", "job/driver", "--for=condition=Complete", "--timeout=60s")
+	s.kubectl("wait", "job/driver", "--for=condition=Complete", "--timeout=3m")
 }
 
 // applyReplay makes a TrafficReplay.
@@ -123,7 +123,7 @@ func (s *shop) ready(name string) string {
 // reportOf waits for a replay's end, and returns its report.
 func (s *shop) reportOf(name string) *report.Report {
 	s.Helper()
-	if out, err := s.try("kubectl", "-n", s.ns, "wait", "trafficreplay/"+name, "--for=condition=Ready", "--timeout=3m"); err != nil {
+	if out, err := s.try("kubectl", "-n", s.ns, "wait", "trafficreplay/"+name, "--for=condition=Ready", "--timeout=5m"); err != nil {
 		s.Fatalf("replay %s does not end: %s\n%s\n%s", name, out, s.ready(name), s.cluster.kubectl("get", "pods,events", "-A"))
 	}
 	text := s.speedctl("get", "report", s.kubectl("get", "trafficreplay", name, "-o", "jsonpath={.status.reportID}"), "-o", "json", "-q")
@@ -194,7 +194,7 @@ func (s *shop) start(args ...string) *running {
 // await waits for a line with all of the words.
 func (r *running) await(words ...string) {
 	r.c.Helper()
-	limit := time.After(2 * time.Minute)
+	limit := time.After(4 * time.Minute)
 	for {
 		select {
 		case line, ok := <-r.lines:
@@ -214,7 +214,7 @@ func (r *running) await(words ...string) {
 // end waits for speedctl's end, and returns its exit code.
 func (r *running) end() int {
 	r.c.Helper()
-	limit := time.After(3 * time.Minute)
+	limit := time.After(4 * time.Minute)
 	for {
 		select {
 		case line, ok := <-r.lines:

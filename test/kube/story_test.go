@@ -17,8 +17,8 @@ func TestCluster(t *testing.T) {
 	c := newCluster(t)
 	// By its first pod, the network plugin makes tables on the node that stay.
 	c.kubectl("run", "first", "--image=docker.io/speedscale-test/servers:1", "--image-pull-policy=Never", "--restart=Never", "--command", "--", "true")
-	c.kubectl("wait", "pod/first", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
-	c.kubectl("delete", "pod", "first", "--timeout=60s")
+	c.kubectl("wait", "pod/first", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=3m")
+	c.kubectl("delete", "pod", "first", "--timeout=3m")
 	before := machine{objects: c.objects(), rules: c.packetFilter()}
 	seen, unseen := observe(c)
 	c.run("install", install)
@@ -95,12 +95,12 @@ type machine struct{ objects, rules []string }
 // namespaceDeletedFirst: nothing waits for a webhook that is gone.
 func namespaceDeletedFirst(c *cluster, before machine) {
 	c.install("--set", "deployDemo=")
-	c.kubectl("delete", "namespace", "speedscale", "--timeout=2m")
+	c.kubectl("delete", "namespace", "speedscale", "--timeout=3m")
 	c.namespace("unblocked")
 	c.kubectl("-n", "unblocked", "create", "deployment", "x", "--image=docker.io/speedscale-test/web:1")
 	c.kubectl("-n", "unblocked", "annotate", "deployment", "x", "sidecar.speedscale.com/inject=true")
 	c.eventually("no pod is made", func() bool { return c.kubectl("-n", "unblocked", "get", "pods", "-o", "name") != "" })
-	c.kubectl("delete", "namespace", "unblocked", "--timeout=2m")
+	c.kubectl("delete", "namespace", "unblocked", "--timeout=3m")
 	uninstall(c, before)
 }
 
@@ -241,7 +241,7 @@ func capture(c *cluster) {
 // uninstall leaves nothing but what the user keeps.
 func uninstall(c *cluster, before machine) {
 	c.speedctl("uninstall", "--delete-data", "--force")
-	c.kubectl("delete", "namespace", "speedscale", "speedscale-cloud", "--ignore-not-found", "--timeout=2m")
+	c.kubectl("delete", "namespace", "speedscale", "speedscale-cloud", "--ignore-not-found", "--timeout=3m")
 	c.kubectl("delete", "crd", "trafficreplays.speedscale.com")
 	var diff string
 	defer func() {

@@ -28,7 +28,7 @@ func termination(c *cluster) {
 			log <- out
 		}()
 	}
-	c.kubectl(append([]string{"-n", namespace, "delete", "pod", "--timeout=90s"}, pods...)...)
+	c.kubectl(append([]string{"-n", namespace, "delete", "pod", "--timeout=3m"}, pods...)...)
 	for _, app := range apps {
 		n := c.leaving(app, <-logs[app])
 		c.eventually("calls after the SIGTERM are not in the cloud", func() bool {

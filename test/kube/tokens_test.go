@@ -32,7 +32,7 @@ func tokens(c *cluster) {
 	c.speedctl("inject", "deployment/strict", "-n", "tokens")
 	c.eventually("the pod has no sidecar", func() bool { return c.containers("tokens", "strict") == "speedscale-goproxy strict" })
 	c.kubectl("-n", "tokens", "apply", "-f", "testdata/tokens-driver.yaml")
-	c.kubectl("-n", "tokens", "wait", "job/driver", "--for=condition=Complete", "--timeout=60s")
+	c.kubectl("-n", "tokens", "wait", "job/driver", "--for=condition=Complete", "--timeout=3m")
 	c.eventually("not all pairs are in the cloud", func() bool {
 		in := 0
 		list, _ := c.traffic("strict")

@@ -107,12 +107,12 @@ func (t *terminal) press(keys ...string) {
 	}
 }
 
-// shows waits two minutes for what matches.
+// shows waits four minutes for what matches.
 func (t *terminal) shows(expression string) {
 	t.c.Helper()
 	re := regexp.MustCompile("(?m)" + expression)
 	var screen string
-	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(4 * time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		if screen, _ = t.tmux("capture-pane", "-p"); re.MatchString(screen) {
 			return
 		}
