@@ -45,6 +45,7 @@ func workloads(c *cluster) {
 	c.run("side by side", func(c *cluster) {
 		c.sideBySide([]part{
 			{"demo", demo},
+			{"kubectl plugin", kubectlPlugin},
 			{"capture", capture},
 			{"loop", inWeb(loop)},
 			{"tokens", tokens},
