@@ -86,7 +86,7 @@ bin/goreleaser:
 bin/cyclonedx-gomod:
 	GOBIN=$(CURDIR)/bin $(COMPILE) $(STATIC) install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 
-GORELEASER := PATH="$(CURDIR)/bin:$$PATH" VERSION=$(VERSION) bin/goreleaser
+GORELEASER := $(COMPILE) PATH="$(CURDIR)/bin:$$PATH" VERSION=$(VERSION) bin/goreleaser
 
 .PHONY: release-snapshot
 release-snapshot: bin/goreleaser bin/cyclonedx-gomod ## a whole release into dist/release, without publishing or signing it (docs/releasing.md)
