@@ -62,7 +62,7 @@ func lay(t *testing.T) *network {
 	}
 	id := fmt.Sprint(os.Getpid())
 	n := &network{t: t, app: "ssapp-" + id, world: "ssworld-" + id, binary: filepath.Join(t.TempDir(), "initproxy")}
-	run(t, "go", "build", "-o", n.binary, "../cmd/initproxy")
+	run(t, "env", "CGO_ENABLED=0", "go", "build", "-trimpath", "-o", n.binary, "../cmd/initproxy")
 	for _, ns := range []string{n.app, n.world} {
 		if out, err := exec.Command("ip", "netns", "add", ns).CombinedOutput(); err != nil {
 			t.Skipf("SKIPPED: no network namespaces here: %v: %s", err, out)

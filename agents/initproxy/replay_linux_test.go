@@ -127,7 +127,7 @@ func TestReplayByHostAliases(t *testing.T) {
 func (n *network) startGoproxy(settings ...string) string {
 	dir := n.public()
 	binary := filepath.Join(dir, "goproxy")
-	run(n.t, "go", "build", "-o", binary, "../cmd/goproxy")
+	run(n.t, "env", "CGO_ENABLED=0", "go", "build", "-trimpath", "-o", binary, "../cmd/goproxy")
 	certs, trust := filepath.Join(dir, "certs"), filepath.Join(dir, "trust")
 	for _, d := range []string{certs, trust} {
 		must(n.t, os.Mkdir(d, 0o755))

@@ -119,8 +119,8 @@ func main() {
 }
 `), 0o644))
 	name := filepath.Join(dir, "client")
-	cmd := exec.Command("go", "build", "-o", name, source)
-	cmd.Dir = dir
+	cmd := exec.Command("go", "build", "-trimpath", "-o", name, source)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Skipf("SKIPPED: no Go command: %v %s", err, out)
 	}

@@ -48,17 +48,13 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// build compiles our programs with the race detector, and the third-party server
-// as it is.
+// build compiles our programs and the third-party server with the race detector.
 func build(dir string) error {
 	const module = "github.com/speedscale/speedscale/"
-	ours := []string{"build", "-race", "-o", dir, module + "speedctl", module + "cloud",
-		module + "agents/cmd/goproxy", module + "agents/cmd/forwarder", module + "agents/cmd/responder"}
-	theirs := []string{"build", "-o", dir, "github.com/mccutchen/go-httpbin/v2/cmd/go-httpbin"}
-	for _, args := range [][]string{ours, theirs} {
-		if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
-			return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
-		}
+	args := []string{"build", "-race", "-o", dir, module + "speedctl", module + "cloud",
+		module + "agents/cmd/goproxy", module + "agents/cmd/forwarder", module + "agents/cmd/responder", "github.com/mccutchen/go-httpbin/v2/cmd/go-httpbin"}
+	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
 	}
 	return nil
 }
