@@ -2,7 +2,6 @@ package kube
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -160,23 +159,13 @@ func faultsOfTheWebhooks(c *cluster) []planted {
 // deleted is an object that is not there, and is made anew as it was.
 func (c *cluster) deleted(kind, name, id string) planted {
 	c.Helper()
-	var object map[string]any
-	if err := json.Unmarshal([]byte(c.kubectl("get", kind, name, "-o", "json")), &object); err != nil {
-		c.Fatal(err)
-	}
-	for _, field := range []string{"resourceVersion", "uid", "creationTimestamp"} {
-		delete(object["metadata"].(map[string]any), field)
-	}
-	text, err := json.Marshal(object)
-	if err != nil {
-		c.Fatal(err)
-	}
+	manifest := c.asItIs(kind, name)
 	return planted{
 		name: kind + " deleted", ids: []string{id},
 		plant: commands("delete", kind, name),
 		heal: func(c *cluster) {
 			cmd := exec.Command("kubectl", "create", "-f", "-")
-			cmd.Stdin = strings.NewReader(string(text))
+			cmd.Stdin = strings.NewReader(manifest)
 			if out, err := cmd.CombinedOutput(); err != nil {
 				c.Errorf("%s %s is not made anew: %v\n%s", kind, name, err, out)
 			}

@@ -4,6 +4,7 @@
 package kube
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -113,6 +114,23 @@ func (c *cluster) namespace(name string) {
 	c.Helper()
 	c.kubectl("create", "namespace", name)
 	c.Cleanup(func() { exec.Command("kubectl", "delete", "namespace", name, "--timeout=3m").Run() })
+}
+
+// asItIs returns an object, so that it can be made anew.
+func (c *cluster) asItIs(args ...string) string {
+	c.Helper()
+	var object map[string]any
+	if err := json.Unmarshal([]byte(c.kubectl(append([]string{"get", "-o", "json"}, args...)...)), &object); err != nil {
+		c.Fatal(err)
+	}
+	for _, field := range []string{"resourceVersion", "uid", "creationTimestamp"} {
+		delete(object["metadata"].(map[string]any), field)
+	}
+	text, err := json.Marshal(object)
+	if err != nil {
+		c.Fatal(err)
+	}
+	return string(text)
 }
 
 func (c *cluster) rollout(namespace, workload string) {

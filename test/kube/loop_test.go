@@ -63,10 +63,15 @@ func (s *shop) replayAlone() (*report.Report, int) {
 	return s.replay(s.ns, "deployment/web", "web")
 }
 
-// withoutDependencies deletes the Services of the app's dependencies, and returns what makes
-// them anew: without them the app itself could not start again.
+// withoutDependencies deletes the Services of the apps' dependencies, and returns what makes
+// them anew, with the addresses that they had: apps of all shops look them up when they
+// start, and only then.
 func (c *cluster) withoutDependencies() (restore func()) {
 	c.Helper()
+	var services []string
+	for _, name := range []string{"orders", "httpbin"} {
+		services = append(services, c.asItIs("-n", "deps", "service", name))
+	}
 	c.kubectl("-n", "deps", "delete", "service", "orders", "httpbin")
-	return func() { c.kubectl("-n", "deps", "apply", "-f", "testdata/deps.yaml") }
+	return func() { c.stdin(strings.Join(services, "\n"), "kubectl", "create", "-f", "-") }
 }
