@@ -27,6 +27,7 @@ import (
 	"github.com/speedscale/speedscale/cloud/client"
 	"github.com/speedscale/speedscale/speedctl/command"
 	"github.com/speedscale/speedscale/speedctl/term"
+	"github.com/speedscale/speedscale/test/ports"
 	"github.com/speedscale/speedscale/traffic"
 	"github.com/speedscale/speedscale/traffic/report"
 	"github.com/speedscale/speedscale/traffic/snapshot"
@@ -52,6 +53,7 @@ func object(t *testing.T, text string) *unstructured.Unstructured {
 // with the reason why not, which it lists.
 func TestExamples(t *testing.T) {
 	root := command.New(&term.World{In: strings.NewReader(""), Out: io.Discard, Err: io.Discard, Getenv: func(string) string { return "" }})
+	ports.Own(t)
 	lines := examples(t, root)
 	e := newExampleWorld(t)
 	known := map[string]bool{}

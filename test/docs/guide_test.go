@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/speedscale/speedscale/test/ports"
 )
 
 const folder = "../../docs"
@@ -141,6 +143,7 @@ func TestGuides(t *testing.T) {
 		}
 		ran += len(blocks)
 		t.Run(p.Name, func(t *testing.T) {
+			ports.Own(t)
 			output, err := newReader(t).follow(t, Script(blocks))
 			for _, problem := range p.Check(blocks, output) {
 				t.Error(problem)

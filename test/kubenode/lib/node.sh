@@ -35,7 +35,7 @@ await() { # NAME COMMAND...
   local name=$1; shift
   for _ in $(seq 240); do
     if "$@" >/dev/null 2>&1; then return; fi
-    ours "$(<"$state/pid/$name")" || break
+    kill -0 "$(<"$state/pid/$name")" 2>/dev/null || break # at first it is still setsid's
     sleep 0.25
   done
   say "$name did not start; the end of its log:"
