@@ -51,13 +51,13 @@ func sees(ts *testscript.TestScript, neg bool, args []string) {
 	for _, text := range args {
 		want := regexp.MustCompile("(?m)" + text)
 		screen := ""
-		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 			ts.Check(tmux(ts, "capture-pane", "-p"))
 			if screen = ts.ReadFile("stdout"); want.MatchString(screen) != neg {
 				break
 			}
 			if time.Now().After(deadline) {
-				ts.Fatalf("%q after 20 s (want it: %v); the screen is\n%s", text, !neg, screen)
+				ts.Fatalf("%q after a minute (want it: %v); the screen is\n%s", text, !neg, screen)
 			}
 		}
 	}
