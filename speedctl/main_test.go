@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -44,7 +45,7 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "listens": listens,
+			"exits": exits, "listens": listens, "completes": completes,
 			"terminal": terminal, "resize": resize, "keys": keys, "sees": sees,
 		},
 	})
@@ -76,6 +77,25 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// completes wants a line of a completion: completes REGEXP ARG…. It asks again for a minute,
+// since on a busy machine a cloud may not answer within the limit of a completion.
+func completes(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: completes REGEXP ARG…")
+	}
+	want := regexp.MustCompile("(?m)" + args[0])
+	for deadline := time.Now().Add(time.Minute); ; {
+		ts.Check(ts.Exec("speedctl", append([]string{"__complete"}, args[1:]...)...))
+		said := ts.ReadFile("stdout")
+		if want.MatchString(said) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%q completes to\n%s\nwant %s", args[1:], said, want)
+		}
 	}
 }
 
