@@ -29,7 +29,9 @@ func loop(s *shop) {
 	})
 	s.speedctl("create", "snapshot", "--name", "web", "--service", "web")
 	before := s.template()
-	r, code := s.replayAlone()
+	restore := s.withoutDependencies()
+	r, code := s.replay(s.ns, "deployment/web", "web")
+	restore()
 	if code != 0 || r.Status != report.Passed || r.Requests.Passed != driven {
 		s.Errorf("the same version: exit code %d, %s", code, describe(r))
 	}
@@ -43,7 +45,7 @@ func loop(s *shop) {
 
 	s.kubectl("set", "image", "deployment/web", "nginx=docker.io/speedscale-test/web:2")
 	s.rollout(s.ns, "deployment/web")
-	r, code = s.replayAlone()
+	dependenciesGone(s.cluster, func() { r, code = s.replay(s.ns, "deployment/web", "web") })
 	if code != 3 || r.Status != report.MissedGoals || r.Requests.Failed != roundsDriven {
 		s.Errorf("another version: exit code %d, %s", code, describe(r))
 	}
@@ -54,13 +56,6 @@ func loop(s *shop) {
 	s.nothingLeft()
 	s.kubectl("set", "image", "deployment/web", "nginx=docker.io/speedscale-test/web:1")
 	s.rollout(s.ns, "deployment/web")
-}
-
-// replayAlone replays while the Services of the app's dependencies are gone.
-func (s *shop) replayAlone() (*report.Report, int) {
-	s.Helper()
-	defer s.withoutDependencies()()
-	return s.replay(s.ns, "deployment/web", "web")
 }
 
 // withoutDependencies deletes the Services of the apps' dependencies, and returns what makes

@@ -16,7 +16,6 @@ const (
 
 // replays is about what replays can say, and what happens to them, with the snapshot of loop.
 func replays(c *cluster) {
-	c.run("dependencies gone", dependenciesGone)
 	c.run("side by side", func(c *cluster) {
 		c.run("infra", func(c *cluster) { c.Parallel(); infra(c) })
 		inShops(c, []shopPart{
@@ -124,13 +123,14 @@ func generatorOnlyIsNotLive(s *shop) {
 
 // dependenciesGone is about two apps whose mocked dependencies are on one port and gone from
 // DNS. One finds them in its hosts file. The other is mocked only, and the requests go to a
-// URL, which is its own.
-func dependenciesGone(c *cluster) {
+// URL, which is its own. Something else is done meanwhile.
+func dependenciesGone(c *cluster, meanwhile func()) {
 	aliased := openCaptured(c, "shop-aliased", "speedscale-test/web:1")
 	several := openCaptured(c, "shop-several", "speedscale-test/web:1")
 	restore := c.withoutDependencies()
 	aliased.applyReplay("aliased", `{snapshotID: web, testConfigID: standard, workloads: [{ref: {name: web}, tests: ["*"], mocks: ["*"], routing: hostalias}]}`)
 	several.applyReplay("several", `{snapshotID: web, testConfigID: standard, workloads: [{ref: {name: web}, mocks: [orders, httpbin]}, {customURI: "http://web.shop-several.svc", tests: ["*"]}]}`)
+	meanwhile()
 	aliased.hostAliases()
 	several.severalWorkloads()
 	restore()
