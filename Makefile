@@ -16,18 +16,18 @@ help: ## show this list
 
 # ---- building -------------------------------------------------------------
 
-# All that is not for the race detector is built alike, so that each dependency is compiled once. A compiler that collects
-# garbage less often takes a sixth less time, and some hundred MB more.
-STATIC   := CGO_ENABLED=0 $(GO)
+# A compiler that collects garbage less often takes a sixth less time, and some hundred MB more.
 COMPILE  := GOGC=400
+# All that is not for the race detector is built alike, so that each dependency is compiled once.
+STATIC   := $(COMPILE) CGO_ENABLED=0 $(GO)
 
 .PHONY: build
 build: bin/speedctl ## build speedctl, the cloud, the operator and the agents into bin/
-	$(COMPILE) $(STATIC) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cloud ./operator $(AGENTS:%=./agents/cmd/%)
+	$(STATIC) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cloud ./operator $(AGENTS:%=./agents/cmd/%)
 
 .PHONY: bin/speedctl
 bin/speedctl:
-	$(COMPILE) $(STATIC) build -trimpath -ldflags '$(LDFLAGS)' -o bin/speedctl ./speedctl
+	$(STATIC) build -trimpath -ldflags '$(LDFLAGS)' -o bin/speedctl ./speedctl
 	ln -sf speedctl bin/kubectl-speedscale
 	cp completions/kubectl_complete-speedscale bin/
 
@@ -61,7 +61,7 @@ images: $(IMAGES:%=image/%) $(DEMO_IMAGES:%=image/%) ## write an image archive o
 $(IMAGES:%=image/%): image/%:
 	@mkdir -p dist/root/$*-$(ARCH)/etc/ssl/certs $(IMAGE_DIR)
 	cp $(ROOTS) dist/root/$*-$(ARCH)/etc/ssl/certs/ca-certificates.crt
-	GOOS=linux GOARCH=$(ARCH) $(COMPILE) $(STATIC) build -trimpath -ldflags '$(LDFLAGS)' -o dist/root/$*-$(ARCH)/$* ./$(if $(filter $*,$(AGENTS)),agents/cmd/)$*
+	GOOS=linux GOARCH=$(ARCH) $(STATIC) build -trimpath -ldflags '$(LDFLAGS)' -o dist/root/$*-$(ARCH)/$* ./$(if $(filter $*,$(AGENTS)),agents/cmd/)$*
 	test/kubenode/kubenode image --arch $(ARCH) --user $(or $(USER_$*),2100:2100) dist/root/$*-$(ARCH) speedscale/$*:$(VERSION) $(IMAGE_DIR)/$*.tar /$*
 
 .PHONY: $(DEMO_IMAGES:%=image/%)
@@ -81,10 +81,10 @@ demo: bin/speedctl ## the main job: capture, snapshot, replay against two versio
 
 # Both are built once; their own modules would need go.mod files of some 600 lines.
 bin/goreleaser:
-	GOBIN=$(CURDIR)/bin $(COMPILE) $(STATIC) install github.com/goreleaser/goreleaser/v2@v2.16.0
+	GOBIN=$(CURDIR)/bin $(STATIC) install github.com/goreleaser/goreleaser/v2@v2.16.0
 
 bin/cyclonedx-gomod:
-	GOBIN=$(CURDIR)/bin $(COMPILE) $(STATIC) install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+	GOBIN=$(CURDIR)/bin $(STATIC) install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 
 GORELEASER := $(COMPILE) PATH="$(CURDIR)/bin:$$PATH" VERSION=$(VERSION) bin/goreleaser
 
@@ -104,7 +104,7 @@ $(ARCHS:%=release-images/%): release-images/%:
 	$(MAKE) $(IMAGES:%=image/%) ARCH=$* IMAGE_DIR=dist/release-images/$* VERSION=$(VERSION)
 
 bin/crane:
-	GOBIN=$(CURDIR)/bin $(COMPILE) $(STATIC) install github.com/google/go-containerregistry/cmd/crane@v0.21.6
+	GOBIN=$(CURDIR)/bin $(STATIC) install github.com/google/go-containerregistry/cmd/crane@v0.21.6
 
 .PHONY: push
 push: bin/crane ## push release-images to REGISTRY, each component as one image of all architectures
@@ -131,17 +131,17 @@ endif
 # The end-to-end tests build what they test, which the cache of results does not see.
 .PHONY: test-here
 test-here: test-deps ## what needs no cluster
-	$(COMPILE) $(STATIC) vet -trimpath ./...
+	$(STATIC) vet -trimpath ./...
 	$(COMPILE) $(GO) build -race ./...
 	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /test/e2e$$)
 	$(GO) test -race -timeout 20m -count 1 ./test/e2e
-	$(STATIC) test -trimpath ./agents/nonblock ./agents/goproxy
+	CGO_ENABLED=0 $(GO) test -trimpath ./agents/nonblock ./agents/goproxy
 
 # Each compiles all dependencies once more, which is why tests do without.
 .PHONY: cross
 cross: ## build and vet what other systems run
-	GOOS=darwin $(COMPILE) $(STATIC) vet -trimpath ./speedctl/... ./agents/... ./traffic/... ./cloud/... ./demo/...
-	GOOS=windows $(COMPILE) $(STATIC) build -trimpath -o /dev/null ./speedctl
+	GOOS=darwin $(STATIC) vet -trimpath ./speedctl/... ./agents/... ./traffic/... ./cloud/... ./demo/...
+	GOOS=windows $(STATIC) build -trimpath -o /dev/null ./speedctl
 
 # The servers and clients that tests talk to come from Debian and npm. On other
 # systems install them yourself; tests say loudly what they skip without them.
@@ -174,7 +174,7 @@ cluster-test: ## test the node itself
 test-images: cluster-deps
 	test/kube/servers.sh dist/images
 	test/kube/argo.sh dist/images
-	GOOS=linux $(COMPILE) $(STATIC) build -trimpath -o dist/root/goclient/ ./test/kube/goclient
+	GOOS=linux $(STATIC) build -trimpath -o dist/root/goclient/ ./test/kube/goclient
 	test/kubenode/kubenode image dist/root/goclient speedscale-test/goclient:1 dist/images/goclient.tar /goclient
 
 .PHONY: cluster-e2e
@@ -229,7 +229,7 @@ generate: ## regenerate what is made from .proto files (needs protoc, Debian's p
 	$(GO) test -count 1 ./charts -run 'TestReadme$$' -update
 	$(GO) test -count 1 ./test/docs/reference -update
 	$(GO) test -count 1 ./speedctl/command -run TestReference -update-reference
-	$(COMPILE) $(STATIC) build -o bin/speedctl ./speedctl
+	$(STATIC) build -o bin/speedctl ./speedctl
 	bin/speedctl completion bash >completions/speedctl.bash
 	bin/speedctl completion zsh >completions/speedctl.zsh
 	bin/speedctl completion fish >completions/speedctl.fish

@@ -23,11 +23,7 @@ func kubectlPlugin(c *cluster) {
 		{"__complete speedscale inject --namespace speedscale deployment/java-s", "deployment/java-server"},
 		{"__complete speedscale check --context ", c.kubectl("config", "current-context")},
 	} {
-		args := strings.Fields(tc.args)
-		if strings.HasSuffix(tc.args, " ") {
-			args = append(args, "")
-		}
-		if out := c.kubectl(args...); !strings.Contains(out, tc.want) {
+		if out := c.kubectl(strings.Split(tc.args, " ")...); !strings.Contains(out, tc.want) {
 			c.Errorf("kubectl %s has no %q:\n%s", tc.args, tc.want, out)
 		}
 	}

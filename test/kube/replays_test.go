@@ -23,8 +23,8 @@ func replays(c *cluster) {
 			{name: "several generators", test: severalGenerators},
 			{name: "requests of others", test: requestsOfOthers},
 			{name: "generator only", test: generatorOnlyIsNotLive},
-			{name: "screen to the verdict", test: func(s *shop) { screenToVerdict(s, "80", "24") }, other: true},
-			{name: "wide screen to the verdict", test: func(s *shop) { screenToVerdict(s, "140", "40") }, other: true},
+			{name: "screen to the verdict", test: func(s *shop) { screenToVerdict(s, "80", "24") }, version: "2"},
+			{name: "wide screen to the verdict", test: func(s *shop) { screenToVerdict(s, "140", "40") }, version: "2"},
 			{name: "screen of one that is canceled", test: screenCanceled},
 			{name: "replay deleted midway", test: answering(replayDeleted)},
 			{name: "workload edited by its owner", test: answering(workloadEdited)},
@@ -125,8 +125,8 @@ func generatorOnlyIsNotLive(s *shop) {
 // DNS. One finds them in its hosts file. The other is mocked only, and the requests go to a
 // URL, which is its own. Something else is done meanwhile.
 func dependenciesGone(c *cluster, meanwhile func()) {
-	aliased := openCaptured(c, "shop-aliased", "speedscale-test/web:1")
-	several := openCaptured(c, "shop-several", "speedscale-test/web:1")
+	aliased := openCaptured(c, "shop-aliased", "1")
+	several := openCaptured(c, "shop-several", "1")
 	restore := c.withoutDependencies()
 	aliased.applyReplay("aliased", `{snapshotID: web, testConfigID: standard, workloads: [{ref: {name: web}, tests: ["*"], mocks: ["*"], routing: hostalias}]}`)
 	several.applyReplay("several", `{snapshotID: web, testConfigID: standard, workloads: [{ref: {name: web}, mocks: [orders, httpbin]}, {customURI: "http://web.shop-several.svc", tests: ["*"]}]}`)

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -42,11 +43,11 @@ func openShop(c *cluster, namespace string) *shop {
 	return &shop{c, namespace}
 }
 
-// openCaptured starts the app of an image with a sidecar.
-func openCaptured(c *cluster, namespace, image string) *shop {
+// openCaptured starts a version of the app with a sidecar.
+func openCaptured(c *cluster, namespace, version string) *shop {
 	c.Helper()
 	c.namespace(namespace)
-	manifests := strings.ReplaceAll(c.speedctl("inject", "-q", "-f", "testdata/shop.yaml"), "speedscale-test/web:1", image)
+	manifests := strings.ReplaceAll(c.speedctl("inject", "-q", "-f", "testdata/shop.yaml"), "speedscale-test/web:1", "speedscale-test/web:"+version)
 	c.stdin(manifests, "kubectl", "-n", namespace, "apply", "-f", "-")
 	c.rollout(namespace, "deployment/web")
 	return &shop{c, namespace}
@@ -58,7 +59,7 @@ func inShops(c *cluster, parts []shopPart) {
 	for i, p := range parts {
 		c.run(p.name, func(c *cluster) {
 			c.Parallel()
-			s := openCaptured(c, fmt.Sprintf("shop-%d", i), p.image())
+			s := openCaptured(c, fmt.Sprintf("shop-%d", i), cmp.Or(p.version, "1"))
 			before := s.template()
 			p.test(s)
 			if p.deleted {
@@ -74,15 +75,8 @@ func inShops(c *cluster, parts []shopPart) {
 type shopPart struct {
 	name    string
 	test    func(*shop)
-	other   bool // another version of the app
-	deleted bool // the shop, by the test
-}
-
-func (p shopPart) image() string {
-	if p.other {
-		return "speedscale-test/web:2"
-	}
-	return "speedscale-test/web:1"
+	version string // of the app, "1" where it is ""
+	deleted bool   // the shop, by the test
 }
 
 // kubectl runs it in the shop's namespace.
@@ -194,36 +188,36 @@ func (s *shop) start(args ...string) *running {
 // await waits for a line with all of the words.
 func (r *running) await(words ...string) {
 	r.c.Helper()
-	limit := time.After(4 * time.Minute)
-	for {
-		select {
-		case line, ok := <-r.lines:
-			if !ok {
-				r.c.Fatalf("speedctl ended without %q:\n%s", words, strings.Join(r.said, "\n"))
-			}
-			r.said = append(r.said, line)
-			if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
-				return
-			}
-		case <-limit:
-			r.c.Fatalf("speedctl did not say %q:\n%s\n%s", words, strings.Join(r.said, "\n"), r.c.kubectl("get", "trafficreplays,pods,events", "-A"))
-		}
+	found := r.read(func(line string) bool {
+		return !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) })
+	})
+	if !found {
+		r.c.Fatalf("speedctl ended without %q:\n%s", words, strings.Join(r.said, "\n"))
 	}
 }
 
 // end waits for speedctl's end, and returns its exit code.
 func (r *running) end() int {
 	r.c.Helper()
+	r.read(func(string) bool { return false })
+	return r.cmd.ProcessState.ExitCode()
+}
+
+// read reads on to a line that is wanted, or to the end.
+func (r *running) read(wanted func(line string) bool) (found bool) {
+	r.c.Helper()
 	limit := time.After(4 * time.Minute)
 	for {
 		select {
 		case line, ok := <-r.lines:
 			if !ok {
-				return r.cmd.ProcessState.ExitCode()
+				return false
 			}
-			r.said = append(r.said, line)
+			if r.said = append(r.said, line); wanted(line) {
+				return true
+			}
 		case <-limit:
-			r.c.Fatalf("speedctl does not end:\n%s", strings.Join(r.said, "\n"))
+			r.c.Fatalf("speedctl goes on, and has said:\n%s\n%s", strings.Join(r.said, "\n"), r.c.kubectl("get", "trafficreplays,pods,events", "-A"))
 		}
 	}
 }

@@ -14,7 +14,7 @@ build() {
   local flags="-X $v.gitVersion=$version -X $v.gitMajor=1 -X $v.gitMinor=${minor%%.*}"
   go_build controlplane "$bin/controlplane" "$flags" .
   for p in kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet metrics-server; do ln -sf controlplane "$bin/$p"; done
-  # By itself, since it is started thousands of times.
+  # By itself, since it is started thousands of times. In older caches it is a link to controlplane, which must not be written to.
   rm -f "$bin/kubectl" && go_build controlplane "$bin/kubectl" "$flags" k8s.io/kubernetes/cmd/kubectl
   go_build dns "$bin/coredns" '' .
   go_build runtime "$bin/" '' github.com/containerd/containerd/v2/cmd/{containerd,containerd-shim-runc-v2,ctr}
