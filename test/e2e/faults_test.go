@@ -64,8 +64,9 @@ http {
 	launch(t, os.Environ(), "nginx", "-c", conf, "-p", dir, "-e", "stderr").waitFor(addr)
 }
 
-// outage is a time in which requests may go unanswered.
-type outage struct{ from, to time.Time }
+// outage is a time in which requests may go unanswered: a relay is killed, it is
+// gone, and the next one serves.
+type outage struct{ from, gone, to time.Time }
 
 // crowd sends requests with ids of their own, until each is answered.
 type crowd struct {
@@ -81,15 +82,22 @@ type crowd struct {
 	retried  int
 }
 
-// wentDown notes that the relay is killed now, upAgain that the next one serves.
-func (c *crowd) wentDown() { c.note(outage{from: time.Now()}) }
-
-func (c *crowd) note(o outage) {
+// wentDown notes that the relay is killed now.
+func (c *crowd) wentDown() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.outages = append(c.outages, o)
+	c.outages = append(c.outages, outage{from: time.Now()})
 }
 
+// gone notes that the relay is gone, and the next one not yet there: it serves a
+// little before anybody can say so.
+func (c *crowd) gone() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.outages[len(c.outages)-1].gone = time.Now()
+}
+
+// upAgain notes that the next one serves.
 func (c *crowd) upAgain() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -301,6 +309,7 @@ func (k *killer) killRelay() {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		k.t.Fatal(err)
 	}
+	k.crowd.gone()
 	k.d.eventually("the relay is not back", func() bool { return statusOf(k.d.proxyHealthURL) == http.StatusOK })
 	k.crowd.upAgain()
 }
@@ -314,6 +323,7 @@ func (k *killer) killProxy() {
 	k.crowd.wentDown()
 	k.d.proxy.current().kill()
 	k.d.eventually("the relay outlives its supervisor", func() bool { return syscall.Kill(relay, 0) != nil })
+	k.crowd.gone()
 	k.d.proxy.start()
 	k.d.eventually("the proxy is not ready", func() bool { return statusOf(k.d.proxyHealthURL) == http.StatusOK })
 	k.crowd.upAgain()

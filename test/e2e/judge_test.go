@@ -111,7 +111,7 @@ func (k *killer) judgeLosses(w *witness, paths map[string]int, meta *snapshot.Me
 	var deaths []outage
 	for _, p := range meta.Vanished {
 		for _, o := range k.crowd.outages {
-			if last := w.newest[p]; o.to.After(last) {
+			if last := w.newest[p]; o.gone.After(last) {
 				deaths = append(deaths, outage{from: last.Add(-slack), to: o.to})
 				break
 			}
