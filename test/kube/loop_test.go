@@ -1,8 +1,10 @@
 package kube
 
 import (
+	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/speedscale/speedscale/traffic/report"
 )
@@ -58,9 +60,9 @@ func loop(s *shop) {
 	s.rollout(s.ns, "deployment/web")
 }
 
-// withoutDependencies deletes the Services of the apps' dependencies, and returns what makes
-// them anew, with the addresses that they had: apps of all shops look them up when they
-// start, and only then.
+// withoutDependencies deletes the Services of the apps' dependencies, until restore or the
+// end of the test makes them anew, with the addresses that they had: apps of all shops look
+// them up when they start, and only then.
 func (c *cluster) withoutDependencies() (restore func()) {
 	c.Helper()
 	var services []string
@@ -68,5 +70,13 @@ func (c *cluster) withoutDependencies() (restore func()) {
 		services = append(services, c.asItIs("-n", "deps", "service", name))
 	}
 	c.kubectl("-n", "deps", "delete", "service", "orders", "httpbin")
-	return func() { c.stdin(strings.Join(services, "\n"), "kubectl", "create", "-f", "-") }
+	restore = sync.OnceFunc(func() {
+		cmd := exec.Command("kubectl", "create", "-f", "-") // at the test's end its context is over
+		cmd.Env, cmd.Stdin = c.env, strings.NewReader(strings.Join(services, "\n"))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			c.Errorf("the Services of dependencies are not made anew: %v\n%s", err, out)
+		}
+	})
+	c.Cleanup(restore)
+	return restore
 }
