@@ -148,7 +148,7 @@ func TestAgain(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			return
 		}
-		if d := cmp.Diff(once, twice); d != "" {
+		if d := diff(once, twice); d != "" {
 			t.Errorf("%s: %s", name, d)
 		}
 	})

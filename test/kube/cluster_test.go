@@ -95,7 +95,7 @@ func (c *cluster) install(args ...string) {
 		"--cloud-set", images, "--cloud-set-string", tag, "--cloud-set", "persistence.size=1Gi", "--timeout", "2m"}, args...)...)
 }
 
-// apply applies a file of testdata, in a namespace of its own that ends with the test.
+// apply applies a file of testdata, in a namespace of its own.
 func (c *cluster) apply(namespace, file string) {
 	c.Helper()
 	text, err := os.ReadFile("testdata/" + file)
@@ -110,10 +110,12 @@ func (c *cluster) apply(namespace, file string) {
 	c.kubectl("-n", namespace, "apply", "-f", path)
 }
 
+// namespace makes one that is deleted with the end of the test, and is gone some time later.
 func (c *cluster) namespace(name string) {
 	c.Helper()
+	c.kubectl("wait", "namespace", name, "--for=delete", "--timeout=3m")
 	c.kubectl("create", "namespace", name)
-	c.Cleanup(func() { exec.Command("kubectl", "delete", "namespace", name, "--timeout=3m").Run() })
+	c.Cleanup(func() { exec.Command("kubectl", "delete", "namespace", name, "--wait=false").Run() })
 }
 
 // asItIs returns an object, so that it can be made anew.

@@ -22,12 +22,11 @@ func faults(s *shop) {
 	answering(func(s *shop) {
 		s.runIn("pipeline and names away", pipelineAway)
 		s.runIn("operator killed in every phase", operatorKilled)
-		s.runIn("workload scaled while the webhook is away", scaledWithoutWebhook)
+		s.runIn("webhook away", withoutWebhook)
 	})(s)
 	if now := s.template(); now != before {
 		s.Errorf("the template is\n%s\nand was\n%s", now, before)
 	}
-	s.run("webhook unreachable", webhookUnreachable)
 }
 
 // runIn runs a part with the shop.
@@ -212,13 +211,27 @@ func workloadEdited(s *shop) {
 	s.rollout(s.ns, "deployment/web")
 }
 
-// scaledWithoutWebhook: a pod that has no routing gets no request of the replay, so that
-// real servers in the mocked dependencies' places count no connection.
-func scaledWithoutWebhook(s *shop) {
+// withoutWebhook: during a replay the workload is scaled, and other apps start, while nobody
+// answers at the webhooks.
+func withoutWebhook(s *shop) {
 	r := s.start("--test-config", "slow")
 	r.await("generator", "started")
 	s.cluster.kubectl("-n", "speedscale", "scale", "deployment", "speedscale-operator", "--replicas=0")
 	s.cluster.kubectl("-n", "speedscale", "wait", "pod", "-l", "app=speedscale-operator", "--for=delete", "--timeout=3m")
+	s.scaleWithoutRouting()
+	s.startLate()
+	s.cluster.kubectl("-n", "speedscale", "scale", "deployment", "speedscale-operator", "--replicas=1")
+	r.end()
+	s.kubectl("scale", "deployment", "web", "--replicas=2")
+	s.nothingLeft()
+	s.lateAreFound()
+	s.rollout(s.ns, "deployment/web")
+}
+
+// scaleWithoutRouting: a pod that has no routing gets no request of the replay, so that real
+// servers in the mocked dependencies' places count no connection.
+func (s *shop) scaleWithoutRouting() {
+	s.Helper()
 	since := time.Now().UTC().Format(time.RFC3339)
 	s.kubectl("scale", "deployment", "web", "--replicas=3")
 	time.Sleep(5 * time.Second) // requests are sent meanwhile
@@ -230,17 +243,11 @@ func scaledWithoutWebhook(s *shop) {
 			}
 		}
 	}
-	s.cluster.kubectl("-n", "speedscale", "scale", "deployment", "speedscale-operator", "--replicas=1")
-	r.end()
-	s.kubectl("scale", "deployment", "web", "--replicas=2")
-	s.nothingLeft()
-	s.rollout(s.ns, "deployment/web")
 }
 
-// webhookUnreachable: pods start uninjected, and are found afterwards.
-func webhookUnreachable(c *cluster) {
-	c.kubectl("-n", "speedscale", "scale", "deployment", "speedscale-operator", "--replicas=0")
-	c.kubectl("-n", "speedscale", "wait", "pod", "-l", "app=speedscale-operator", "--for=delete", "--timeout=3m")
+// startLate starts pods without a sidecar, which are found once the webhooks are back.
+func (c *cluster) startLate() {
+	c.Helper()
 	c.apply("late", "idle.yaml")
 	for _, w := range []string{"deployment/idle", "statefulset/idle-set", "cronjob/idle-yearly"} {
 		c.kubectl("-n", "late", "annotate", w, "sidecar.speedscale.com/inject=true")
@@ -249,7 +256,10 @@ func webhookUnreachable(c *cluster) {
 	if got := c.containers("late", "idle"); got != "idle" {
 		c.Errorf("without an operator the containers are %q", got)
 	}
-	c.kubectl("-n", "speedscale", "scale", "deployment", "speedscale-operator", "--replicas=1")
+}
+
+func (c *cluster) lateAreFound() {
+	c.Helper()
 	c.eventually("pods without a sidecar are not found", func() bool {
 		stamp := c.kubectl("-n", "late", "get", "cronjob", "idle-yearly", "-o", "jsonpath={.spec.jobTemplate.spec.template.metadata.annotations}")
 		return c.containers("late", "idle") == "speedscale-goproxy idle" && c.containers("late", "idle-set") == "speedscale-goproxy idle" &&

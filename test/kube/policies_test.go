@@ -24,7 +24,6 @@ var ourNamespaces = []string{"speedscale", "speedscale-cloud", "speedscale-demo"
 // the test began, since not every network enforces them: each that one of our pods made
 // or got is allowed, and each rule was needed.
 func networkPolicies(c *cluster, seen *observer) {
-	c.replayDemo()
 	c.scrape()
 	if err := seen.stop(); err != nil {
 		c.Fatal(err)
@@ -53,8 +52,7 @@ func networkPolicies(c *cluster, seen *observer) {
 }
 
 // replayDemo replays what java-server got, under the demo's policies.
-func (c *cluster) replayDemo() {
-	c.Helper()
+func replayDemo(c *cluster) {
 	c.speedctl("create", "snapshot", "--name", "demo", "--service", "java-server", "--start", "40s")
 	r, code := c.replay("speedscale", "deployment/java-server", "demo")
 	if code != 0 && code != 3 || r.Requests.Sent == 0 || r.Mocks == nil || r.Mocks.Matched == 0 {

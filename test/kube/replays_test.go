@@ -17,7 +17,7 @@ const (
 // replays is about what replays can say, and what happens to them, with the snapshot of loop.
 func replays(c *cluster) {
 	c.run("side by side", func(c *cluster) {
-		c.run("infra", func(c *cluster) { c.Parallel(); infra(c) })
+		c.sideBySide([]part{{"infra", infra}, {"demo", replayDemo}})
 		inShops(c, []shopPart{
 			{name: "two replays of one workload", test: twoReplays},
 			{name: "several generators", test: severalGenerators},

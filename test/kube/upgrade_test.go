@@ -14,6 +14,7 @@ import (
 // for, and then one workload after the other.
 func upgrade(c *cluster) {
 	const namespace = "upgrade"
+	c.kubectl("wait", "namespaces", "--field-selector=status.phase=Terminating", "--for=delete", "--timeout=3m")
 	c.namespace(namespace)
 	c.serve(namespace, "kept-1", injected, false)
 	c.serve(namespace, "kept-2", injected, false)
