@@ -69,7 +69,7 @@ func (u Use) String() string {
 const replayLimit = 2 * time.Minute
 
 // Release has replays end and takes the sidecars out of workloads, one after the
-// other, while the operator is there to do it.
+// other, while the operator is there to do it. What is gone by then needs nothing.
 func (u Use) Release(ctx context.Context, c kubernetes.Interface, replays replay.Client, limit time.Duration, say func(string)) error {
 	for i := range u.Replays {
 		r := &u.Replays[i]
@@ -87,10 +87,11 @@ func (u Use) Release(ctx context.Context, c kubernetes.Interface, replays replay
 	}
 	for _, w := range u.Injected {
 		say("taking the sidecar out of " + w.Ref.String())
-		if err := workload.Annotate(ctx, c, w.Ref, workload.Removal(w)); err != nil {
-			return err
+		err := workload.Annotate(ctx, c, w.Ref, workload.Removal(w))
+		if err == nil {
+			_, err = workload.WaitRemoved(ctx, c, w.Ref, limit, nil)
 		}
-		if _, err := workload.WaitRemoved(ctx, c, w.Ref, limit, nil); err != nil {
+		if err != nil && !apierrors.IsNotFound(err) {
 			return err
 		}
 	}

@@ -109,6 +109,27 @@ func TestRelease(t *testing.T) {
 	}
 }
 
+// TestWorkloadGoneMeanwhile: what ends while others are released does not keep the rest.
+func TestWorkloadGoneMeanwhile(t *testing.T) {
+	asks := map[string]string{annotation.Inject: "true"}
+	c := fake.NewClientset(deployment("brief", asks, metav1.ObjectMeta{}), deployment("cart", asks, metav1.ObjectMeta{}))
+	r := replays(t)
+	use, err := install.InUse(t.Context(), c, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.AppsV1().Deployments("shop").Delete(t.Context(), "brief", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := use.Release(t.Context(), c, r, 1e9, func(string) {}); err != nil {
+		t.Error(err)
+	}
+	d, err := c.AppsV1().Deployments("shop").Get(t.Context(), "cart", metav1.GetOptions{})
+	if err != nil || len(d.Annotations) != 0 {
+		t.Errorf("cart has %v, %v", d.Annotations, err)
+	}
+}
+
 // TestClear: what an operator leaves whose namespace was deleted goes, its hold on
 // replays and workloads with it; what belongs to others stays.
 func TestClear(t *testing.T) {

@@ -50,25 +50,17 @@ func (p *pass) finish(ctx context.Context) (time.Duration, error) {
 	return poll, nil
 }
 
-// afterwards takes away what is left of a replay that has ended, and the replay itself
-// when its time is over.
+// afterwards clears up after a replay that has ended, and takes it away when its time is
+// over.
 func (p *pass) afterwards(ctx context.Context) (time.Duration, error) {
-	if p.replay.Status.Active && p.replay.Spec.Cleanup != v1.CleanupNone {
-		if err := p.restore(ctx); err != nil {
+	if p.replay.Spec.Cleanup != v1.CleanupNone {
+		if p.replay.Status.Active {
+			return p.cleanUp(ctx)
+		}
+		// It holds nothing: whoever deletes its namespace does not wait for the operator.
+		if err := p.letGo(ctx); err != nil {
 			return 0, err
 		}
-		left, err := p.routedPods(ctx)
-		if err != nil {
-			return 0, err
-		}
-		if left != "" && p.Now().Before(p.replay.Status.FinishedTime.Add(rollLimit)) {
-			return poll, nil
-		}
-		p.stillRouted(left)
-		if err := p.discardAll(ctx); err != nil {
-			return 0, err
-		}
-		p.replay.Status.Active = false
 	}
 	ttl := p.replay.Spec.TTLAfterReady
 	if ttl == nil {
@@ -79,6 +71,37 @@ func (p *pass) afterwards(ctx context.Context) (time.Duration, error) {
 		return left, nil
 	}
 	return 0, client.IgnoreNotFound(p.Client.Delete(ctx, p.replay, client.Preconditions{UID: new(p.replay.UID)}))
+}
+
+// cleanUp takes away what is left of a replay that has ended.
+func (p *pass) cleanUp(ctx context.Context) (time.Duration, error) {
+	if err := p.restore(ctx); err != nil {
+		return 0, err
+	}
+	left, err := p.routedPods(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if left != "" && p.Now().Before(p.replay.Status.FinishedTime.Add(rollLimit)) {
+		return poll, nil
+	}
+	p.stillRouted(left)
+	if err := p.discardAll(ctx); err != nil {
+		return 0, err
+	}
+	p.replay.Status.Active = false
+	return poll, nil
+}
+
+// letGo takes the finalizer away, in a pass that has changed nothing of the status.
+func (p *pass) letGo(ctx context.Context) error {
+	if !controllerutil.ContainsFinalizer(p.replay, v1.Finalizer) {
+		return nil
+	}
+	before := p.replay.DeepCopy()
+	controllerutil.RemoveFinalizer(p.replay, v1.Finalizer)
+	err := p.Client.Patch(ctx, p.replay, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+	return client.IgnoreNotFound(err)
 }
 
 // remove lets a replay go that is deleted: what still runs is canceled first. Its
@@ -118,11 +141,8 @@ func (p *pass) remove(ctx context.Context) (time.Duration, error) {
 	if err := p.discardAll(ctx); err != nil {
 		return 0, err
 	}
-	before := p.replay.DeepCopy()
-	controllerutil.RemoveFinalizer(p.replay, v1.Finalizer)
-	p.before = status.DeepCopy() // it is gone now
-	err = p.Client.Patch(ctx, p.replay, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
-	return 0, client.IgnoreNotFound(err)
+	p.before = status.DeepCopy() // it is gone with that
+	return 0, p.letGo(ctx)
 }
 
 // restore takes the annotation from the workloads or, where the policy says so, deletes

@@ -201,6 +201,19 @@ func TestDeletedAnywhere(t *testing.T) {
 	}
 }
 
+// TestEndedReplayHoldsNothing: it goes, and a namespace with it, where there is no operator any more.
+func TestEndedReplayHoldsNothing(t *testing.T) {
+	w := newWorld(t, checkout(), trafficReplay(nil))
+	w.cluster()
+	w.until("ended", w.ended)
+	w.until("let go", func() bool { return len(w.get().Finalizers) == 0 })
+	w.delete()
+	if r := w.get(); r != nil {
+		t.Errorf("it is kept by %q", r.Finalizers)
+	}
+	w.nothingLeft()
+}
+
 func (w *world) delete() {
 	w.t.Helper()
 	w.must(w.c.Delete(w.t.Context(), w.get()))

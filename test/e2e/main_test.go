@@ -51,7 +51,7 @@ func TestMain(m *testing.M) {
 // build compiles our programs and the third-party server with the race detector.
 func build(dir string) error {
 	const module = "github.com/speedscale/speedscale/"
-	args := []string{"build", "-race", "-o", dir, module + "speedctl", module + "cloud",
+	args := []string{"build", "-race", "-trimpath", "-o", dir, module + "speedctl", module + "cloud",
 		module + "agents/cmd/goproxy", module + "agents/cmd/forwarder", module + "agents/cmd/responder", "github.com/mccutchen/go-httpbin/v2/cmd/go-httpbin"}
 	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)

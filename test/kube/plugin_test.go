@@ -19,12 +19,19 @@ func kubectlPlugin(c *cluster) {
 		{"speedscale version", "speedctl " + c.version},
 		{"speedscale get workloads --namespace speedscale", "java-server"},
 		{"speedscale why deployment/java-server --namespace speedscale", "captured"},
-		{"__complete speedscale inj", "inject\t"},
-		{"__complete speedscale inject --namespace speedscale deployment/java-s", "deployment/java-server"},
-		{"__complete speedscale check --context ", c.kubectl("config", "current-context")},
 	} {
 		if out := c.kubectl(strings.Split(tc.args, " ")...); !strings.Contains(out, tc.want) {
 			c.Errorf("kubectl %s has no %q:\n%s", tc.args, tc.want, out)
 		}
+	}
+	for _, tc := range []struct{ words, want string }{
+		{"inj", "inject\t"},
+		{"inject --namespace speedscale deployment/java-s", "deployment/java-server"},
+		{"check --context ", c.kubectl("config", "current-context")},
+	} {
+		// Who waits for a completion gets none after two seconds, and presses the key again.
+		c.eventually("kubectl does not complete speedscale "+tc.words, func() bool {
+			return strings.Contains(c.kubectl(strings.Split("__complete speedscale "+tc.words, " ")...), tc.want)
+		})
 	}
 }

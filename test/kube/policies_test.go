@@ -64,11 +64,12 @@ func replayDemo(c *cluster) {
 func (c *cluster) scrape() {
 	c.Helper()
 	c.namespace("scrape")
-	urls := strings.Fields(c.kubectl("-n", "speedscale", "get", "pods", "-l", "app in (speedscale-forwarder,speedscale-inspector)",
-		"-o", `jsonpath={range .items[*]}http://{.status.podIP}:4145/metrics {end}`))
-	if len(urls) != 2 {
-		c.Fatalf("addresses of forwarder and inspector are %q", urls)
-	}
+	var urls []string
+	c.eventually("forwarder and inspector have not one ready pod each", func() bool {
+		urls = strings.Fields(c.kubectl("-n", "speedscale", "get", "pods", "-l", "app in (speedscale-forwarder,speedscale-inspector)", "--field-selector=status.phase=Running",
+			"-o", `jsonpath={range .items[?(@.status.containerStatuses[0].ready==true)]}http://{.status.podIP}:4145/metrics {end}`))
+		return len(urls) == 2
+	})
 	c.kubectl(append([]string{"-n", "scrape", "run", "scrape", "--image=docker.io/speedscale-test/servers:1", "--image-pull-policy=Never", "--restart=Never",
 		"--command", "--", "curl", "-fsS"}, urls...)...)
 	c.kubectl("-n", "scrape", "wait", "pod/scrape", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=3m")

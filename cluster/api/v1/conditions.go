@@ -37,7 +37,7 @@ const (
 	ReasonCleaningUp = "CleaningUp"        // the workloads get back what they were
 )
 
-// Finalizer keeps a TrafficReplay until its workloads have nothing of it any more.
+// Finalizer keeps a TrafficReplay as long as its workloads may have something of it.
 const Finalizer = "speedscale.com/trafficreplay"
 
 // SetCondition puts a condition into the status, and returns whether that
