@@ -120,35 +120,24 @@ release-test: ## install what release-snapshot made, as users do, and go through
 # Where the tests in a cluster run: node (a node of this machine's own), kind, kubeconfig (the cluster of KUBECONFIG) or none.
 E2E ?= $(if $(filter Linux0,$(shell uname -s)$(shell id -u)),node,none)
 
-# The tests in a cluster and those end to end wait more than they work, so that they run beside the others. What each
-# prints comes when it has ended.
+# The tests in a cluster wait more than they work, so that they run beside the others. What each prints comes when it has ended.
 .PHONY: test
 test: test-deps $(if $(filter none,$(E2E)),,cluster-deps) ## everything: vet, unit tests and user stories with the race detector, end-to-end tests, here and in a cluster
-	@$(MAKE) --no-print-directory -j3 --output-sync=line test-here $(if $(filter none,$(E2E)),,cluster-e2e)
+	@$(MAKE) --no-print-directory -j2 --output-sync=line test-here $(if $(filter none,$(E2E)),,cluster-e2e)
 ifeq ($(E2E),none)
 	@echo 'SKIPPED: the tests in a cluster: they need root on Linux for a node of their own, or E2E=kind or E2E=kubeconfig (test/kube/run.sh)' >&2
 endif
 
-.PHONY: test-here
-test-here: test-packages test-e2e ## what needs no cluster
-
-# The packages are looked at and compiled once, at any path and before several want them.
+# Packages are looked at once, and what is compiled serves at any path. The end-to-end tests build what they test, which
+# the cache of results does not see.
 RACE := $(GO) test -race -trimpath -vet=off -timeout 20m
-
-.PHONY: test-compiled
-test-compiled: test-deps
+.PHONY: test-here
+test-here: test-deps ## what needs no cluster
 	$(STATIC) vet -trimpath ./...
 	$(COMPILE) $(GO) build -race -trimpath ./...
-
-.PHONY: test-packages
-test-packages: test-compiled
 	$(RACE) $$($(GO) list ./... | grep -v /test/e2e$$)
-	CGO_ENABLED=0 $(GO) test -trimpath ./agents/nonblock ./agents/goproxy
-
-# These build what they test, which the cache of results does not see.
-.PHONY: test-e2e
-test-e2e: test-compiled
 	$(RACE) -count 1 ./test/e2e
+	CGO_ENABLED=0 $(GO) test -trimpath ./agents/nonblock ./agents/goproxy
 
 # Each compiles all dependencies once more, which is why tests do without.
 .PHONY: cross

@@ -138,6 +138,9 @@ func serve(ctx context.Context, env *agent.Env, s Settings, child *supervise.Chi
 		follower = rules.NewFollower(rules.Options{Conn: link.conn, Subject: bus.RulesMasking, Logger: env.Log})
 		recorder = masking{publisher, follower, &masked}
 	}
+	for _, d := range child.Died {
+		recorder.Lost(&traffic.Loss{Reason: traffic.ReasonNoGoodbye, Service: s.Service, Namespace: s.Namespace, From: d.From.UnixNano(), To: d.To.UnixNano()})
+	}
 	var busy func() bool
 	if s.PodNetwork {
 		busy = socketsOfOthers

@@ -70,7 +70,7 @@ func (r *Report) standingWarnings() []string {
 	var parts []string
 	for _, l := range r.Losses {
 		if !l.Intended() {
-			parts = append(parts, fmt.Sprintf("%s (%d pairs, %d connections, %d bytes)", strings.ReplaceAll(l.Reason, "_", " "), l.Pairs, l.Connections, l.Bytes))
+			parts = append(parts, fmt.Sprintf("%s (%s)", strings.ReplaceAll(l.Reason, "_", " "), l.Size()))
 		}
 	}
 	if n := len(r.Gaps); n > 0 {

@@ -155,7 +155,7 @@ func (m markdown) rest(r *Report) {
 	})
 	list("Lost while recording", len(r.Losses), func(i int) string {
 		l := r.Losses[i]
-		return fmt.Sprintf("%s %s: %d pairs, %d connections, %d bytes", escape(l.Service), code(l.Reason), l.Pairs, l.Connections, l.Bytes)
+		return fmt.Sprintf("%s %s: %s", escape(l.Service), code(l.Reason), l.Size())
 	})
 	list("Gaps while recording", len(r.Gaps), func(i int) string {
 		g := r.Gaps[i]

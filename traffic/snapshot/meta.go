@@ -12,6 +12,7 @@ package snapshot
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 )
 
@@ -106,6 +107,14 @@ type Loss struct {
 	Pairs       uint64    `json:"pairs"`
 	Connections uint64    `json:"connections"`
 	Bytes       uint64    `json:"bytes"`
+}
+
+// Size says how much was lost, as far as anybody knows.
+func (l Loss) Size() string {
+	if l.Pairs == 0 && l.Connections == 0 && l.Bytes == 0 {
+		return "nobody knows how much"
+	}
+	return fmt.Sprintf("%d pairs, %d connections, %d bytes", l.Pairs, l.Connections, l.Bytes)
 }
 
 // Gap is a run of a producer's pairs, from and to included, that no batch

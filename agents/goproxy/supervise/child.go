@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"time"
 )
 
 const (
@@ -15,12 +16,16 @@ const (
 	firstFD = 3
 )
 
+// Life is from the start of a child to its death.
+type Life struct{ From, To time.Time }
+
 // childState is what a supervisor tells a child.
 type childState struct {
 	Listeners    map[string]int `json:"listeners"`
 	Ready, Alive int
 	Deaths       int  `json:"deaths"`
 	Degraded     bool `json:"degraded"`
+	Died         []Life
 }
 
 func (s childState) environ() string {
@@ -37,6 +42,8 @@ type Child struct {
 	Listeners map[string]net.Listener
 	// Deaths is how many children died before this one.
 	Deaths int
+	// Died are the lives of the last of them: what they had told nobody is lost.
+	Died []Life
 	// Degraded asks the child to do less than it would, since others died of it.
 	Degraded bool
 
@@ -56,7 +63,7 @@ func Inherited() (*Child, error) {
 		return nil, fmt.Errorf("%s: %w", variable, err)
 	}
 	c := &Child{
-		Listeners: map[string]net.Listener{}, Deaths: s.Deaths, Degraded: s.Degraded,
+		Listeners: map[string]net.Listener{}, Deaths: s.Deaths, Died: s.Died, Degraded: s.Degraded,
 		ready: os.NewFile(uintptr(s.Ready), "ready"), alive: os.NewFile(uintptr(s.Alive), "alive"),
 	}
 	for name, fd := range s.Listeners {

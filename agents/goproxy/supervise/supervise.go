@@ -20,6 +20,8 @@ const (
 	maxDeaths   = 3
 	deathWindow = time.Minute
 	slowRestart = time.Second
+	// maxDied bounds how many deaths a child is told of.
+	maxDied = 16
 	// stopGrace is what a child gets beyond its own drain time-out.
 	stopGrace = 5 * time.Second
 )
@@ -53,9 +55,11 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer closeAll(files)
 	var deaths []time.Time
+	var died []Life
 	total, served, degraded := 0, false, false
 	for {
-		state := childState{Listeners: names, Deaths: total, Degraded: degraded}
+		state := childState{Listeners: names, Deaths: total, Died: died, Degraded: degraded}
+		began := time.Now()
 		d, err := runChild(ctx, o, files, state)
 		switch {
 		case err != nil:
@@ -69,6 +73,8 @@ func Run(ctx context.Context, o Options) error {
 		total++
 		now := time.Now()
 		deaths = recent(append(deaths, now), now)
+		died = append(died, Life{began, now})
+		died = died[max(0, len(died)-maxDied):]
 		o.Logger.Error("relay died; starting another", "error", d.err, "deaths", total)
 		if len(deaths) >= maxDeaths && !degraded {
 			degraded = true

@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 		if err != nil {
 			os.Exit(0)
 		}
-		json.NewEncoder(c).Encode(about{os.Getpid(), child.Deaths, child.Degraded})
+		json.NewEncoder(c).Encode(about{os.Getpid(), child.Deaths, child.Degraded, child.Died})
 		c.Close()
 	}
 }
@@ -47,6 +47,7 @@ func TestMain(m *testing.M) {
 type about struct {
 	PID, Deaths int
 	Degraded    bool
+	Died        []supervise.Life
 }
 
 // ask connects and reads what the child says. It is never refused.
@@ -133,8 +134,14 @@ func TestThreeDeathsInAMinuteDegrade(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 	}
-	if a := ask(t, addr); !a.Degraded || a.Deaths != 3 {
-		t.Errorf("after three deaths the child is %+v", a)
+	a := ask(t, addr)
+	if !a.Degraded || a.Deaths != 3 || len(a.Died) != 3 {
+		t.Fatalf("after three deaths the child is %+v", a)
+	}
+	for i, d := range a.Died {
+		if !d.From.Before(d.To) || i > 0 && d.From.Before(a.Died[i-1].To) {
+			t.Errorf("the lives of the dead are %v", a.Died)
+		}
 	}
 	if err := end(); err != nil {
 		t.Error(err)
