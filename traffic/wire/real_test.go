@@ -129,7 +129,13 @@ func (tp *tap) relay(down net.Conn) {
 // pairs waits for the connections to end and returns what was captured.
 func (tp *tap) pairs(t *testing.T) []*traffic.RRPair {
 	t.Helper()
-	tp.conns.Wait()
+	ended := make(chan struct{})
+	go func() { tp.conns.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(time.Minute):
+		t.Fatal("connections stay open")
+	}
 	if n := tp.budget.Used(); n != 0 {
 		t.Errorf("budget after all: %d bytes taken", n)
 	}
@@ -182,7 +188,8 @@ func TestNetHTTP(t *testing.T) {
 			var protocols http.Protocols
 			protocols.SetHTTP1(!unencrypted2)
 			protocols.SetUnencryptedHTTP2(unencrypted2)
-			tr := &http.Transport{Protocols: &protocols, ExpectContinueTimeout: 5 * time.Second}
+			// A connection of HTTP/2 whose last stream is still being put away is not idle to CloseIdleConnections.
+			tr := &http.Transport{Protocols: &protocols, ExpectContinueTimeout: 5 * time.Second, IdleConnTimeout: time.Second}
 			client := &http.Client{Transport: tr, Timeout: 20 * time.Second}
 			bodies := []string{"", "x", strings.Repeat("0123456789", 1000), strings.Repeat("abc", 200_000)}
 			queries := []string{"", "early", "trailer", "flush"}
