@@ -66,7 +66,10 @@ http {
 
 // outage is a time in which requests may go unanswered: a relay is killed, it is
 // gone, and the next one serves.
-type outage struct{ from, gone, to time.Time }
+type outage struct {
+	from, gone, to time.Time
+	relay          bool // its supervisor lives
+}
 
 // crowd sends requests with ids of their own, until each is answered.
 type crowd struct {
@@ -82,11 +85,11 @@ type crowd struct {
 	retried  int
 }
 
-// wentDown notes that the relay is killed now.
-func (c *crowd) wentDown() {
+// wentDown notes that the relay is killed now, alone or with its supervisor.
+func (c *crowd) wentDown(alone bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.outages = append(c.outages, outage{from: time.Now()})
+	c.outages = append(c.outages, outage{from: time.Now(), relay: alone})
 }
 
 // gone notes that the relay is gone, and the next one not yet there: it serves a
@@ -305,7 +308,7 @@ func (k *killer) killRelay() {
 		k.t.Fatal("there is no relay")
 	}
 	k.killed.relay++
-	k.crowd.wentDown()
+	k.crowd.wentDown(true)
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		k.t.Fatal(err)
 	}
@@ -320,7 +323,7 @@ func (k *killer) killProxy() {
 	k.t.Helper()
 	k.killed.proxy++
 	relay := k.d.relay()
-	k.crowd.wentDown()
+	k.crowd.wentDown(false)
 	k.d.proxy.current().kill()
 	k.d.eventually("the relay outlives its supervisor", func() bool { return syscall.Kill(relay, 0) != nil })
 	k.crowd.gone()

@@ -149,8 +149,11 @@ func (k *killer) judgeLosses(w *witness, paths map[string]int, meta *snapshot.Me
 			k.t.Logf("a producer vanished with pairs from %v to %v", o.from, o.to)
 		}
 	}
-	if k.killed.relay > 0 && killed.To.IsZero() {
-		k.t.Error("no relay states that the one before it was killed")
+	// The supervisor's own death ends what it knows, and is told of by a goodbye, or by none.
+	for _, o := range k.crowd.outages {
+		if o.relay && (killed.From.After(o.from) || killed.To.Before(o.from)) {
+			k.t.Errorf("that a relay was killed at %v is not stated: from %v to %v", o.from, killed.From, killed.To)
+		}
 	}
 	// The relay of a proxy that was killed says goodbye if the forwarder is there.
 	if got, most := len(meta.Vanished), k.killed.relay+k.killed.proxy; got == 0 || got > most {
