@@ -5,9 +5,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/speedscale/speedscale/cluster/annotation"
 	"github.com/speedscale/speedscale/cluster/inject"
@@ -78,6 +81,27 @@ func TestRollRaisesTheCounter(t *testing.T) {
 	for _, held := range []*workload.Workload{{Ref: w}, {Ref: w, Held: "it is paused", Template: d.Spec.Template}} {
 		if s, err := workload.Roll(t.Context(), c, held, time.Minute, nil); err != nil || !s.Done {
 			t.Errorf("%+v, %v", s, err)
+		}
+	}
+}
+
+// TestRolledWorkloadIsGone: one that was deleted while others were rolled keeps none of the rest.
+func TestRolledWorkloadIsGone(t *testing.T) {
+	settings, err := annotation.Parse(map[string]string{annotation.Inject: "true"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := shop()
+	d.Spec.Template.Annotations = map[string]string{annotation.Stamp: stamp.Next("", "Deployment", "cart", settings)}
+	w := get(t, d)
+	before := fake.NewClientset()
+	meanwhile := fake.NewClientset(d)
+	meanwhile.PrependReactor("patch", "deployments", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, d, meanwhile.Tracker().Delete(appsv1.SchemeGroupVersion.WithResource("deployments"), d.Namespace, d.Name)
+	})
+	for when, c := range map[string]*fake.Clientset{"before": before, "while it is waited for": meanwhile} {
+		if s, err := workload.Roll(t.Context(), c, w, time.Minute, nil); err != nil || !s.Done || s.Text != "it is gone" {
+			t.Errorf("%s: %+v, %v", when, s, err)
 		}
 	}
 }

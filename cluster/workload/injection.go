@@ -118,15 +118,16 @@ var ErrNoStamp = errors.New("the operator has not taken its annotations up")
 // WaitInjected waits until a workload's pods have the sidecar that it asks for. Its
 // error says what keeps them, or why they start without.
 func WaitInjected(ctx context.Context, c kubernetes.Interface, r Ref, limit time.Duration, progress func(State)) (State, error) {
-	var w *Workload
+	w := &Workload{}
 	err := wait.PollUntilContextTimeout(ctx, pollEvery, min(limit, stampLimit), true, func(ctx context.Context) (bool, error) {
-		var err error
-		if w, err = Get(ctx, c, r); err != nil {
+		now, err := Get(ctx, c, r)
+		if err != nil {
 			return false, err
 		}
+		w = now
 		return w.Template.Annotations[annotation.Stamp] != "" || w.Withdrawn() != "", nil
 	})
-	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil && w.Name != "" {
 		if other := w.Annotations[annotation.ManagedBy]; other != "" {
 			return State{}, fmt.Errorf("%s: %w: by its annotation %s, only the operator %q does", r, ErrNoStamp, annotation.ManagedBy, other)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/speedscale/speedscale/cluster/annotation"
@@ -13,7 +14,8 @@ import (
 
 // Roll has a workload's pods made anew with the same settings, which gives them the
 // sidecar of the present version, and waits until they are there. A workload that has
-// no stamp, or whose pods are not replaced, is left as it is.
+// no stamp, or whose pods are not replaced, is left as it is, and one that is gone
+// meanwhile needs nothing.
 func Roll(ctx context.Context, c kubernetes.Interface, w *Workload, limit time.Duration, progress func(State)) (State, error) {
 	text := w.Template.Annotations[annotation.Stamp]
 	if text == "" {
@@ -27,8 +29,13 @@ func Roll(ctx context.Context, c kubernetes.Interface, w *Workload, limit time.D
 		return State{}, fmt.Errorf("%s: %w", w.Ref, err)
 	}
 	s.Count++
-	if err := AnnotatePods(ctx, c, w.Ref, map[string]*string{annotation.Stamp: new(s.String())}); err != nil {
-		return State{}, err
+	var state State
+	err = AnnotatePods(ctx, c, w.Ref, map[string]*string{annotation.Stamp: new(s.String())})
+	if err == nil {
+		state, err = WaitInjected(ctx, c, w.Ref, limit, progress)
 	}
-	return WaitInjected(ctx, c, w.Ref, limit, progress)
+	if apierrors.IsNotFound(err) {
+		return State{Done: true, Text: "it is gone"}, nil
+	}
+	return state, err
 }

@@ -184,6 +184,21 @@ func TestInjectionIsWaitedFor(t *testing.T) {
 	}
 }
 
+// TestInjectionWithSilentAPIServer: a server that answers nothing has not said that the operator did nothing.
+func TestInjectionWithSilentAPIServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := fake.NewClientset()
+		c.PrependReactor("get", "deployments", func(clienttesting.Action) (bool, runtime.Object, error) {
+			time.Sleep(time.Minute)
+			return true, nil, context.DeadlineExceeded
+		})
+		_, err := workload.WaitInjected(t.Context(), c, workload.Ref{Kind: workload.Deployment, Namespace: "shop", Name: "cart"}, time.Minute, nil)
+		if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, workload.ErrNoStamp) {
+			t.Error(err)
+		}
+	})
+}
+
 func TestPlan(t *testing.T) {
 	w := get(t, shop())
 	p, err := workload.Plan(w, map[string]string{annotation.TLSOut: "true"})

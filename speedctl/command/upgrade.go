@@ -5,7 +5,6 @@ import (
 	"errors"
 
 	"github.com/spf13/cobra"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/speedscale/speedscale/cluster/helm"
@@ -73,9 +72,6 @@ func (f *installFlags) roll(ctx context.Context, g *global, kube kubernetes.Inte
 		progress := g.StartProgress(w.Ref.String())
 		s, err := workload.Roll(ctx, kube, w, f.timeout, func(s workload.State) { progress.Update("%s: %s", w.Ref, s.Text) })
 		progress.Stop()
-		if apierrors.IsNotFound(err) {
-			s.Text, err = "it is gone", nil
-		}
 		if err != nil {
 			return err
 		}
