@@ -20,7 +20,8 @@ import (
 // Options say which certificates to keep.
 type Options struct {
 	// Secret keeps the CA. Its client also needs get and patch of the webhook
-	// configurations.
+	// configurations, and get of the Secret's namespace, which takes them along when it is
+	// deleted.
 	Secret Secret
 	// Service is the name of the Service that the API server calls.
 	Service string

@@ -63,7 +63,8 @@ func options(c client.Client) certs.Options {
 }
 
 func newClient(objects ...client.Object) client.WithWatch {
-	return fake.NewClientBuilder().WithObjects(objects...).Build()
+	home := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace, UID: "home"}}
+	return fake.NewClientBuilder().WithObjects(append(objects, home)...).Build()
 }
 
 // bundles returns the caBundles of all webhooks in the cluster.
@@ -149,6 +150,51 @@ func TestFirstPassMakesEverything(t *testing.T) {
 	}
 	if s := config.Webhooks[0].ClientConfig.Service; s == nil || s.Name != "speedscale-operator" {
 		t.Errorf("the installer's service reference is gone: %v", s)
+	}
+}
+
+// TestWebhooksEndWithTheNamespace: where it is deleted with the operator in it, no pod is refused for ever. A configuration
+// of an earlier version, which has its bundle, gets its owner too.
+func TestWebhooksEndWithTheNamespace(t *testing.T) {
+	c := newClient(mutating("a"), validating())
+	m := certs.New(options(c))
+	sync1(t, m)
+	want := []metav1.OwnerReference{{APIVersion: "v1", Kind: "Namespace", Name: namespace, UID: "home"}}
+	for _, object := range []client.Object{mutating(), validating()} {
+		for _, when := range []string{"at first", "after somebody took it away"} {
+			if err := c.Get(t.Context(), client.ObjectKeyFromObject(object), object); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, object.GetOwnerReferences()); diff != "" {
+				t.Errorf("owners of %s %s (-want +got):\n%s", object.GetName(), when, diff)
+			}
+			object.SetOwnerReferences(nil)
+			if err := c.Update(t.Context(), object); err != nil {
+				t.Fatal(err)
+			}
+			sync1(t, m)
+		}
+	}
+}
+
+// TestUnreadableNamespaceKeepsNoWebhookFromWorking: the bundles are written all the same, and the pass is repeated soon.
+func TestUnreadableNamespaceKeepsNoWebhookFromWorking(t *testing.T) {
+	c := interceptor.NewClient(newClient(mutating("a"), validating()), interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+			if _, ok := o.(*corev1.Namespace); ok {
+				return errors.New("forbidden")
+			}
+			return c.Get(ctx, key, o, opts...)
+		},
+	})
+	m := certs.New(options(c))
+	if err := m.Sync(t.Context()); err == nil || !strings.Contains(err.Error(), `namespace "speedscale", which owns the webhook configurations: forbidden`) {
+		t.Error(err)
+	}
+	for _, bundle := range bundles(t, c) {
+		if err := verify(m, bundle, time.Now()); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
