@@ -169,10 +169,22 @@ func (c *cluster) objects() []string {
 	c.Helper()
 	kinds := strings.Fields(c.kubectl("api-resources", "--verbs=list", "-o", "name"))
 	kinds = slices.DeleteFunc(kinds, func(k string) bool {
-		return k == "events" || k == "events.events.k8s.io" || strings.HasPrefix(k, "leases.")
+		return strings.HasPrefix(k, "events") || strings.HasPrefix(k, "leases.")
 	})
-	out := c.kubectl("get", strings.Join(kinds, ","), "-A", "-o", "go-template={{range .items}}{{.kind}} {{.metadata.namespace}}/{{.metadata.name}}\n{{end}}")
-	list := strings.Split(out, "\n")
+	return c.listed("{{.kind}} {{.metadata.namespace}}/{{.metadata.name}}", strings.Join(kinds, ","), "-A")
+}
+
+// objectsIn lists what a namespace has, but for events.
+func (c *cluster) objectsIn(namespace string) []string {
+	c.Helper()
+	kinds := strings.Fields(c.kubectl("api-resources", "--namespaced", "--verbs=list", "-o", "name"))
+	kinds = slices.DeleteFunc(kinds, func(k string) bool { return strings.HasPrefix(k, "events") })
+	return c.listed("{{.kind}}/{{.metadata.name}}", strings.Join(kinds, ","), "-n", namespace)
+}
+
+func (c *cluster) listed(format, kinds string, scope ...string) []string {
+	c.Helper()
+	list := strings.Split(c.kubectl(append([]string{"get", kinds, "-o", "go-template={{range .items}}" + format + "\n{{end}}"}, scope...)...), "\n")
 	slices.Sort(list)
 	return slices.Compact(list)
 }

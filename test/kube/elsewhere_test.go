@@ -36,9 +36,7 @@ func elsewhere(c *cluster) {
 	}
 	usesFarCloud(c)
 	c.eventually("the inspector does not come back", func() bool { return strings.Contains(c.speedctl("infra", "inspectors"), "e2e") })
-	c.eventually("nothing is captured for the cluster's own cloud", func() bool {
-		return c.speedctl("get", "traffic", "--service", "java-server", "--start", "3s", "-o", "json", "-q") != ""
-	})
+	c.capturesAgain("for the cluster's own cloud")
 }
 
 // usesFarCloud has the cluster use a cloud on the node, and go back whatever happens.
@@ -56,7 +54,8 @@ func usesFarCloud(c *cluster) {
 	if out := far.speedctl("infra", "workloads", "-n", "speedscale"); !strings.Contains(out, "java-server") {
 		c.Errorf("workloads are\n%s", out)
 	}
-	// Data, by an app that is injected from there.
+	// Data, of the demo with its outbound TLS, and by an app that is injected from there.
+	demo(far)
 	dependencies(c)
 	s := openShop(c, "shop")
 	far.speedctl("infra", "sidecar", "add", "deployment/web", "-n", "shop")
@@ -70,6 +69,13 @@ func usesFarCloud(c *cluster) {
 	if code != 0 || r.Status != report.Passed || r.Requests.Passed != driven || r.Mocks == nil || r.Mocks.Matched < driven {
 		c.Errorf("the replay: exit code %d, %s", code, describe(r))
 	}
+	s.kubectl("set", "image", "deployment/web", "nginx=docker.io/speedscale-test/web:2")
+	s.rollout("shop", "deployment/web")
+	restore := c.withoutDependencies()
+	if other, code := far.replay("shop", "deployment/web", "web", "-c", "far"); code != 3 || other.Status != report.MissedGoals || other.Requests.Failed != roundsDriven {
+		c.Errorf("the replay of another version: exit code %d, %s", code, describe(other))
+	}
+	restore()
 	page := c.kubectl("-n", "shop", "get", "trafficreplay", "far", "-o", "jsonpath={.status.reportURL}")
 	if page != f.url+"/reports/"+r.ID {
 		c.Errorf("reportURL is %q", page)

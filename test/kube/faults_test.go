@@ -4,10 +4,14 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
@@ -18,6 +22,7 @@ import (
 // of them during a replay of the app of loop. It answers all along, and nothing of ours is
 // left on it.
 func faults(s *shop) {
+	s.speedctl("inject", "deployment/web", "-n", s.ns, "--capture-node-traffic")
 	before := s.template()
 	answering(func(s *shop) {
 		s.runIn("pipeline and names away", pipelineAway)
@@ -35,10 +40,16 @@ func (s *shop) runIn(name string, part func(*shop)) {
 	s.run(name, func(c *cluster) { part(&shop{c, s.ns}) })
 }
 
-// answering is a part during which the app answers all along.
+// answering is a part during which the app answers all along, through its sidecar, which has to
+// capture what comes from the node.
 func answering(part func(*shop)) func(*shop) {
 	return func(s *shop) {
-		p := s.probe("http://" + s.clusterIP(s.ns, "web") + "/healthz")
+		if s.kubectl("get", "deployment", "web", "-o", `jsonpath={.metadata.annotations.sidecar\.speedscale\.com/capture-node-traffic}`) != "true" {
+			s.Fatal("what asks from the node goes around the sidecar")
+		}
+		url := "http://" + s.clusterIP(s.ns, "web") + "/healthz"
+		s.reach(url)
+		p := s.probe(url)
 		part(s)
 		p.stop(s.cluster)
 	}
@@ -120,6 +131,42 @@ func (c *cluster) killOperator() {
 	c.kubectl("-n", "speedscale", "delete", "pod", "-l", "app=speedscale-operator", "--grace-period=0", "--force")
 }
 
+// crashOperator ends its process as a crash does: it releases no lease, and says nothing to
+// anybody. Where this machine is not the node, its pod is deleted.
+func (c *cluster) crashOperator() {
+	c.Helper()
+	c.rollout("speedscale", "deployment/speedscale-operator")
+	id := c.kubectl("-n", "speedscale", "get", "pods", "-l", "app=speedscale-operator", "--field-selector=status.phase=Running", "-o", "jsonpath={.items[*].status.containerStatuses[0].containerID}")
+	_, id, _ = strings.Cut(id, "://")
+	groups, err := filepath.Glob("/proc/[0-9]*/cgroup")
+	if err != nil {
+		c.Fatal(err)
+	}
+	for _, path := range groups {
+		text, err := os.ReadFile(path) // it may have ended
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err == nil && id != "" && strings.Contains(string(text), id) && syscall.Kill(pid, syscall.SIGKILL) == nil {
+			return
+		}
+	}
+	c.Logf("container %q does not run on this machine: its pod is deleted", id)
+	c.killOperator()
+}
+
+// asked is how many pairs of the app the cloud has of what driver.yaml asks, 0 while it is away.
+func (c *cluster) asked() (n int) {
+	list, err := c.tryTraffic("web")
+	if err != nil {
+		return 0
+	}
+	for _, r := range list {
+		if r.Location != "/healthz" {
+			n++
+		}
+	}
+	return n
+}
+
 // pipelineAway takes forwarder and cloud away for more than a minute, and in the end the
 // node's DNS too. The apps do not notice that what is captured cannot be sent, and nothing of
 // it is lost where it fits into the sidecar's memory; what does not is counted. A forwarder
@@ -132,7 +179,10 @@ func pipelineAway(s *shop) {
 	scale := func(replicas string) error {
 		return exec.Command("kubectl", "-n", "speedscale-cloud", "scale", "statefulset", "speedscale-cloud", "--replicas="+replicas).Run()
 	}
-	list, _ := s.traffic("web")
+	before := s.asked()
+	if before == 0 {
+		s.Fatal("the cloud has nothing of the app")
+	}
 	s.Cleanup(func() { scale("1") })
 	if err := scale("0"); err != nil {
 		s.Fatal(err)
@@ -146,11 +196,7 @@ func pipelineAway(s *shop) {
 	}
 	s.cluster.kubectl("-n", "speedscale-cloud", "rollout", "status", "statefulset/speedscale-cloud", "--timeout=3m")
 	s.rollout("speedscale", "deployment/speedscale-forwarder")
-	want := len(list) + 2*driven // in and out
-	s.eventually("what was captured meanwhile is not in the cloud", func() bool {
-		list, err := s.tryTraffic("web")
-		return err == nil && len(list) >= want
-	})
+	s.eventually("what was captured meanwhile is not in the cloud", func() bool { return s.asked() >= before+2*driven }) // in and out
 	var lost string
 	s.eventually("the cloud does not know what the sidecar could not keep", func() bool {
 		out, err := s.try(speedctl, "create", "snapshot", "--name", "pressed", "--service", "pressed", "-o", "json")
@@ -160,16 +206,22 @@ func pipelineAway(s *shop) {
 	s.Logf("of the app that was pressed: %s", lost)
 }
 
-// operatorKilled: the one that comes next goes on where the other stopped.
+// operatorKilled: the one that comes next goes on where the other stopped. Most are told to
+// end, and one is not.
 func operatorKilled(s *shop) {
 	r := s.start("--test-config", "slow", "--ttl", "1s", "--name", "killed")
-	for _, phase := range []string{"prepare", "responder", "workload", "generator"} {
+	for _, phase := range []string{"prepare", "responder", "workload"} {
 		r.await(phase, "started")
 		s.killOperator()
 	}
+	r.await("generator", "started")
+	s.crashOperator()
+	r.await("report", "started")
+	s.killOperator()
 	if code := r.end(); code != 0 {
 		s.Errorf("exit code %d:\n%s", code, strings.Join(r.said, "\n"))
 	}
+	s.killOperator() // while it cleans up
 	s.nothingLeft()
 	s.eventually("the replay outlives its time", func() bool {
 		_, err := s.try("kubectl", "-n", s.ns, "get", "trafficreplay", "killed")
@@ -182,6 +234,11 @@ func replayDeleted(s *shop) {
 	r := s.start("--test-config", "slow", "--name", "deleted")
 	r.await("generator", "started")
 	s.replayPods("collector generator responder")
+	for _, pod := range s.beyondRestricted(s.ns) {
+		if strings.HasPrefix(pod, "speedscale-") {
+			s.Errorf("a pod of the replay is not restricted: %s", pod)
+		}
+	}
 	s.kubectl("delete", "trafficreplay", "deleted", "--timeout=3m")
 	if code := r.end(); code == 0 {
 		s.Errorf("a replay that was deleted ends well:\n%s", strings.Join(r.said, "\n"))
@@ -191,21 +248,24 @@ func replayDeleted(s *shop) {
 
 // workloadEdited: what its owner and an autoscaler change meanwhile stays.
 func workloadEdited(s *shop) {
-	r := s.start("--test-config", "slow")
+	r := s.start("--test-config", "slow", "--name", "edited")
 	r.await("workload", "done")
 	s.kubectl("annotate", "deployment", "web", "team=payments")
+	s.kubectl("patch", "deployment", "web", "--type=json", "-p", `[{"op":"add","path":"/spec/template/metadata/labels/tier","value":"front"}]`)
 	s.kubectl("apply", "-f", "testdata/autoscaler.yaml")
 	s.eventually("the autoscaler does not scale", func() bool {
 		return s.kubectl("get", "deployment", "web", "-o", "jsonpath={.spec.replicas}") == "3"
 	})
-	s.kubectl("patch", "deployment", "web", "--type=json", "-p", `[{"op":"add","path":"/spec/template/metadata/labels/tier","value":"front"}]`)
-	r.end() // the verdict may be any: pods were replaced while requests were sent
+	if ready := s.ready("edited"); strings.HasPrefix(ready, "True") {
+		s.Errorf("the edits came when the replay was over: %s", ready)
+	}
+	s.kubectl("delete", "hpa", "web") // which would scale again what was scaled back
+	r.end()                           // the verdict may be any: pods were replaced while requests were sent
 	s.nothingLeft()
 	got := s.kubectl("get", "deployment", "web", "-o", "jsonpath={.metadata.annotations.team} {.spec.replicas} {.spec.template.metadata.labels.tier}")
 	if got != "payments 3 front" {
 		s.Errorf("of the owner's edits there is %q", got)
 	}
-	s.kubectl("delete", "hpa", "web")
 	s.kubectl("patch", "deployment", "web", "--type=json", "-p", `[{"op":"remove","path":"/spec/template/metadata/labels/tier"}]`)
 	s.kubectl("scale", "deployment", "web", "--replicas=2")
 	s.rollout(s.ns, "deployment/web")
@@ -214,27 +274,41 @@ func workloadEdited(s *shop) {
 // withoutWebhook: during a replay the workload is scaled, and other apps start, while nobody
 // answers at the webhooks.
 func withoutWebhook(s *shop) {
+	s.startEarly()
 	r := s.start("--test-config", "slow")
 	r.await("generator", "started")
+	since := time.Now().UTC().Format(time.RFC3339)
 	s.cluster.kubectl("-n", "speedscale", "scale", "deployment", "speedscale-operator", "--replicas=0")
 	s.cluster.kubectl("-n", "speedscale", "wait", "pod", "-l", "app=speedscale-operator", "--for=delete", "--timeout=3m")
 	s.scaleWithoutRouting()
 	s.startLate()
 	s.cluster.kubectl("-n", "speedscale", "scale", "deployment", "speedscale-operator", "--replicas=1")
-	r.end()
+	if code := r.end(); code != 0 && code != 3 {
+		s.Errorf("exit code %d:\n%s", code, strings.Join(r.said, "\n"))
+	}
+	s.nobodyAsked(since)
 	s.kubectl("scale", "deployment", "web", "--replicas=2")
 	s.nothingLeft()
 	s.lateAreFound()
 	s.rollout(s.ns, "deployment/web")
 }
 
-// scaleWithoutRouting: a pod that has no routing gets no request of the replay, so that real
-// servers in the mocked dependencies' places count no connection.
+// scaleWithoutRouting: no pod is made that has no routing.
 func (s *shop) scaleWithoutRouting() {
 	s.Helper()
-	since := time.Now().UTC().Format(time.RFC3339)
 	s.kubectl("scale", "deployment", "web", "--replicas=3")
-	time.Sleep(5 * time.Second) // requests are sent meanwhile
+	s.eventually("it is not said why there is no third pod", func() bool {
+		notes := s.kubectl("get", "events", "--field-selector=reason=FailedCreate,involvedObject.kind=ReplicaSet", "-o", "jsonpath={.items[*].message}")
+		return strings.Contains(notes, "replayed.sidecar.speedscale.com")
+	})
+	if pods := s.kubectl("get", "pods", "-l", "app=web,!replay.speedscale.com/target", "-o", "name"); pods != "" {
+		s.Errorf("without routing there are %s", pods)
+	}
+}
+
+// nobodyAsked: real servers in the mocked dependencies' places had no request of the replay.
+func (s *shop) nobodyAsked(since string) {
+	s.Helper()
 	for _, dependency := range []string{"orders", "httpbin"} {
 		log := s.cluster.kubectl("-n", "deps", "logs", "deployment/"+dependency, "--since-time="+since)
 		for line := range strings.Lines(log) {
@@ -245,16 +319,30 @@ func (s *shop) scaleWithoutRouting() {
 	}
 }
 
-// startLate starts pods without a sidecar, which are found once the webhooks are back.
+// startEarly starts an app that has its sidecar before the webhooks are away.
+func (c *cluster) startEarly() {
+	c.Helper()
+	c.namespace("late")
+	c.serve("late", "early", injected, false)
+	c.rollout("late", "deployment/early")
+}
+
+// startLate starts pods without a sidecar, which are found once the webhooks are back: of an
+// app that has one, and of those that ask for one meanwhile.
 func (c *cluster) startLate() {
 	c.Helper()
-	c.apply("late", "idle.yaml")
-	for _, w := range []string{"deployment/idle", "statefulset/idle-set", "cronjob/idle-yearly"} {
+	c.kubectl("-n", "late", "scale", "deployment", "early", "--replicas=2")
+	c.kubectl("-n", "late", "apply", "-f", "testdata/idle.yaml")
+	for _, w := range []string{"deployment/idle", "statefulset/idle-set", "daemonset/idle-everywhere", "cronjob/idle-yearly"} {
 		c.kubectl("-n", "late", "annotate", w, "sidecar.speedscale.com/inject=true")
 	}
 	c.rollout("late", "deployment/idle")
+	c.rollout("late", "deployment/early")
 	if got := c.containers("late", "idle"); got != "idle" {
 		c.Errorf("without an operator the containers are %q", got)
+	}
+	if got := c.containers("late", "early"); strings.Count(got, "httpbin") != 2 || strings.Count(got, "speedscale-goproxy") != 1 {
+		c.Errorf("of one pod from before and one that was made without an operator the containers are %q", got)
 	}
 }
 
@@ -263,6 +351,8 @@ func (c *cluster) lateAreFound() {
 	c.eventually("pods without a sidecar are not found", func() bool {
 		stamp := c.kubectl("-n", "late", "get", "cronjob", "idle-yearly", "-o", "jsonpath={.spec.jobTemplate.spec.template.metadata.annotations}")
 		return c.containers("late", "idle") == "speedscale-goproxy idle" && c.containers("late", "idle-set") == "speedscale-goproxy idle" &&
+			c.containers("late", "idle-everywhere") == "speedscale-goproxy idle" &&
+			c.containers("late", "early") == "speedscale-goproxy httpbin speedscale-goproxy httpbin" &&
 			strings.Contains(stamp, "operator.speedscale.com/stamp")
 	})
 }

@@ -23,7 +23,7 @@ type request struct {
 }
 
 // leastRights compares the rules of our roles with the API server's audit log: none is a
-// wildcard, and each verb and each resource of a rule was used. The test node keeps
+// wildcard, and each verb of a rule was used on each of its resources. The test node keeps
 // such a log; elsewhere it is where KUBENODE_STATE says.
 func leastRights(c *cluster) {
 	log, err := os.Open(nodeState() + "/log/audit.log")
@@ -100,20 +100,13 @@ func (c *cluster) judge(role role, rule rbacv1.PolicyRule, used []request) {
 		rule.Verbs, rule.Resources, rule.ResourceNames = []string{"create"}, []string{"rolebindings"}, nil
 	}
 	for _, verb := range rule.Verbs {
-		if verb == "patch" && slices.Equal(rule.Resources, []string{"events"}) {
-			continue // by which an event is counted up that happens again and again
-		}
-		if !slices.ContainsFunc(used, func(r request) bool {
-			return r.does(verb) && slices.ContainsFunc(rule.Resources, func(resource string) bool { return r.isOn(role, rule, resource) })
-		}) {
-			c.Errorf("%s %q: nobody used %s of %v/%v %v", role.Kind, role.Name, verb, rule.APIGroups, rule.Resources, rule.ResourceNames)
-		}
-	}
-	for _, resource := range rule.Resources {
-		if !slices.ContainsFunc(used, func(r request) bool {
-			return r.isOn(role, rule, resource) && slices.ContainsFunc(rule.Verbs, r.does)
-		}) {
-			c.Errorf("%s %q: nobody used %v/%s %v", role.Kind, role.Name, rule.APIGroups, resource, rule.ResourceNames)
+		for _, resource := range rule.Resources {
+			if verb == "patch" && resource == "events" {
+				continue // by which an event is counted up that happens again and again
+			}
+			if !slices.ContainsFunc(used, func(r request) bool { return r.does(verb) && r.isOn(role, rule, resource) }) {
+				c.Errorf("%s %q: nobody used %s of %v/%s %v", role.Kind, role.Name, verb, rule.APIGroups, resource, rule.ResourceNames)
+			}
 		}
 	}
 }

@@ -17,7 +17,7 @@ const (
 // replays is about what replays can say, and what happens to them, with the snapshot of loop.
 func replays(c *cluster) {
 	c.run("side by side", func(c *cluster) {
-		c.sideBySide([]part{{"infra", infra}, {"demo", replayDemo}})
+		c.sideBySide([]part{{"infra", infra}, {"demo", replayDemo}, {"other kinds", otherKinds}})
 		inShops(c, []shopPart{
 			{name: "two replays of one workload", test: twoReplays},
 			{name: "several generators", test: severalGenerators},
@@ -26,8 +26,8 @@ func replays(c *cluster) {
 			{name: "screen to the verdict", test: func(s *shop) { screenToVerdict(s, "80", "24") }, version: "2"},
 			{name: "wide screen to the verdict", test: func(s *shop) { screenToVerdict(s, "140", "40") }, version: "2"},
 			{name: "screen of one that is canceled", test: screenCanceled},
-			{name: "replay deleted midway", test: answering(replayDeleted)},
-			{name: "workload edited by its owner", test: answering(workloadEdited)},
+			{name: "replay deleted midway", test: replayDeleted, answers: true},
+			{name: "workload edited by its owner", test: workloadEdited, answers: true},
 			{name: "namespace deleted midway", test: namespaceDeleted, deleted: true},
 		})
 	})
@@ -118,6 +118,23 @@ func generatorOnlyIsNotLive(s *shop) {
 	s.forget("sent")
 	if after := s.keptPairs(); after != before {
 		s.Errorf("the cloud has %d pairs of the app, and had %d before the replay", after, before)
+	}
+}
+
+// otherKinds: a StatefulSet and a DaemonSet that were made for a replay each end with it.
+func otherKinds(c *cluster) {
+	const namespace = "shop-kinds"
+	c.apply(namespace, "shop-kinds.yaml")
+	for _, workload := range []string{"statefulset/web", "daemonset/web"} {
+		c.rollout(namespace, workload)
+		r, code := c.replay(namespace, workload, "web", "--cleanup", "all")
+		if code != 0 || r.Status != report.Passed || r.Requests.Passed != driven || r.Mocks == nil || r.Mocks.Matched < driven {
+			c.Errorf("%s: exit code %d, %s", workload, code, describe(r))
+		}
+		c.eventually(workload+" stays", func() bool {
+			return c.kubectl("-n", namespace, "get", workload, "--ignore-not-found", "-o", "name") == ""
+		})
+		c.nothingLeft(namespace)
 	}
 }
 

@@ -31,4 +31,4 @@ case $where in
 esac
 cd "$here/../.."
 # Tests that run side by side wait for the cluster half of the time; more of them would only be slower.
-SPEEDSCALE_E2E_VERSION=$version CGO_ENABLED=0 "${GO:-go}" test -trimpath -count 1 -timeout 60m -parallel 6 -v ./test/kube "${@:3}"
+SPEEDSCALE_E2E_VERSION=$version CGO_ENABLED=0 "${GO:-go}" test -trimpath -count 1 -timeout 90m -parallel 6 -v ./test/kube "${@:3}"

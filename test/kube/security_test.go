@@ -75,10 +75,39 @@ func restrictedPods(c *cluster) {
 		}
 		return false
 	})
+	// What the app calls goes by the proxy's variables.
+	c.kubectl("-n", namespace, "exec", "deployment/walled-dual", "-c", "httpbin", "--", "curl", "-fsS", "http://walled/anything/called")
+	c.called("walled-dual", "/anything/called")
 	for _, app := range []string{"walled", "walled-new"} {
 		c.withdrawn(namespace, app, "violates PodSecurity")
 	}
 	p.stop(c)
+}
+
+// podSecurity: of all pods of ours, those with the rules of transparent mode only need more than
+// the restricted level allows.
+func podSecurity(c *cluster) {
+	for _, namespace := range ourNamespaces {
+		for _, pod := range c.beyondRestricted(namespace) {
+			if !strings.HasPrefix(pod, "java-server-") || !strings.HasSuffix(pod, `(container "speedscale-initproxy" must not include "NET_ADMIN" in securityContext.capabilities.add)`) {
+				c.Errorf("in namespace %s not restricted: %s", namespace, pod)
+			}
+		}
+	}
+}
+
+// beyondRestricted is what the API server says of a namespace's pods that do not meet the
+// restricted level of Pod Security.
+func (c *cluster) beyondRestricted(namespace string) (pods []string) {
+	c.Helper()
+	out := c.kubectl("label", "--dry-run=server", "--overwrite", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+	for line := range strings.Lines(out) {
+		pod, found := strings.CutPrefix(strings.TrimSpace(line), "Warning: ")
+		if found && !strings.HasPrefix(pod, "existing pods in namespace") {
+			pods = append(pods, pod)
+		}
+	}
+	return pods
 }
 
 // quota: the app's own pods fit in, also two during a rollout; those with a sidecar do not.

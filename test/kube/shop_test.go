@@ -43,11 +43,11 @@ func openShop(c *cluster, namespace string) *shop {
 	return &shop{c, namespace}
 }
 
-// openCaptured starts a version of the app with a sidecar.
-func openCaptured(c *cluster, namespace, version string) *shop {
+// openCaptured starts a version of the app with a sidecar; the flags are inject's.
+func openCaptured(c *cluster, namespace, version string, flags ...string) *shop {
 	c.Helper()
 	c.namespace(namespace)
-	manifests := strings.ReplaceAll(c.speedctl("inject", "-q", "-f", "testdata/shop.yaml"), "speedscale-test/web:1", "speedscale-test/web:"+version)
+	manifests := strings.ReplaceAll(c.speedctl(append([]string{"inject", "-q", "-f", "testdata/shop.yaml"}, flags...)...), "speedscale-test/web:1", "speedscale-test/web:"+version)
 	c.stdin(manifests, "kubectl", "-n", namespace, "apply", "-f", "-")
 	c.rollout(namespace, "deployment/web")
 	return &shop{c, namespace}
@@ -59,7 +59,11 @@ func inShops(c *cluster, parts []shopPart) {
 	for i, p := range parts {
 		c.run(p.name, func(c *cluster) {
 			c.Parallel()
-			s := openCaptured(c, fmt.Sprintf("shop-%d", i), cmp.Or(p.version, "1"))
+			var flags []string
+			if p.answers {
+				flags, p.test = []string{"--capture-node-traffic"}, answering(p.test)
+			}
+			s := openCaptured(c, fmt.Sprintf("shop-%d", i), cmp.Or(p.version, "1"), flags...)
 			before := s.template()
 			p.test(s)
 			if p.deleted {
@@ -77,6 +81,7 @@ type shopPart struct {
 	test    func(*shop)
 	version string // of the app, "1" where it is ""
 	deleted bool   // the shop, by the test
+	answers bool   // the app, all along
 }
 
 // kubectl runs it in the shop's namespace.

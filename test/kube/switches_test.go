@@ -12,8 +12,12 @@ import (
 // go on. Meanwhile an app that goes around its proxy is noticed.
 func switches(c *cluster) {
 	const often = "telemetry.interval=5s"
-	c.install("--set", often)
+	c.install("--set", often+",forwarder.spool.persistent=true")
 	c.controlPlane()
+	if got := c.kubectl("-n", "speedscale", "get", "persistentvolumeclaims", "-o", "jsonpath={.items[*].status.phase}"); got != "Bound" {
+		c.Errorf("the volume of the forwarder's spool is %q", got)
+	}
+	c.capturesAgain("with a spool on a volume")
 	c.apply("quiet", "quiet.yaml")
 	c.rollout("quiet", "deployment/deaf")
 	started := time.Now()
@@ -23,7 +27,7 @@ func switches(c *cluster) {
 		a := c.agents()
 		return a.Forwarder.DataOff && !a.Forwarder.DataConnected && a.Forwarder.Dropped[traffic.ReasonDataOff] > 0
 	})
-	c.eventually("data goes on", func() bool { return !c.capturesNow() })
+	c.eventually("data goes on", func() bool { return !c.capturedSince("10s") })
 	c.tells()
 	c.commands()
 	if out, err := c.try(speedctl, "check"); err != nil || !strings.Contains(out, "data is switched off") {
@@ -31,7 +35,7 @@ func switches(c *cluster) {
 	}
 
 	c.install("--set", often+",telemetry.enabled=false")
-	c.eventually("without telemetry nothing is captured", c.capturesNow)
+	c.capturesAgain("without telemetry")
 	before := c.agents().Received
 	time.Sleep(12 * time.Second) // two intervals, and what was on its way
 	if a := c.agents(); a.Received != before {
@@ -47,7 +51,7 @@ func switches(c *cluster) {
 	if out, err := c.try(speedctl, "infra", "workloads", "-n", "quiet"); err == nil {
 		c.Errorf("a cluster without an inspector answers:\n%s", out)
 	}
-	c.eventually("without control nothing is captured", c.capturesNow)
+	c.capturesAgain("without control")
 	c.tells()
 
 	quietDirections(c, started)
@@ -119,8 +123,15 @@ func (c *cluster) commands() {
 	}
 }
 
-// capturesNow says whether what java-server does now is in the cloud.
-func (c *cluster) capturesNow() bool {
+// capturesAgain waits until something that java-server does from now on is in the cloud.
+func (c *cluster) capturesAgain(when string) {
 	c.Helper()
-	return c.speedctl("get", "traffic", "--service", "java-server", "--start", "3s", "-o", "json", "-q") != ""
+	now := time.Now().UTC().Format(time.RFC3339)
+	c.eventually(when+" nothing is captured", func() bool { return c.capturedSince(now) })
+}
+
+// capturedSince says whether what java-server did since then is in the cloud.
+func (c *cluster) capturedSince(start string) bool {
+	c.Helper()
+	return c.speedctl("get", "traffic", "--service", "java-server", "--start", start, "-o", "json", "-q") != ""
 }
