@@ -153,7 +153,7 @@ func (p *pass) restore(ctx context.Context) error {
 		return nil
 	}
 	var errs []error
-	for _, w := range p.replay.Spec.Workloads {
+	for i, w := range p.replay.Spec.Workloads {
 		if w.Ref == nil || p.replay.Status.StartedTime == nil {
 			continue
 		}
@@ -161,8 +161,8 @@ func (p *pass) restore(ctx context.Context) error {
 		switch {
 		case err == nil && o == nil:
 			continue // it is gone
-		case err == nil && policy == v1.CleanupAll && p.replay.Status.Active && p.untouchable(o) == "":
-			err = p.discard(ctx, o)
+		case err == nil && policy == v1.CleanupAll && p.replayed(i, o) && p.untouchable(o) == "":
+			err = p.discard(ctx, o, client.Preconditions{UID: new(o.GetUID())})
 		case err == nil:
 			err = p.unroute(ctx, o)
 		}
@@ -171,6 +171,13 @@ func (p *pass) restore(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// replayed says that an object is the workload that the replay has begun with, and not
+// one that was made since.
+func (p *pass) replayed(i int, o client.Object) bool {
+	status := &p.replay.Status
+	return status.Active && status.Name != "" && i < len(status.Targets) && status.Targets[i].UID == o.GetUID()
 }
 
 // unroute takes our annotation away, whoever owns the field by now, and leaves one of

@@ -49,8 +49,8 @@ func kindName(o client.Object) string {
 }
 
 // discard deletes an object of the replay, and does not mind that it is gone.
-func (p *pass) discard(ctx context.Context, o client.Object) error {
-	err := p.Client.Delete(ctx, o, client.PropagationPolicy(metav1.DeletePropagationBackground))
+func (p *pass) discard(ctx context.Context, o client.Object, opts ...client.DeleteOption) error {
+	err := p.Client.Delete(ctx, o, append(opts, client.PropagationPolicy(metav1.DeletePropagationBackground))...)
 	return client.IgnoreNotFound(err)
 }
 

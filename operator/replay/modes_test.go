@@ -289,17 +289,6 @@ func TestCustomURL(t *testing.T) {
 	}
 }
 
-func TestCleanupAllDeletesTheWorkload(t *testing.T) {
-	w := newWorld(t, checkout(), trafficReplay(func(r *v1.TrafficReplay) { r.Spec.Cleanup = v1.CleanupAll }))
-	w.cluster()
-	w.until("finished", func() bool { return w.get().Status.FinishedTime != nil })
-	for _, d := range list(w, &appsv1.DeploymentList{}).Items {
-		if d.Name == "checkout" {
-			t.Error("the workload is still there")
-		}
-	}
-}
-
 func TestCleanupNoneLeavesEverythingUntilDeleted(t *testing.T) {
 	w := newWorld(t, checkout(), trafficReplay(func(r *v1.TrafficReplay) { r.Spec.Cleanup = v1.CleanupNone }))
 	w.cluster()
