@@ -118,7 +118,8 @@ type TrafficReplaySpec struct {
 	// +optional
 	NeedsReport bool `json:"needsReport,omitempty"`
 	// timeout ends a replay that takes longer, such as 20m; the operator's
-	// own where it is left out.
+	// own where it is left out. It counts anew when the replay starts, and
+	// cannot be changed after that.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
