@@ -162,7 +162,9 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 	t.Cleanup(api.Close)
 	w.api = api.Replays
 	w.c = fake.NewClientBuilder().WithScheme(scheme).
-		WithStatusSubresource(&v1.TrafficReplay{}).WithObjects(objects...).Build()
+		WithStatusSubresource(&v1.TrafficReplay{}).WithObjects(objects...).
+		WithIndex(&corev1.Event{}, "involvedObject.uid", func(o client.Object) []string { return []string{string(o.(*corev1.Event).InvolvedObject.UID)} }).
+		Build()
 	return w
 }
 
