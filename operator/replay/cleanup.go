@@ -223,7 +223,8 @@ func (p *pass) routedPods(ctx context.Context) (string, error) {
 func (p *pass) stillRouted(pods string) {
 	if pods != "" {
 		p.Events.Eventf(p.replay, nil, corev1.EventTypeWarning, "StillRouted", "Replay",
-			"pods still have the routing of the replay, which has ended, and are not replaced: delete them: %s", pods)
+			"pods still have the routing of the replay, which has ended, and are not replaced: delete those with the labels %s=%s,%s: %s",
+			annotation.ReplayID, p.id(), annotation.ReplayTarget, pods)
 	}
 }
 

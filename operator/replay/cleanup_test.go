@@ -2,13 +2,20 @@ package replay_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/speedscale/speedscale/cluster/annotation"
 	v1 "github.com/speedscale/speedscale/cluster/api/v1"
+	"github.com/speedscale/speedscale/operator/note"
 )
 
 func cleanupAll(r *v1.TrafficReplay) { r.Spec.Cleanup = v1.CleanupAll }
@@ -25,6 +32,25 @@ func (w *world) makeAnew() {
 	anew := checkout()
 	anew.UID = "another-uid"
 	w.must(w.c.Create(w.t.Context(), anew))
+}
+
+// TestManyPodsThatAreStillRouted: the API server takes events of so many bytes only, and
+// the event says how all of the pods are found.
+func TestManyPodsThatAreStillRouted(t *testing.T) {
+	w := newWorld(t, checkout(), trafficReplay(nil))
+	w.cluster()
+	w.until("finished", func() bool { return w.get().Status.FinishedTime != nil })
+	for i := range 50 {
+		w.must(w.c.Create(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+			Namespace: "shop", Name: fmt.Sprintf("web-of-the-paused-rollout-%d", i), Labels: map[string]string{annotation.ReplayID: uid, annotation.ReplayTarget: "0"},
+		}}))
+	}
+	w.now = w.now.Add(2 * time.Minute)
+	w.until("ended", w.ended)
+	_, text, _ := strings.Cut(w.event("StillRouted"), "StillRouted ")
+	if len(text) > note.Most || !strings.Contains(text, annotation.ReplayID+"="+uid) || !strings.Contains(text, "web-of-the-paused-rollout-0, ") {
+		t.Errorf("%d bytes, which are %q", len(text), text)
+	}
 }
 
 func TestCleanupAllDeletesTheWorkload(t *testing.T) {

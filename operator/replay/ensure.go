@@ -113,7 +113,7 @@ func (p *pass) trouble(ctx context.Context, pod *corev1.Pod) (string, error) {
 	}
 	for i, s := range p.replay.Spec.SecretRefs {
 		if strings.Contains(last.Message, fmt.Sprintf("secret %q not found", s.Name)) && !p.mocking() {
-			return "", failf("spec.secretRefs[%d].name: there is no Secret %q in namespace %q", i, s.Name, pod.Namespace)
+			return "", failf("spec.secretRefs[%d].name: there is no Secret %q in namespace %q: make it, or correct the name", i, s.Name, pod.Namespace)
 		}
 	}
 	return last.Reason + ": " + last.Message, nil

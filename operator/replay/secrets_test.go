@@ -35,11 +35,11 @@ func (w *world) creating(component, kind, reason, message string) {
 			Name: component, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}},
 		}}},
 	}))
-	w.event(kind, reason, message, 20*time.Second)
+	w.kubelet(kind, reason, message, 20*time.Second)
 }
 
-// event is of the pod that creating makes.
-func (w *world) event(kind, reason, message string, after time.Duration) {
+// kubelet says something of the pod that creating makes.
+func (w *world) kubelet(kind, reason, message string, after time.Duration) {
 	w.t.Helper()
 	w.must(w.c.Create(w.t.Context(), &corev1.Event{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "stuck." + reason}, InvolvedObject: corev1.ObjectReference{UID: "stuck-uid"},
@@ -108,7 +108,7 @@ func TestPodThatDoesNotStartSaysWhy(t *testing.T) {
 			}
 			w.creating("responder", corev1.EventTypeWarning, "FailedMount", c.message)
 			if c.pulling {
-				w.event(corev1.EventTypeNormal, "Pulling", "Pulling image", 25*time.Second)
+				w.kubelet(corev1.EventTypeNormal, "Pulling", "Pulling image", 25*time.Second)
 			}
 			if m := w.passIn(time.Minute); m.Reason != v1.ReasonResponder || !strings.HasSuffix(m.Message, c.want) {
 				t.Errorf("it is %s %q, want %q", m.Reason, m.Message, c.want)

@@ -34,6 +34,7 @@ import (
 	"github.com/speedscale/speedscale/cluster/annotation"
 	v1 "github.com/speedscale/speedscale/cluster/api/v1"
 	"github.com/speedscale/speedscale/cluster/stamp"
+	"github.com/speedscale/speedscale/operator/note"
 	"github.com/speedscale/speedscale/operator/replay"
 	"github.com/speedscale/speedscale/operator/resource"
 	"github.com/speedscale/speedscale/traffic/report"
@@ -244,7 +245,7 @@ func (w *world) pass() (reconcile.Result, error) {
 	r := &replay.Reconciler{
 		Client: w.client(), Cloud: w.api, CloudURL: w.cloud.url, PublicURL: "https://cloud.example.com", Instance: "this-one", Timeout: 20 * time.Minute,
 		Config: resource.Config{Cluster: "prod", LogLevel: "info", Images: resource.Images{Registry: "r", Tag: "1"}},
-		Events: &events.FakeRecorder{Events: w.events}, Now: func() time.Time { return w.now }, Logger: slog.New(slog.DiscardHandler),
+		Events: note.Recorder{To: &events.FakeRecorder{Events: w.events}}, Now: func() time.Time { return w.now }, Logger: slog.New(slog.DiscardHandler),
 	}
 	return r.Reconcile(w.t.Context(), reconcile.Request{NamespacedName: w.key})
 }
