@@ -123,6 +123,9 @@ func (p *pass) remove(ctx context.Context) (time.Duration, error) {
 		if outcome != nil {
 			reason, text = outcome.Reason, outcome.Message
 		}
+		if p.reports(reason) && since < settle && p.putsParts() {
+			return settle - since, nil
+		}
 		if p.end(ctx, reason, text, since >= removeLimit) {
 			return poll, nil
 		}
@@ -143,6 +146,12 @@ func (p *pass) remove(ctx context.Context) (time.Duration, error) {
 	}
 	p.before = status.DeepCopy() // it is gone with that
 	return 0, p.letGo(ctx)
+}
+
+// reports says that the report of a replay that is deleted is of all that it did: of one
+// whose requests are all sent, or that mocked until now.
+func (p *pass) reports(reason string) bool {
+	return reason == v1.ReasonReporting || !Sends(&p.replay.Spec) && p.replay.Spec.NeedsReport
 }
 
 // restore takes the annotation from the workloads or, where the policy says so, deletes
