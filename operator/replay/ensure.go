@@ -67,7 +67,7 @@ func (p *pass) discardOwn(ctx context.Context, o client.Object) error {
 }
 
 // startLimit is how long a pod of the replay's own may start before its events are asked
-// for what keeps it, and a Secret may be missing that is made together with the replay.
+// for what keeps it, and how long a Secret may be missing that is made with the replay.
 const startLimit = 30 * time.Second
 
 // unready says why pods of the replay's own are not ready: of the first of them.
@@ -97,8 +97,8 @@ func (p *pass) unready(ctx context.Context, selector map[string]string) (string,
 	return "its pod is not there yet", nil
 }
 
-// trouble is a pod's newest event, where that is a warning. A Secret of the spec that is
-// not there ends the replay, unless it only mocks by now.
+// trouble is a pod's newest event, where that is a warning. A Secret of the spec that the
+// kubelet still has not found ends the replay, unless it only mocks by now.
 func (p *pass) trouble(ctx context.Context, pod *corev1.Pod) (string, error) {
 	events := &corev1.EventList{}
 	if err := p.Client.List(ctx, events, client.InNamespace(pod.Namespace), client.MatchingFields{"involvedObject.uid": string(pod.UID)}); err != nil {
@@ -111,8 +111,9 @@ func (p *pass) trouble(ctx context.Context, pod *corev1.Pod) (string, error) {
 	if last.Type != corev1.EventTypeWarning {
 		return "", nil
 	}
+	still := workload.EventTime(last).Sub(pod.CreationTimestamp.Time) >= startLimit
 	for i, s := range p.replay.Spec.SecretRefs {
-		if strings.Contains(last.Message, fmt.Sprintf("secret %q not found", s.Name)) && !p.mocking() {
+		if still && !p.mocking() && strings.Contains(last.Message, fmt.Sprintf("secret %q not found", s.Name)) {
 			return "", failf("spec.secretRefs[%d].name: there is no Secret %q in namespace %q: make it, or correct the name", i, s.Name, pod.Namespace)
 		}
 	}

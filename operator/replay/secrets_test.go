@@ -1,6 +1,7 @@
 package replay_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -24,9 +25,9 @@ func withSecrets(r *v1.TrafficReplay) {
 	r.Spec.SecretRefs = []v1.SecretRef{{Name: "tls"}, {Name: "jwt-kee"}}
 }
 
-// creating makes a pod of the replay's own that the kubelet does not start, made now, and
-// has it say why some seconds later.
-func (w *world) creating(component, kind, reason, message string) {
+// creating makes a pod of the replay's own that the kubelet does not start, and which it
+// says something of after a while.
+func (w *world) creating(component, reason, message string, after time.Duration) {
 	w.t.Helper()
 	w.must(w.c.Create(w.t.Context(), &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "stuck", UID: "stuck-uid", CreationTimestamp: metav1.NewTime(w.now),
@@ -35,14 +36,14 @@ func (w *world) creating(component, kind, reason, message string) {
 			Name: component, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}},
 		}}},
 	}))
-	w.kubelet(kind, reason, message, 20*time.Second)
+	w.kubelet(corev1.EventTypeWarning, reason, message, after)
 }
 
 // kubelet says something of the pod that creating makes.
 func (w *world) kubelet(kind, reason, message string, after time.Duration) {
 	w.t.Helper()
 	w.must(w.c.Create(w.t.Context(), &corev1.Event{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "stuck." + reason}, InvolvedObject: corev1.ObjectReference{UID: "stuck-uid"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: fmt.Sprintf("stuck.%d", w.now.Add(after).Unix())}, InvolvedObject: corev1.ObjectReference{UID: "stuck-uid"},
 		Type: kind, Reason: reason, Message: message, LastTimestamp: metav1.NewTime(w.now.Add(after)),
 	}))
 }
@@ -64,11 +65,13 @@ func TestSecretThatIsNotThere(t *testing.T) {
 	for !w.in(v1.ReasonResponder)() {
 		w.passIn(time.Second)
 	}
-	w.creating("responder", corev1.EventTypeWarning, "FailedMount", noSecret)
-	if c := w.passIn(25 * time.Second); c.Reason != v1.ReasonResponder {
-		t.Errorf("a Secret that may be made yet ended it: %+v", c)
+	// The kubelet looks again after twice as long each time.
+	w.creating("responder", "FailedMount", noSecret, 16*time.Second)
+	if c := w.passIn(31 * time.Second); c.Reason != v1.ReasonResponder || !strings.HasSuffix(c.Message, noSecret) {
+		t.Errorf("a Secret that may be there by now ended it: %+v", c)
 	}
-	w.passIn(5 * time.Second)
+	w.kubelet(corev1.EventTypeWarning, "FailedMount", noSecret, time.Second)
+	w.passIn(time.Second)
 	if _, ok := w.routing()[annotation.Replay]; ok {
 		t.Error("the workload was routed")
 	}
@@ -85,7 +88,7 @@ func TestSecretOfTheGeneratorThatIsNotThere(t *testing.T) {
 	job := &list(w, &batchv1.JobList{}).Items[0]
 	job.Status.Ready = new(int32(0))
 	w.must(w.c.Status().Update(t.Context(), job))
-	w.creating("generator", corev1.EventTypeWarning, "FailedMount", noSecret)
+	w.creating("generator", "FailedMount", noSecret, 30*time.Second)
 	w.passIn(30 * time.Second)
 	w.endsWith(v1.ReasonError, `spec.secretRefs[1].name: there is no Secret "jwt-kee" in namespace "shop"`)
 }
@@ -106,9 +109,9 @@ func TestPodThatDoesNotStartSaysWhy(t *testing.T) {
 			for !w.in(v1.ReasonResponder)() {
 				w.passIn(time.Second)
 			}
-			w.creating("responder", corev1.EventTypeWarning, "FailedMount", c.message)
+			w.creating("responder", "FailedMount", c.message, 32*time.Second)
 			if c.pulling {
-				w.kubelet(corev1.EventTypeNormal, "Pulling", "Pulling image", 25*time.Second)
+				w.kubelet(corev1.EventTypeNormal, "Pulling", "Pulling image", 33*time.Second)
 			}
 			if m := w.passIn(time.Minute); m.Reason != v1.ReasonResponder || !strings.HasSuffix(m.Message, c.want) {
 				t.Errorf("it is %s %q, want %q", m.Reason, m.Message, c.want)
@@ -133,7 +136,7 @@ func TestSecretThatIsGoneWhileMocking(t *testing.T) {
 			w.must(w.c.Status().Update(t.Context(), &d))
 		}
 	}
-	w.creating("responder", corev1.EventTypeWarning, "FailedMount", noSecret)
+	w.creating("responder", "FailedMount", noSecret, 32*time.Second)
 	if c := w.passIn(time.Minute); c.Reason != v1.ReasonMocking {
 		t.Errorf("it is %+v", c)
 	}
