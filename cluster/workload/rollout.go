@@ -52,6 +52,9 @@ func Rollout(w *Workload, pods []corev1.Pod) State {
 	return s
 }
 
+// Starting is what Unready says of a pod whose status has no reason: its events may.
+const Starting = "it is starting"
+
 // Unready says why a pod is not ready, "" where it is, or has ended well.
 func Unready(p *corev1.Pod) string {
 	if p.Status.Phase == corev1.PodSucceeded {
@@ -79,7 +82,7 @@ func Unready(p *corev1.Pod) string {
 			return fmt.Sprintf("container %q runs, and is not ready", c.Name)
 		}
 	}
-	return "it is starting"
+	return Starting
 }
 
 // stuck says what a container waits for, "" where it is on its way.

@@ -10,12 +10,12 @@ import (
 
 	"google.golang.org/protobuf/encoding/protojson"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
 	"github.com/speedscale/speedscale/cluster/annotation"
 	"github.com/speedscale/speedscale/cluster/quiet"
+	"github.com/speedscale/speedscale/operator/note"
 )
 
 const (
@@ -39,7 +39,7 @@ type Quiet struct {
 	// Client reads pods from the API server without a cache.
 	Client client.Client
 	// Events tells owners, Now is the time, and Logger says what went wrong.
-	Events events.EventRecorder
+	Events note.Recorder
 	Now    func() time.Time
 	Logger *slog.Logger
 
@@ -107,7 +107,7 @@ func (q *Quiet) telling(ctx context.Context, found []quiet.Finding) {
 			if f.Warning {
 				kind = corev1.EventTypeWarning
 			}
-			q.Events.Eventf(pod, nil, kind, quiet.EventQuiet, action(f.Outbound), "%s", cut(f.Note(), maxNote))
+			q.Events.Eventf(pod, nil, kind, quiet.EventQuiet, action(f.Outbound), "%s", f.Note())
 			if q.told == nil {
 				q.told = map[told]time.Time{}
 			}

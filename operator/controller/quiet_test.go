@@ -21,6 +21,7 @@ import (
 	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
 	"github.com/speedscale/speedscale/cluster/annotation"
 	"github.com/speedscale/speedscale/operator/controller"
+	"github.com/speedscale/speedscale/operator/note"
 )
 
 // quietWorld has pods, and a forwarder that says what their sidecars say.
@@ -40,7 +41,7 @@ func newQuietWorld(t *testing.T, pods ...client.Object) *quietWorld {
 		Telemetry: func(context.Context) (*cloudv1.ClusterTelemetry, error) {
 			return &cloudv1.ClusterTelemetry{Sidecars: v.sidecars}, v.err
 		},
-		Client: v.client, Events: v.events, Now: func() time.Time { return v.now }, Logger: slog.New(slog.DiscardHandler),
+		Client: v.client, Events: note.Recorder{To: v.events}, Now: func() time.Time { return v.now }, Logger: slog.New(slog.DiscardHandler),
 	}
 	return v
 }
@@ -131,7 +132,7 @@ func TestSecondDirectionWasTakenForARepetition(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer broadcaster.Shutdown()
-	v.q.Events = broadcaster.NewRecorder(scheme.Scheme, "operator")
+	v.q.Events = note.Recorder{To: broadcaster.NewRecorder(scheme.Scheme, "operator")}
 	s := silent("deaf", "dual")
 	s.Inbound.LastSeen = 0
 	v.sidecars = []*cloudv1.SidecarTelemetry{s}

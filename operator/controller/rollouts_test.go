@@ -25,6 +25,7 @@ import (
 	"github.com/speedscale/speedscale/cluster/argo"
 	"github.com/speedscale/speedscale/cluster/stamp"
 	"github.com/speedscale/speedscale/operator/controller"
+	"github.com/speedscale/speedscale/operator/note"
 )
 
 // rollout of two pods that are there, with a change of its manifest.
@@ -162,7 +163,7 @@ func TestRolloutsAreLookedAfterOnceTheyAreThere(t *testing.T) {
 	must(t, err)
 	direct, err := client.New(cfg, client.Options{})
 	must(t, err)
-	w := &controller.Workloads{Client: direct, Events: events.NewFakeRecorder(100), Now: time.Now, Logger: slog.New(slog.DiscardHandler), LookAgain: 10 * time.Millisecond}
+	w := &controller.Workloads{Client: direct, Events: note.Recorder{To: events.NewFakeRecorder(100)}, Now: time.Now, Logger: slog.New(slog.DiscardHandler), LookAgain: 10 * time.Millisecond}
 	must(t, w.Setup(mgr))
 	ended := make(chan error, 1)
 	go func() { ended <- mgr.Start(t.Context()) }()

@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -29,14 +28,13 @@ import (
 
 	"github.com/speedscale/speedscale/cluster/annotation"
 	"github.com/speedscale/speedscale/cluster/argo"
+	"github.com/speedscale/speedscale/operator/note"
 )
 
 const (
 	// unsettled is how soon a workload is looked at again whose pods are not all as
 	// they should be: the events that say why do not change it.
 	unsettled = 15 * time.Second
-	// maxNote is the longest text of an event, in bytes (k8s.io/api/events/v1).
-	maxNote = 1024
 	// componentLabel is on what the operator makes itself, which is never injected.
 	componentLabel = "controlplane.speedscale.com/component"
 	// maxReports bounds what is remembered of a workload, so that it is said once.
@@ -57,7 +55,7 @@ type Workloads struct {
 	// webhook, which the API server cannot reach at once when the operator starts.
 	From time.Time
 	// Events tells owners.
-	Events events.EventRecorder
+	Events note.Recorder
 	// LookAgain is how soon Rollouts are looked after whose definition is installed later.
 	LookAgain time.Duration
 	// Now is the time.
@@ -253,7 +251,7 @@ func (w *Workloads) act(ctx context.Context, id string, object client.Object, ab
 			if r.Reason == ReasonRolled {
 				kind = corev1.EventTypeNormal
 			}
-			w.Events.Eventf(object, nil, kind, r.Reason, "Inject", "%s", cut(r.Text, maxNote))
+			w.Events.Eventf(object, nil, kind, r.Reason, "Inject", "%s", r.Text)
 		}
 	}
 	if i.Missing || step.Restamp {
@@ -284,13 +282,4 @@ func (w *Workloads) patch(ctx context.Context, object client.Object, about descr
 		return err
 	}
 	return w.Client.Patch(ctx, object, client.RawPatch(types.MergePatchType, text), client.FieldOwner(fieldManager))
-}
-
-// cut shortens a text to some bytes, and ends it with a whole character.
-func cut(text string, most int) string {
-	const more = "…"
-	if len(text) <= most {
-		return text
-	}
-	return strings.ToValidUTF8(text[:most-len(more)], "") + more
 }

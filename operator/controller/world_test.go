@@ -18,6 +18,7 @@ import (
 	"github.com/speedscale/speedscale/cluster/annotation"
 	"github.com/speedscale/speedscale/cluster/stamp"
 	"github.com/speedscale/speedscale/operator/controller"
+	"github.com/speedscale/speedscale/operator/note"
 )
 
 // world is a cluster with workloads, and what they were told.
@@ -38,7 +39,7 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 		Build()
 	v := &world{t: t, client: c, events: events.NewFakeRecorder(100), now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}
 	v.w = &controller.Workloads{
-		Client: c, Instance: "test", Events: v.events, Now: func() time.Time { return v.now }, Logger: slog.New(slog.DiscardHandler),
+		Client: c, Instance: "test", Events: note.Recorder{To: v.events}, Now: func() time.Time { return v.now }, Logger: slog.New(slog.DiscardHandler),
 	}
 	return v
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/speedscale/speedscale/agents/agent"
 	"github.com/speedscale/speedscale/operator/controller"
+	"github.com/speedscale/speedscale/operator/note"
 	"github.com/speedscale/speedscale/operator/resource"
 )
 
@@ -25,7 +26,7 @@ const lookAgain = 10 * time.Second
 func setupWorkloads(mgr ctrl.Manager, direct client.Client, s Settings, env *agent.Env) error {
 	workloads := &controller.Workloads{
 		Client: direct, Instance: s.Instance, Namespaces: s.Replays.Namespaces,
-		Events: mgr.GetEventRecorder(resource.Operator), Now: time.Now, From: time.Now().Add(webhookLead), Logger: env.Log,
+		Events: note.Recorder{To: mgr.GetEventRecorder(resource.Operator)}, Now: time.Now, From: time.Now().Add(webhookLead), Logger: env.Log,
 		LookAgain: lookAgain,
 	}
 	return workloads.Setup(mgr)
@@ -39,6 +40,6 @@ func setupQuiet(mgr ctrl.Manager, direct client.Client, s Settings, env *agent.E
 	at := net.JoinHostPort(resource.Forwarder+"."+s.Control.Namespace+".svc", strconv.Itoa(resource.ForwarderHealth))
 	return mgr.Add(&controller.Quiet{
 		Telemetry: controller.AskForwarder("http://" + at + "/telemetry"),
-		Client:    direct, Events: mgr.GetEventRecorder(resource.Operator), Now: time.Now, Logger: env.Log,
+		Client:    direct, Events: note.Recorder{To: mgr.GetEventRecorder(resource.Operator)}, Now: time.Now, Logger: env.Log,
 	})
 }

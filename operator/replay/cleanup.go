@@ -123,6 +123,9 @@ func (p *pass) remove(ctx context.Context) (time.Duration, error) {
 		if outcome != nil {
 			reason, text = outcome.Reason, outcome.Message
 		}
+		if p.reports(reason) && since < settle && p.putsParts() {
+			return settle - since, nil
+		}
 		if p.end(ctx, reason, text, since >= removeLimit) {
 			return poll, nil
 		}
@@ -145,6 +148,12 @@ func (p *pass) remove(ctx context.Context) (time.Duration, error) {
 	return 0, p.letGo(ctx)
 }
 
+// reports says that the report of a replay that is deleted is of all that it did: of one
+// whose requests are all sent, or that mocked until now.
+func (p *pass) reports(reason string) bool {
+	return reason == v1.ReasonReporting || !Sends(&p.replay.Spec) && p.replay.Spec.NeedsReport
+}
+
 // restore takes the annotation from the workloads or, where the policy says so, deletes
 // them. It goes on after an error, so that one workload does not keep back the others.
 func (p *pass) restore(ctx context.Context) error {
@@ -153,7 +162,7 @@ func (p *pass) restore(ctx context.Context) error {
 		return nil
 	}
 	var errs []error
-	for _, w := range p.replay.Spec.Workloads {
+	for i, w := range p.replay.Spec.Workloads {
 		if w.Ref == nil || p.replay.Status.StartedTime == nil {
 			continue
 		}
@@ -161,8 +170,8 @@ func (p *pass) restore(ctx context.Context) error {
 		switch {
 		case err == nil && o == nil:
 			continue // it is gone
-		case err == nil && policy == v1.CleanupAll && p.replay.Status.Active && p.untouchable(o) == "":
-			err = p.discard(ctx, o)
+		case err == nil && policy == v1.CleanupAll && p.replayed(i, o) && p.untouchable(o) == "":
+			err = p.discard(ctx, o, client.Preconditions{UID: new(o.GetUID())})
 		case err == nil:
 			err = p.unroute(ctx, o)
 		}
@@ -171,6 +180,13 @@ func (p *pass) restore(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// replayed says that an object is the workload that the replay has begun with, and not
+// one that was made since.
+func (p *pass) replayed(i int, o client.Object) bool {
+	status := &p.replay.Status
+	return status.Active && status.Name != "" && i < len(status.Targets) && status.Targets[i].UID == o.GetUID()
 }
 
 // unroute takes our annotation away, whoever owns the field by now, and leaves one of
@@ -216,7 +232,8 @@ func (p *pass) routedPods(ctx context.Context) (string, error) {
 func (p *pass) stillRouted(pods string) {
 	if pods != "" {
 		p.Events.Eventf(p.replay, nil, corev1.EventTypeWarning, "StillRouted", "Replay",
-			"pods still have the routing of the replay, which has ended, and are not replaced: delete them: %s", pods)
+			"pods still have the routing of the replay, which has ended, and are not replaced: delete those with the labels %s=%s,%s: %s",
+			annotation.ReplayID, p.id(), annotation.ReplayTarget, pods)
 	}
 }
 

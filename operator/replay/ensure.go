@@ -3,6 +3,9 @@ package replay
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -49,8 +52,8 @@ func kindName(o client.Object) string {
 }
 
 // discard deletes an object of the replay, and does not mind that it is gone.
-func (p *pass) discard(ctx context.Context, o client.Object) error {
-	err := p.Client.Delete(ctx, o, client.PropagationPolicy(metav1.DeletePropagationBackground))
+func (p *pass) discard(ctx context.Context, o client.Object, opts ...client.DeleteOption) error {
+	err := p.Client.Delete(ctx, o, append(opts, client.PropagationPolicy(metav1.DeletePropagationBackground))...)
 	return client.IgnoreNotFound(err)
 }
 
@@ -63,6 +66,10 @@ func (p *pass) discardOwn(ctx context.Context, o client.Object) error {
 	return p.discard(ctx, o)
 }
 
+// startLimit is how long a pod of the replay's own may start before its events are asked
+// for what keeps it, and how long a Secret may be missing that is made with the replay.
+const startLimit = 30 * time.Second
+
 // unready says why pods of the replay's own are not ready: of the first of them.
 func (p *pass) unready(ctx context.Context, selector map[string]string) (string, error) {
 	pods := &corev1.PodList{}
@@ -70,10 +77,45 @@ func (p *pass) unready(ctx context.Context, selector map[string]string) (string,
 		return "", err
 	}
 	for i := range pods.Items {
-		if why := workload.Unready(&pods.Items[i]); why != "" {
-			p.waits = append(p.waits, pods.Items[i].Name)
-			return fmt.Sprintf("pod %q: %s", pods.Items[i].Name, why), nil
+		pod := &pods.Items[i]
+		why := workload.Unready(pod)
+		if why == "" {
+			continue
 		}
+		p.waits = append(p.waits, pod.Name)
+		if why == workload.Starting && p.Now().Sub(pod.CreationTimestamp.Time) >= startLimit {
+			trouble, err := p.trouble(ctx, pod)
+			if err != nil {
+				return "", err
+			}
+			if trouble != "" {
+				why += ": " + trouble
+			}
+		}
+		return fmt.Sprintf("pod %q: %s", pod.Name, why), nil
 	}
 	return "its pod is not there yet", nil
+}
+
+// trouble is a pod's newest event, where that is a warning. A Secret of the spec that the
+// kubelet still has not found ends the replay, unless it only mocks by now.
+func (p *pass) trouble(ctx context.Context, pod *corev1.Pod) (string, error) {
+	events := &corev1.EventList{}
+	if err := p.Client.List(ctx, events, client.InNamespace(pod.Namespace), client.MatchingFields{"involvedObject.uid": string(pod.UID)}); err != nil {
+		return "", fmt.Errorf("events: %w", err)
+	}
+	if len(events.Items) == 0 {
+		return "", nil
+	}
+	last := slices.MaxFunc(events.Items, func(a, b corev1.Event) int { return workload.EventTime(a).Compare(workload.EventTime(b)) })
+	if last.Type != corev1.EventTypeWarning {
+		return "", nil
+	}
+	still := workload.EventTime(last).Sub(pod.CreationTimestamp.Time) >= startLimit
+	for i, s := range p.replay.Spec.SecretRefs {
+		if still && !p.mocking() && strings.Contains(last.Message, fmt.Sprintf("secret %q not found", s.Name)) {
+			return "", failf("spec.secretRefs[%d].name: there is no Secret %q in namespace %q: make it, or correct the name", i, s.Name, pod.Namespace)
+		}
+	}
+	return last.Reason + ": " + last.Message, nil
 }

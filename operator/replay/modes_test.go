@@ -163,6 +163,32 @@ func TestResponderOnlyWithAReport(t *testing.T) {
 	}
 }
 
+// TestReportOfADeletedReplayHasTheLastAnswers: the responder puts them every 5 s.
+func TestReportOfADeletedReplayHasTheLastAnswers(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*v1.TrafficReplay)
+		when   string
+	}{
+		"it mocked":    {func(r *v1.TrafficReplay) { r.Spec.Mode, r.Spec.NeedsReport = v1.ModeResponderOnly, true }, v1.ReasonMocking},
+		"all was sent": {nil, v1.ReasonReporting},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, checkout(), trafficReplay(c.change))
+			w.cluster()
+			w.until(c.when, w.in(c.when))
+			w.delete()
+			deleted := w.now
+			w.until("told", func() bool { return len(w.cloud.ends) > 0 })
+			if after := w.now.Sub(deleted); after < 6*time.Second || after > 10*time.Second {
+				t.Errorf("the report was made after %s", after)
+			}
+			if _, ok := w.routing()[annotation.Replay]; ok {
+				t.Error("the workload waited for it")
+			}
+		})
+	}
+}
+
 // TestHostAliasesReachThePods: the routing of a workload is in what its pods are told.
 func TestHostAliasesReachThePods(t *testing.T) {
 	w := newWorld(t, checkout(), trafficReplay(func(r *v1.TrafficReplay) { r.Spec.Workloads[0].Routing = v1.RoutingHostAlias }))
@@ -286,17 +312,6 @@ func TestCustomURL(t *testing.T) {
 	w.endsWith(v1.ReasonTestSucceeded, "Passed")
 	if w.cloud.started.Target != "https://new.example.com:8443/" {
 		t.Errorf("target %q", w.cloud.started.Target)
-	}
-}
-
-func TestCleanupAllDeletesTheWorkload(t *testing.T) {
-	w := newWorld(t, checkout(), trafficReplay(func(r *v1.TrafficReplay) { r.Spec.Cleanup = v1.CleanupAll }))
-	w.cluster()
-	w.until("finished", func() bool { return w.get().Status.FinishedTime != nil })
-	for _, d := range list(w, &appsv1.DeploymentList{}).Items {
-		if d.Name == "checkout" {
-			t.Error("the workload is still there")
-		}
 	}
 }
 

@@ -101,8 +101,29 @@ func (p *pass) plan(ctx context.Context, start *cloudv1.StartReplayResponse) err
 	if err != nil {
 		return err
 	}
+	if err := p.identify(ctx, targets); err != nil {
+		return err
+	}
 	status := &p.replay.Status
 	status.Name, status.SnapshotID, status.TestConfig, status.Targets = name, meta.ID, string(start.GetTestConfig()), targets
+	return nil
+}
+
+// identify notes which objects the workloads are, so that cleanup deletes none that is
+// made under the same name later.
+func (p *pass) identify(ctx context.Context, targets []v1.Target) error {
+	for i, w := range p.replay.Spec.Workloads {
+		if w.Ref == nil {
+			continue
+		}
+		o, err := p.read(ctx, *w.Ref)
+		if err != nil {
+			return err
+		}
+		if o != nil {
+			targets[i].UID = o.GetUID()
+		}
+	}
 	return nil
 }
 

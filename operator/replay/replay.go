@@ -24,7 +24,6 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -33,6 +32,7 @@ import (
 
 	"github.com/speedscale/speedscale/cloud/api/v1/cloudv1connect"
 	v1 "github.com/speedscale/speedscale/cluster/api/v1"
+	"github.com/speedscale/speedscale/operator/note"
 	"github.com/speedscale/speedscale/operator/resource"
 )
 
@@ -67,7 +67,7 @@ type Reconciler struct {
 	// Timeout ends replays that do not say one themselves.
 	Timeout time.Duration
 	// Events get what happens to a replay.
-	Events events.EventRecorder
+	Events note.Recorder
 	// Now is the time.
 	Now func() time.Time
 	// Logger says what could not be done.

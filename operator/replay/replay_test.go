@@ -249,15 +249,18 @@ func TestDeletedWithoutCloud(t *testing.T) {
 }
 
 // heard says whether there was an event with a text.
-func (w *world) heard(text string) bool {
+func (w *world) heard(text string) bool { return w.event(text) != "" }
+
+// event returns the next event with a text, "" for none.
+func (w *world) event(text string) string {
 	for {
 		select {
 		case e := <-w.events:
 			if strings.Contains(e, text) {
-				return true
+				return e
 			}
 		default:
-			return false
+			return ""
 		}
 	}
 }

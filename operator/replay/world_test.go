@@ -34,6 +34,7 @@ import (
 	"github.com/speedscale/speedscale/cluster/annotation"
 	v1 "github.com/speedscale/speedscale/cluster/api/v1"
 	"github.com/speedscale/speedscale/cluster/stamp"
+	"github.com/speedscale/speedscale/operator/note"
 	"github.com/speedscale/speedscale/operator/replay"
 	"github.com/speedscale/speedscale/operator/resource"
 	"github.com/speedscale/speedscale/traffic/report"
@@ -162,7 +163,9 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 	t.Cleanup(api.Close)
 	w.api = api.Replays
 	w.c = fake.NewClientBuilder().WithScheme(scheme).
-		WithStatusSubresource(&v1.TrafficReplay{}).WithObjects(objects...).Build()
+		WithStatusSubresource(&v1.TrafficReplay{}).WithObjects(objects...).
+		WithIndex(&corev1.Event{}, "involvedObject.uid", func(o client.Object) []string { return []string{string(o.(*corev1.Event).InvolvedObject.UID)} }).
+		Build()
 	return w
 }
 
@@ -242,7 +245,7 @@ func (w *world) pass() (reconcile.Result, error) {
 	r := &replay.Reconciler{
 		Client: w.client(), Cloud: w.api, CloudURL: w.cloud.url, PublicURL: "https://cloud.example.com", Instance: "this-one", Timeout: 20 * time.Minute,
 		Config: resource.Config{Cluster: "prod", LogLevel: "info", Images: resource.Images{Registry: "r", Tag: "1"}},
-		Events: &events.FakeRecorder{Events: w.events}, Now: func() time.Time { return w.now }, Logger: slog.New(slog.DiscardHandler),
+		Events: note.Recorder{To: &events.FakeRecorder{Events: w.events}}, Now: func() time.Time { return w.now }, Logger: slog.New(slog.DiscardHandler),
 	}
 	return r.Reconcile(w.t.Context(), reconcile.Request{NamespacedName: w.key})
 }

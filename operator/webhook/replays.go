@@ -98,15 +98,24 @@ func (r Replays) ValidateCreate(ctx context.Context, o *v1.TrafficReplay) (admis
 	return warnings, invalid(o, errs)
 }
 
-// ValidateUpdate refuses a change of what runs already.
+// ValidateUpdate refuses a change of what runs already. The end of a replay that has
+// started is in its generator's Job and in its token.
 func (r Replays) ValidateUpdate(_ context.Context, old, o *v1.TrafficReplay) (admission.Warnings, error) {
-	was := old.Spec.DeepCopy()
-	was.Timeout, was.TTLAfterReady = o.Spec.Timeout, o.Spec.TTLAfterReady
-	if !o.DeletionTimestamp.IsZero() || equality.Semantic.DeepEqual(was, &o.Spec) {
+	if !o.DeletionTimestamp.IsZero() {
 		return nil, nil
 	}
-	return nil, invalid(o, field.ErrorList{field.Forbidden(field.NewPath("spec"),
-		"only timeout and ttlAfterReady can be changed once the replay is made: delete it, and make another")})
+	was, path := old.Spec.DeepCopy(), field.NewPath("spec")
+	// Default gives one to a replay that was made without the webhook.
+	if old.Status.StartedTime != nil && was.Timeout != nil && !equality.Semantic.DeepEqual(was.Timeout, o.Spec.Timeout) {
+		return nil, invalid(o, field.ErrorList{field.Forbidden(path.Child("timeout"),
+			"it cannot be changed once the replay has started: delete it, which cancels it, and make another")})
+	}
+	was.Timeout, was.TTLAfterReady = o.Spec.Timeout, o.Spec.TTLAfterReady
+	if equality.Semantic.DeepEqual(was, &o.Spec) {
+		return nil, nil
+	}
+	return nil, invalid(o, field.ErrorList{field.Forbidden(path,
+		"only ttlAfterReady can be changed once the replay is made, and timeout until it starts: delete it, and make another")})
 }
 
 // ValidateDelete lets every replay go.

@@ -241,6 +241,31 @@ func TestCloudThatIsAwayRefusesNothing(t *testing.T) {
 	}
 }
 
+// TestTimeoutOfAStartedReplayStays: the generator's Job and the token have been given its
+// end, so that more time would end all the same, and say that it had it.
+func TestTimeoutOfAStartedReplayStays(t *testing.T) {
+	w := replays(t, true)
+	in := func(spec, status string) string {
+		return trafficReplay("", oneWorkload+spec) + "status: {" + status + "}\n"
+	}
+	started := "startedTime: '2026-11-23T12:00:00Z'"
+	for name, c := range map[string]struct {
+		was, now string
+		want     bool
+	}{
+		"started":                  {in(", timeout: 20m", started), in(", timeout: 60m", started), false},
+		"written in another way":   {in(", timeout: 60m", started), in(", timeout: 1h", started), true},
+		"its ttl":                  {in(", timeout: 20m", started), in(", timeout: 20m, ttlAfterReady: 1h", started), true},
+		"waiting":                  {in(", timeout: 20m", ""), in(", timeout: 60m", ""), true},
+		"made without the webhook": {in("", started), in(", timeout: 20m", started), true},
+	} {
+		resp := validate(t, w, update(t, c.was, c.now))
+		if resp.Allowed != c.want || !c.want && !strings.Contains(resp.Result.Message, "spec.timeout: Forbidden: it cannot be changed once the replay has started: delete it") {
+			t.Errorf("%s: %v", name, resp.Result)
+		}
+	}
+}
+
 func TestReplayUpdates(t *testing.T) {
 	w := replays(t, true)
 	made := trafficReplay("", oneWorkload+", timeout: 5m")
@@ -256,7 +281,7 @@ func TestReplayUpdates(t *testing.T) {
 		"anything as it goes": {trafficReplay(", deletionTimestamp: '2026-11-23T12:00:00Z', finalizers: [a]", "snapshotID: s9"), true},
 	} {
 		resp := validate(t, w, update(t, made, c.now))
-		if resp.Allowed != c.want || !c.want && !strings.Contains(resp.Result.Message, "spec: Forbidden: only timeout") {
+		if resp.Allowed != c.want || !c.want && !strings.Contains(resp.Result.Message, "spec: Forbidden: only ttlAfterReady") {
 			t.Errorf("%s: %v", name, resp.Result)
 		}
 	}

@@ -100,7 +100,12 @@ against a URL. It prints the report's id, which speedctl wait and get take, and 
 		Example: `  speedctl infra replay deployment/checkout --snapshot-id latest --cluster my-cluster -n shop
   speedctl infra replay --test-against http://checkout.staging -n shop --snapshot-id checkout --id-only`,
 		Args: args(cobra.MaximumNArgs(1)),
-		RunE: func(c *cobra.Command, a []string) error { return f.start(c.Context(), g, a) },
+		RunE: func(c *cobra.Command, a []string) error {
+			if err := f.check(c, a); err != nil {
+				return err
+			}
+			return f.start(c.Context(), g, a)
+		},
 	}
 	f.add(c, "namespace of the workload")
 	flags := c.Flags()
@@ -118,13 +123,27 @@ against a URL. It prints the report's id, which speedctl wait and get take, and 
 	return c
 }
 
-func (f *infraReplay) start(ctx context.Context, g *global, a []string) error {
+// check wants a workload or a URL, and with a URL no flags that are about a workload.
+func (f *infraReplay) check(c *cobra.Command, a []string) error {
 	if err := f.needed(); err != nil {
 		return err
 	}
 	if (len(a) == 0) == (f.url == "") {
 		return term.WithCode(term.WithHint(fmt.Errorf("want a workload or --test-against"), "name a workload as KIND/NAME, or a URL"), term.ExitUsage)
 	}
+	if f.url == "" {
+		return nil
+	}
+	for _, name := range []string{"mode", "cleanup", "mock-only", "workload-type"} {
+		if c.Flags().Changed(name) && (name != "mode" || f.mode != string(v1.ModeGeneratorOnly)) {
+			return term.WithCode(term.WithHint(fmt.Errorf("--%s is for a replay against a workload", name),
+				"a URL given as --test-against is sent the requests, and nothing is mocked: leave the flag out"), term.ExitUsage)
+		}
+	}
+	return nil
+}
+
+func (f *infraReplay) start(ctx context.Context, g *global, a []string) error {
 	var started inspector.Started
 	err := g.withCloud(ctx, func(c *client.Client) error {
 		res, err := c.Snapshots.Get(ctx, &cloudv1.GetSnapshotRequest{Id: f.snapshot})

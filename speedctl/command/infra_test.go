@@ -149,6 +149,10 @@ func TestInfraCommandsACluster(t *testing.T) {
 		{"infra sidecar add web -n shop --set-annotation proxy-typ=x", 1, []string{"proxy-typ"}},
 		{"infra sidecar add secret/web -n shop", 2, []string{`kind "secret"`}},
 		{"infra replay -n shop", 2, []string{"want a workload or --test-against"}},
+		{"infra replay -n shop --test-against http://web --mode full-replay", 2, []string{"--mode is for a replay against a workload", "nothing is mocked"}},
+		{"infra replay -n shop --test-against http://web --cleanup all", 2, []string{"--cleanup is for a replay against a workload"}},
+		{"infra replay -n shop --test-against http://web --mock-only db", 2, []string{"--mock-only is for a replay against a workload"}},
+		{"infra replay -n shop --test-against http://web --workload-type daemonset", 2, []string{"--workload-type is for a replay against a workload"}},
 		{"infra replay web -n shop --snapshot-id none", 4, []string{"none"}},
 		{"infra cancel-replay none -n shop", 1, []string{`TrafficReplay shop/none`}},
 	} {
@@ -216,7 +220,7 @@ func (r *remote) push(t *testing.T) {
 func TestInfraStartsAndCancelsAReplay(t *testing.T) {
 	r := startRemote(t, "prod")
 	r.push(t)
-	for _, target := range [][]string{{"deployment/web"}, {"--test-against", "http://web.staging"}} {
+	for _, target := range [][]string{{"deployment/web"}, {"--test-against", "http://web.staging", "--mode", "generator-only", "--no-mocks"}} {
 		code, out, said := r.speedctl(t, slices.Concat([]string{"infra", "replay", "-n", "shop", "--timeout", "5m"}, target)...)
 		name := regexp.MustCompile(`TrafficReplay shop/(\S+) started`).FindStringSubmatch(out)
 		if code != 0 || name == nil {

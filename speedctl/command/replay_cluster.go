@@ -165,8 +165,13 @@ func fetchSnapshot(ctx context.Context, cl *client.Client, ref string) (*snapsho
 // announce names what a replay does to whom.
 func announce(g *global, meta *snapshot.Meta, o replay.Options, targets []replay.Target) {
 	g.Sayf("Snapshot %s (%s) is replayed:", meta.Info.Name, meta.ID)
+	restarted, restored := "is restarted", "and is restarted again to be as before"
+	if o.Mode == v1.ModeGeneratorOnly {
+		// The operator changes a workload only whose sidecar has to know of the replay.
+		restarted, restored = "is restarted if its traffic is captured", "and is then as before"
+	}
 	for _, t := range targets {
-		does := []string{"is restarted"}
+		does := []string{restarted}
 		if len(t.Tests) > 0 {
 			does = append(does, fmt.Sprintf("is sent %d recorded requests", t.Requests))
 		}
@@ -179,7 +184,7 @@ func announce(g *global, meta *snapshot.Meta, o replay.Options, targets []replay
 		case v1.CleanupNone:
 			does = append(does, "and stays as the replay made it")
 		default:
-			does = append(does, "and is restarted again to be as before")
+			does = append(does, restored)
 		}
 		g.Sayf("  %s %s", t.Ref, strings.Join(does, ", "))
 	}
@@ -187,9 +192,10 @@ func announce(g *global, meta *snapshot.Meta, o replay.Options, targets []replay
 
 const (
 	// followLimit is for a replay with no timeout of its own, and cleaningLimit what
-	// one may take beyond its timeout.
+	// one may take beyond its timeout: the operator tries for 5 minutes to have the
+	// report, and for one to restore a workload.
 	followLimit   = 2 * time.Hour
-	cleaningLimit = 5 * time.Minute
+	cleaningLimit = 7 * time.Minute
 	// cancelLimit bounds the wait for a workload to be as before.
 	cancelLimit = 2 * time.Minute
 )
@@ -228,7 +234,8 @@ func (f *replayFlags) follow(ctx context.Context, g *global, out *printer.Flag, 
 func watch(ctx context.Context, g *global, kube replay.Client, cl *client.Client, r *v1.TrafficReplay, sink replay.Sink, stopped func()) (*v1.TrafficReplay, error) {
 	limit := followLimit
 	if r.Spec.Timeout != nil {
-		limit = r.Spec.Timeout.Duration + cleaningLimit
+		// It may wait for its workloads as long as it may run after that.
+		limit = 2*r.Spec.Timeout.Duration + cleaningLimit
 	}
 	r, err := replay.Follow(ctx, kube, cl.Replays, r, limit, sink)
 	stopped()

@@ -1,6 +1,9 @@
 package v1
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
 
 // TrafficReplay replays a snapshot against workloads of the cluster.
 //
@@ -115,7 +118,8 @@ type TrafficReplaySpec struct {
 	// +optional
 	NeedsReport bool `json:"needsReport,omitempty"`
 	// timeout ends a replay that takes longer, such as 20m; the operator's
-	// own where it is left out.
+	// own where it is left out. It counts anew when the replay starts, and
+	// cannot be changed after that.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
@@ -255,6 +259,11 @@ type TrafficReplayStatus struct {
 
 // Target is what one of the workloads does in a replay.
 type Target struct {
+	// uid is that of the object that the workload was when the replay started.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=128
+	UID types.UID `json:"uid,omitempty"`
 	// tests are the keys of the snapshot's inbound traffic that it is sent.
 	// +optional
 	// +listType=atomic
