@@ -205,14 +205,14 @@ func (c *Collector) readOnce(ctx context.Context, s *stream, at place) error {
 	r := bufio.NewReaderSize(body, maxLine)
 	for {
 		line, left, err := readLine(r)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err // half of a line is read again, since half of a secret is not known for one
+		}
 		if len(line) > 0 {
 			c.line(s, line, left)
 		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
 		if err != nil {
-			return err
+			return nil
 		}
 	}
 }
