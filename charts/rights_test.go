@@ -58,7 +58,7 @@ func TestInspectorMayDoWhatItsCommandsNeed(t *testing.T) {
 	list := operatorObjects(t, "")
 	want := map[string][]string{
 		"deployments": {"get", "list", "patch"}, "statefulsets": {"get", "list", "patch"}, "daemonsets": {"get", "list", "patch"},
-		"cronjobs": {"get", "list", "patch"}, "jobs": {"get", "patch"}, "rollouts": {"get", "list", "patch"},
+		"cronjobs": {"get", "list", "patch"}, "rollouts": {"get", "list", "patch"},
 		"pods": {"list"}, "events": {"list"}, "pods/log": {"get"}, "trafficreplays": {"create", "delete", "list"},
 	}
 	if diff := cmp.Diff(want, rights(inspectorRole(list))); diff != "" {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -336,6 +337,23 @@ func TestWhatIsMissingIsSaidOnce(t *testing.T) {
 	if n := strings.Count(strings.Join(w.texts(), "\n"), "UsageNotCollected"); n != 1 {
 		t.Errorf("said %d times", n)
 	}
+}
+
+// TestUsageThatIsWaitedForInVainIsSaid: an API that hangs ends the measuring's own time, and
+// not the collector's.
+func TestUsageThatIsWaitedForInVainIsSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.metrics.PrependReactor("list", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
+			time.Sleep(time.Second)
+			return true, nil, context.DeadlineExceeded
+		})
+		w.run(t, nil)
+		time.Sleep(time.Minute)
+		if got := w.texts(); len(got) != 1 || !strings.Contains(got[0], "UsageNotCollected") {
+			t.Errorf("%q", got)
+		}
+	})
 }
 
 func TestReportHasEventsAndUsage(t *testing.T) {

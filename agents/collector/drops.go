@@ -45,7 +45,7 @@ func (c *Collector) stateDrops() {
 	streams := make([]*stream, 0, len(c.streams))
 	for id, s := range c.streams {
 		streams = append(streams, s)
-		if s.gone.Load() && s.ended.Load() {
+		if s.gone.Load() && s.over() {
 			delete(c.streams, id) // this is the last time
 		}
 	}

@@ -19,20 +19,36 @@ import (
 	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
 )
 
-// source is one run of a container.
+// source is one run of a container, which has an id of its own.
 type source struct {
-	pod       *corev1.Pod
-	container string
-	// previous is the run before the one that is now.
-	previous bool
+	pod           *corev1.Pod
+	container, id string
 }
+
+// place is where a run is among those of its container, whose logs are asked for by the
+// container's name: it is the one that is now, the one before it, or can be asked for no
+// more.
+type place int
+
+const (
+	current place = iota
+	previous
+	past
+)
 
 // stream is the log of a source.
 type stream struct {
 	source
-	// running says that more may come, gone that its pod is, and ended that it is read.
-	running, gone, ended atomic.Bool
-	limit                *rate.Limiter
+	// running says that more may come, and gone that its pod is.
+	running, gone atomic.Bool
+	// ended is closed when it is read.
+	ended chan struct{}
+	// place is guarded by Collector.mu, as are here, which ends when it changes, and leave,
+	// which ends it.
+	place place
+	here  context.Context
+	leave context.CancelFunc
+	limit *rate.Limiter
 	// inKey says that the lines are those of a private key; used by one goroutine.
 	inKey bool
 	// last is the time of the newest line that was read; used by one goroutine.
@@ -45,47 +61,120 @@ type stream struct {
 const retries = 3
 
 // follow reads the log of a run of a container, unless that is done already.
-func (c *Collector) follow(ctx context.Context, what source, id string, running bool) {
-	if id == "" {
+func (c *Collector) follow(ctx context.Context, what source, at place, running bool) {
+	if what.id == "" {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s := c.streams[id]; s != nil {
+	if s := c.streams[what.id]; s != nil {
 		s.running.Store(running)
 		return
 	}
 	if len(c.streams) >= maxStreams {
 		bound(c.said)
-		if c.said[id] {
+		if c.said[what.id] {
 			return
 		}
-		c.said[id] = true
+		c.said[what.id] = true
 		c.counts.dropped[dropStream].Add(1)
 		c.log.Warn("log not followed", "pod", what.pod.Name, "container", what.container, "limit", maxStreams)
 		return
 	}
 	s := &stream{
-		source: what,
-		limit:  rate.NewLimiter(rate.Limit(c.o.Rate), 5*c.o.Rate),
-		last:   c.o.Since,
+		source: what, place: at, ended: make(chan struct{}),
+		limit: rate.NewLimiter(rate.Limit(c.o.Rate), 5*c.o.Rate),
+		last:  c.o.Since,
 	}
+	s.here, s.leave = context.WithCancel(ctx)
 	s.running.Store(running)
-	c.streams[id] = s
+	var before []*stream
+	if at == current {
+		before = c.runs(what)
+	}
+	c.streams[what.id] = s
 	c.running.Go(func() {
+		defer close(s.ended)
+		s.await(before)
 		c.read(ctx, s)
-		s.ended.Store(true)
 	})
+}
+
+// runs are the streams of a container. It needs Collector.mu.
+func (c *Collector) runs(of source) (list []*stream) {
+	for _, s := range c.streams {
+		if s.pod.UID == of.pod.UID && s.container == of.container {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// await waits for the runs before this one, and goes on where they ended: one that asked
+// again just before its place was known may have read some of this one's lines.
+func (s *stream) await(before []*stream) {
+	for _, b := range before {
+		<-b.ended
+		if b.last.After(s.last) {
+			s.last = b.last
+		}
+	}
+}
+
+// over says that it is read to its end.
+func (s *stream) over() bool {
+	select {
+	case <-s.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// settle has the runs of a container that are followed know their place. One that is not
+// the current one any more would go on with the lines of the one that is.
+func (c *Collector) settle(ctx context.Context, p *corev1.Pod, status corev1.ContainerStatus) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.runs(source{p, status.Name, status.ContainerID}) {
+		if s.over() || status.ContainerID == "" || s.id == status.ContainerID {
+			continue
+		}
+		now := past
+		if last := status.LastTerminationState.Terminated; last != nil && last.ContainerID == s.id {
+			now = previous
+		}
+		if s.place != now {
+			s.leave()
+			s.place = now
+			s.here, s.leave = context.WithCancel(ctx)
+			s.running.Store(false)
+		}
+	}
+}
+
+// at returns where a run is, and a context for as long as it is there.
+func (c *Collector) at(s *stream) (place, context.Context) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return s.place, s.here
 }
 
 // read reads a stream to its end, and asks again when it broke off.
 func (c *Collector) read(ctx context.Context, s *stream) {
 	failures := 0
 	for {
+		at, here := c.at(s)
+		if at == past {
+			return
+		}
 		running := s.running.Load() // before the log is read to its end
-		err := c.readOnce(ctx, s)
+		err := c.readOnce(here, s, at)
 		if ctx.Err() != nil || apierrors.IsNotFound(err) {
 			return
+		}
+		if here.Err() != nil {
+			continue
 		}
 		if err == nil {
 			failures = 0
@@ -97,18 +186,17 @@ func (c *Collector) read(ctx context.Context, s *stream) {
 		}
 		pause := time.NewTimer(min(time.Second<<min(failures, 4), 10*time.Second))
 		select {
-		case <-ctx.Done():
+		case <-here.Done():
 			pause.Stop()
-			return
 		case <-pause.C:
 		}
 	}
 }
 
-func (c *Collector) readOnce(ctx context.Context, s *stream) error {
+func (c *Collector) readOnce(ctx context.Context, s *stream, at place) error {
 	since := metav1.NewTime(s.last)
 	body, err := c.o.Kube.CoreV1().Pods(s.pod.Namespace).GetLogs(s.pod.Name, &corev1.PodLogOptions{
-		Container: s.container, Follow: !s.previous, Previous: s.previous, Timestamps: true, SinceTime: &since,
+		Container: s.container, Follow: at == current, Previous: at == previous, Timestamps: true, SinceTime: &since,
 	}).Stream(ctx)
 	if err != nil {
 		return err
@@ -117,14 +205,14 @@ func (c *Collector) readOnce(ctx context.Context, s *stream) error {
 	r := bufio.NewReaderSize(body, maxLine)
 	for {
 		line, left, err := readLine(r)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err // half of a line is read again, since half of a secret is not known for one
+		}
 		if len(line) > 0 {
 			c.line(s, line, left)
 		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
 		if err != nil {
-			return err
+			return nil
 		}
 	}
 }

@@ -73,14 +73,15 @@ func (c *Collector) podChanged(ctx context.Context, object any) {
 		if ours(s.Name) && !c.o.Sidecar {
 			continue
 		}
+		c.settle(ctx, p, s)
 		if last := s.LastTerminationState.Terminated; last != nil && c.recent(last.FinishedAt.Time) {
-			c.follow(ctx, source{p, s.Name, true}, last.ContainerID, false)
+			c.follow(ctx, source{p, s.Name, last.ContainerID}, previous, false)
 		}
 		switch {
 		case s.State.Running != nil:
-			c.follow(ctx, source{p, s.Name, false}, s.ContainerID, true)
+			c.follow(ctx, source{p, s.Name, s.ContainerID}, current, true)
 		case s.State.Terminated != nil && c.recent(s.State.Terminated.FinishedAt.Time):
-			c.follow(ctx, source{p, s.Name, false}, s.ContainerID, false)
+			c.follow(ctx, source{p, s.Name, s.ContainerID}, current, false)
 		}
 	}
 }

@@ -16,9 +16,9 @@ type usageKey struct{ namespace, pod, container string }
 // measure asks for CPU and memory by metrics.k8s.io, which measures less often than
 // it is asked: what it said before is not said again.
 func (c *Collector) measure(ctx context.Context, namespace string) {
-	ctx, cancel := context.WithTimeout(ctx, c.o.Interval)
+	limited, cancel := context.WithTimeout(ctx, c.o.Interval)
 	defer cancel()
-	list, err := c.o.Metrics.MetricsV1beta1().PodMetricses(namespace).List(ctx, metav1.ListOptions{LabelSelector: c.o.Selector})
+	list, err := c.o.Metrics.MetricsV1beta1().PodMetricses(namespace).List(limited, metav1.ListOptions{LabelSelector: c.o.Selector})
 	if err != nil {
 		if ctx.Err() == nil {
 			c.noteOnce(normal, "UsageNotCollected", "Namespace/"+namespace,

@@ -28,10 +28,12 @@ const fieldManager = "speedscale-inspector"
 // of those that it may set.
 type Changed struct {
 	Annotations map[string]string `json:"annotations"`
+	// Held says why the pods are not replaced, "" where they are.
+	Held string `json:"held,omitempty"`
 }
 
 // setInjection changes annotations about the sidecar, and nothing else of a workload.
-// What the annotations then ask for must be right.
+// What the annotations then ask for must be right, and something that the operator does.
 func (i *Inspector) setInjection(ctx context.Context, c *cloudv1.SetInjection) ([]byte, error) {
 	if err := i.named("workload", c.GetNamespace(), c.GetName()); err != nil {
 		return nil, err
@@ -48,29 +50,41 @@ func (i *Inspector) setInjection(ctx context.Context, c *cloudv1.SetInjection) (
 		}
 	}
 	ref := workload.Ref{Kind: c.GetKind(), Namespace: c.GetNamespace(), Name: c.GetName()}
+	if err := ref.Replaceable(); err != nil {
+		return nil, err
+	}
 	w, err := workload.Get(ctx, i.o.Kube, ref)
 	if err != nil {
 		return nil, err
 	}
 	changes, after := change(w.Annotations, c.GetAnnotations())
-	if _, err := annotation.Parse(after); err != nil {
-		return nil, fmt.Errorf("%s: %w", ref, err)
+	settings, err := workload.Check(w, after)
+	if err == nil {
+		err = workload.Foreign(ref, settings, i.o.Instance)
+	}
+	if err != nil {
+		return nil, err
 	}
 	if err := workload.Annotate(ctx, i.o.Kube, ref, changes); err != nil {
 		return nil, err
 	}
 	maps.DeleteFunc(after, func(key, _ string) bool { return !strings.HasPrefix(key, annotation.Prefix) })
-	return json.Marshal(Changed{Annotations: after})
+	return json.Marshal(Changed{Annotations: after, Held: w.Held})
 }
 
 // everyAnnotation is a key that stands for all that the workload has.
 const everyAnnotation = annotation.Prefix + "*"
 
 // change returns the changes that set makes, nil for what goes, and the annotations
-// as they are then.
+// as they are then. A sidecar that was withdrawn is tried again: what was in the way may
+// be gone.
 func change(before, set map[string]string) (changes map[string]*string, after map[string]string) {
 	changes, after = map[string]*string{}, map[string]string{}
 	maps.Copy(after, before)
+	if _, withdrawn := before[annotation.Refused]; withdrawn {
+		changes[annotation.Refused] = nil
+		delete(after, annotation.Refused)
+	}
 	if _, all := set[everyAnnotation]; all {
 		for key := range before {
 			if strings.HasPrefix(key, annotation.Prefix) {

@@ -28,6 +28,8 @@ import (
 type Options struct {
 	// Cluster is the cluster's name, KeyID the id of the API key of Conn.
 	Cluster, KeyID string
+	// Instance is the operator's name in annotation.ManagedBy.
+	Instance string
 	// Version is the inspector's, as people are shown it.
 	Version string
 	// Namespaces are all that there are for the inspector; none means every one.

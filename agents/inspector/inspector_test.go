@@ -58,7 +58,7 @@ func newCluster(t testing.TB, pods []runtime.Object, objects ...runtime.Object) 
 			map[schema.GroupVersionResource]string{replays: "TrafficReplayList"}),
 	}
 	c.options = inspector.Options{
-		Cluster: "eu.prod", KeyID: "k1", Version: "1.2.3", Kube: c.kube, Metadata: c.meta, Dynamic: c.dynamic, Masker: masker,
+		Cluster: "eu.prod", KeyID: "k1", Instance: "green", Version: "1.2.3", Kube: c.kube, Metadata: c.meta, Dynamic: c.dynamic, Masker: masker,
 	}
 	return c
 }
@@ -96,8 +96,11 @@ func deployment(namespace, name string, annotations map[string]string) *appsv1.D
 	labels := map[string]string{"app": name}
 	return &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Annotations: annotations},
-		Spec:       appsv1.DeploymentSpec{Replicas: new(int32(2)), Selector: &metav1.LabelSelector{MatchLabels: labels}},
-		Status:     appsv1.DeploymentStatus{ReadyReplicas: 1},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: new(int32(2)), Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: name}}}},
+		},
+		Status: appsv1.DeploymentStatus{ReadyReplicas: 1},
 	}
 }
 
@@ -267,6 +270,53 @@ func TestInjectionThatIsRefused(t *testing.T) {
 		if a.GetVerb() != "get" {
 			t.Errorf("%s of %s", a.GetVerb(), a.GetResource().Resource)
 		}
+	}
+}
+
+// TestInjectionThatTheOperatorWouldNotDoIsRefused: the operator does nothing about these, so
+// that "its pods are replaced" would be wrong.
+func TestInjectionThatTheOperatorWouldNotDoIsRefused(t *testing.T) {
+	ignored := deployment("shop", "ignored", map[string]string{annotation.Ignore: "true"})
+	foreign := deployment("shop", "foreign", map[string]string{annotation.ManagedBy: "blue"})
+	node := deployment("shop", "node", nil)
+	node.Spec.Template.Spec.HostNetwork = true
+	once := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "once"}}
+	c := newCluster(t, nil, ignored, foreign, node, once, deployment("shop", "own", map[string]string{annotation.ManagedBy: "green"}))
+	add := map[string]string{annotation.Inject: "true"}
+	for ref, wanted := range map[string][]string{
+		"Deployment/ignored": {"deployment shop/ignored", annotation.Ignore, "take it away"},
+		"Deployment/foreign": {"deployment shop/foreign", annotation.ManagedBy, `"blue"`, "green", "take the annotation away"},
+		"Deployment/node":    {"hostNetwork"},
+		"Job/once":           {"job shop/once", "not replaced", "its manifest"},
+	} {
+		kind, name, _ := strings.Cut(ref, "/")
+		refused(t, c.run(t, injection(kind, name, add)), wanted...)
+		if name != "node" {
+			refused(t, c.run(t, injection(kind, name, map[string]string{annotation.Prefix + "*": ""})), wanted...)
+		}
+	}
+	for _, a := range c.kube.Actions() {
+		if a.GetVerb() != "get" {
+			t.Errorf("%s of %s", a.GetVerb(), a.GetResource().Resource)
+		}
+	}
+	output[inspector.Changed](t, c.run(t, injection("Deployment", "own", add)))
+}
+
+// TestInjectionThatWasWithdrawnIsTriedAgain, and it is said of a CronJob that its pods are not
+// replaced.
+func TestInjectionThatWasWithdrawnIsTriedAgain(t *testing.T) {
+	nightly := &batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "nightly"}}
+	nightly.Annotations = map[string]string{annotation.Inject: "true", annotation.Refused: "exceeded quota"}
+	nightly.Spec.JobTemplate.Spec.Template.Spec.Containers = []corev1.Container{{Name: "nightly"}}
+	c := newCluster(t, nil, nightly)
+	got := output[inspector.Changed](t, c.run(t, injection("CronJob", "nightly", map[string]string{annotation.Inject: "true"})))
+	if got.Held != "its next run has new pods" {
+		t.Errorf("%+v", got)
+	}
+	j, err := c.kube.BatchV1().CronJobs("shop").Get(t.Context(), "nightly", metav1.GetOptions{})
+	if diff := cmp.Diff(map[string]string{annotation.Inject: "true"}, j.Annotations); err != nil || diff != "" {
+		t.Error(err, diff)
 	}
 }
 

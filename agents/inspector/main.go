@@ -32,7 +32,7 @@ func Main(ctx context.Context, env *agent.Env) error {
 	}
 	agent.LimitMemory(env.Vars, memory, 0)
 	klog.SetSlogLogger(env.Log)
-	o := Options{Cluster: s.Cluster, KeyID: s.KeyID, Version: s.Version, Namespaces: s.Namespaces, Logger: env.Log}
+	o := Options{Cluster: s.Cluster, KeyID: s.KeyID, Instance: s.Instance, Version: s.Version, Namespaces: s.Namespaces, Logger: env.Log}
 	if err := o.connect(); err != nil {
 		return fmt.Errorf("the cluster's API: %w", err)
 	}

@@ -13,9 +13,9 @@ type Settings struct {
 	// Cloud says how the cloud's bus is reached, and KeyID is of the key in it.
 	Cloud bus.ConnectOptions
 	KeyID string
-	// Cluster, Version and Namespaces are as in Options.
-	Cluster, Version string
-	Namespaces       []string
+	// Cluster, Instance, Version and Namespaces are as in Options.
+	Cluster, Instance, Version string
+	Namespaces                 []string
 	// HealthListen and MetricsListen are host:port.
 	HealthListen, MetricsListen string
 }
@@ -25,6 +25,7 @@ type Settings struct {
 // wrong.
 //
 //	CLUSTER_NAME           what the cluster is called
+//	INSTANCE_ID            the operator's name, CLUSTER_NAME without it
 //	SPEEDSCALE_API_KEY     opens the cloud's bus (scope control)
 //	SPEEDSCALE_VERSION     shown to people
 //	NAMESPACES             the only ones, between commas; all without it
@@ -42,6 +43,7 @@ func ReadSettings(v *agent.Vars) (Settings, error) {
 	if s.Cluster == "" {
 		v.Missing("CLUSTER_NAME", "commands are given to a cluster by its name")
 	}
+	s.Instance = v.String("INSTANCE_ID", s.Cluster)
 	s.Cloud.Name = "inspector " + s.Cluster
 	if s.Cloud.Token != "" {
 		var err error

@@ -16,7 +16,7 @@ func TestSettings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.KeyID != "0a1b" || s.Cluster != "eu.prod" || len(s.Namespaces) != 2 || s.Cloud.URLs[0] != "wss://cloud.example.com" || s.HealthListen != ":4144" {
+	if s.KeyID != "0a1b" || s.Cluster != "eu.prod" || s.Instance != "eu.prod" || len(s.Namespaces) != 2 || s.Cloud.URLs[0] != "wss://cloud.example.com" || s.HealthListen != ":4144" {
 		t.Errorf("%+v", s)
 	}
 }

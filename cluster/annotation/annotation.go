@@ -72,7 +72,8 @@ const (
 	ReplayComponent = "replay.speedscale.com/component"
 )
 
-// Annotations of the operator. Owners write Ignore; the others are the operator's own.
+// Annotations of the operator. Owners write Ignore and ManagedBy; the others are the
+// operator's own.
 const (
 	// Ignore, "true", keeps the operator away from a workload.
 	Ignore = "operator.speedscale.com/ignore"

@@ -79,9 +79,9 @@ func listRollouts(ctx context.Context, c kubernetes.Interface, namespace string)
 	return found, nil
 }
 
-func patchRollout(ctx context.Context, c kubernetes.Interface, r Ref, patch []byte) error {
+func patchRollout(ctx context.Context, c kubernetes.Interface, r Ref, patch []byte, o metav1.PatchOptions) error {
 	request := rollout(c.CoreV1().RESTClient().Patch(types.MergePatchType), r.Namespace).Name(r.Name)
-	return notFound(ctx, c, request.Param("fieldManager", fieldManager).Body(patch).Do(ctx).Error())
+	return notFound(ctx, c, request.VersionedParams(&o, metav1.ParameterCodec).Body(patch).Do(ctx).Error())
 }
 
 // notFound says it better where it is not the one Rollout that is not there.

@@ -12,6 +12,7 @@ import (
 
 	jsonpatch "github.com/evanphx/json-patch/v5"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
@@ -102,7 +103,9 @@ func (r *rollouts) patch(w http.ResponseWriter, req *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
-	r.object = string(after)
+	if req.URL.Query().Get("dryRun") != metav1.DryRunAll {
+		r.object = string(after)
+	}
 	w.Write(after)
 }
 
@@ -142,6 +145,21 @@ func TestRolloutIsAWorkload(t *testing.T) {
 	}
 	if err := workload.Annotate(t.Context(), c, cartRef, map[string]*string{"forbidden": new("")}); !apierrors.IsForbidden(err) || err.Error() != "rollout shop/cart: a webhook says no" {
 		t.Errorf("a change that is refused: %v", err)
+	}
+}
+
+// TestRolloutIsNotChangedWhereAnotherWorkloadIsRefused: what goes before is a dry run for a
+// Rollout too.
+func TestRolloutIsNotChangedWhereAnotherWorkloadIsRefused(t *testing.T) {
+	server, c := newRollouts(t, cart)
+	before := server.object
+	yes := map[string]*string{annotation.Inject: new("true")}
+	err := workload.AnnotateAll(t.Context(), c, []workload.Change{
+		{Workload: &workload.Workload{Ref: cartRef}, Annotations: yes},
+		{Workload: &workload.Workload{Ref: workload.Ref{Kind: workload.Deployment, Namespace: "shop", Name: "denied"}}, Annotations: yes},
+	})
+	if err == nil || !strings.Contains(err.Error(), "deployment shop/denied") || server.object != before {
+		t.Errorf("%v, and the Rollout is\n%s", err, server.object)
 	}
 }
 

@@ -3,7 +3,6 @@ package workload
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/yaml"
@@ -35,8 +34,8 @@ func PlanAll(ctx context.Context, c kubernetes.Interface, refs []Ref, set map[st
 }
 
 func planOne(ctx context.Context, c kubernetes.Interface, r Ref, set map[string]string) (Change, error) {
-	if r.Kind == Job {
-		return Change{}, fmt.Errorf("%s: the pods of a Job are not replaced: give its manifest the annotations", r)
+	if err := r.Replaceable(); err != nil {
+		return Change{}, err
 	}
 	w, err := Get(ctx, c, r)
 	if err != nil {
@@ -44,6 +43,9 @@ func planOne(ctx context.Context, c kubernetes.Interface, r Ref, set map[string]
 	}
 	p, err := Plan(w, set)
 	if err != nil {
+		return Change{}, err
+	}
+	if err := foreign(ctx, c, r, p.Settings); err != nil {
 		return Change{}, err
 	}
 	services, err := Services(ctx, c, w)

@@ -42,17 +42,8 @@ func Plan(w *Workload, set map[string]string) (Injection, error) {
 	}
 	maps.Copy(want, set)
 	want[annotation.Inject] = "true"
-	settings, err := annotation.Parse(want)
+	settings, err := Check(w, want)
 	if err != nil {
-		return Injection{}, fmt.Errorf("%s: %w", w.Ref, err)
-	}
-	if settings.Ignore {
-		return Injection{}, fmt.Errorf("%s has the annotation %s, by which the operator leaves it alone", w.Ref, annotation.Ignore)
-	}
-	if w.Elsewhere != nil {
-		return Injection{}, fmt.Errorf("%s cannot have a sidecar: %s", w.Ref, w.Elsewhere.Reason())
-	}
-	if err := preview(w, settings); err != nil {
 		return Injection{}, err
 	}
 	p := Injection{Changes: map[string]*string{}, Settings: settings}
@@ -65,6 +56,24 @@ func Plan(w *Workload, set map[string]string) (Injection, error) {
 		p.Changes[annotation.Refused] = nil // to be tried again: what was in the way may be gone
 	}
 	return p, nil
+}
+
+// Check reads the annotations that a workload is to have. Its error says what is wrong with
+// them or what keeps the operator away, or is a *inject.Refused where the pods cannot have a
+// sidecar so.
+func Check(w *Workload, want map[string]string) (annotation.Sidecar, error) {
+	s, err := annotation.Parse(want)
+	switch {
+	case err != nil:
+		return s, fmt.Errorf("%s: %w", w.Ref, err)
+	case s.Ignore:
+		return s, fmt.Errorf("%s has the annotation %s, by which the operator leaves it alone: take it away first", w.Ref, annotation.Ignore)
+	case !s.Inject:
+		return s, nil
+	case w.Elsewhere != nil:
+		return s, fmt.Errorf("%s cannot have a sidecar: %s", w.Ref, w.Elsewhere.Reason())
+	}
+	return s, preview(w, s)
 }
 
 // Removal takes every annotation about sidecars from a workload.

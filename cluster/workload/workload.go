@@ -215,7 +215,7 @@ func apply(ctx context.Context, c kubernetes.Interface, r Ref, patch []byte, dry
 	case Job:
 		_, err = c.BatchV1().Jobs(r.Namespace).Patch(ctx, r.Name, types.MergePatchType, patch, o)
 	case ArgoRollout:
-		err = patchRollout(ctx, c, r, patch)
+		err = patchRollout(ctx, c, r, patch, o)
 	default:
 		err = fmt.Errorf("kind %q is no workload", r.Kind)
 	}

@@ -200,6 +200,34 @@ func TestInjectionWithSilentAPIServer(t *testing.T) {
 	})
 }
 
+// TestWorkloadOfAnOperatorThatIsNotThereIsNotAnnotated: nobody would take its annotations up.
+func TestWorkloadOfAnOperatorThatIsNotThereIsNotAnnotated(t *testing.T) {
+	settings := func(namespace, name string, data map[string]string) *corev1.ConfigMap {
+		return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: name, Labels: map[string]string{"controlplane.speedscale.com/component": "operator"},
+		}, Data: data}
+	}
+	d := shop()
+	d.Annotations[annotation.ManagedBy] = "blue"
+	ref := workload.Ref{Kind: workload.Deployment, Namespace: "shop", Name: "cart"}
+	green := settings("green", "speedscale-operator", map[string]string{"INSTANCE_ID": "green", "CLUSTER_NAME": "blue"})
+	c := fake.NewClientset(d, green, settings("green", "speedscale-cloud-ca", map[string]string{"ca.crt": ""}))
+	_, err := workload.PlanAll(t.Context(), c, []workload.Ref{ref}, nil)
+	want := `deployment shop/cart has the annotation operator.speedscale.com/managed-by="blue", by which it is left to that operator, and here is green: take the annotation away`
+	if err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	if _, err := workload.PlanAll(t.Context(), c, []workload.Ref{ref}, map[string]string{annotation.ManagedBy: "green"}); err != nil {
+		t.Errorf("one that is given to the operator: %v", err)
+	}
+	c.PrependReactor("list", "configmaps", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "configmaps"}, "", nil)
+	})
+	if _, err := workload.PlanAll(t.Context(), c, []workload.Ref{ref}, nil); err != nil {
+		t.Errorf("who may not look for operators: %v", err)
+	}
+}
+
 func TestPlan(t *testing.T) {
 	w := get(t, shop())
 	p, err := workload.Plan(w, map[string]string{annotation.TLSOut: "true"})

@@ -94,6 +94,7 @@ func ReadSettings(v *agent.Vars) (Settings, error) {
 		v.Fail("DEPLOY_DEMO", demo, "want java, or nothing for no demo")
 	}
 	s.Instance = cmp.Or(v.String("INSTANCE_ID", ""), s.Control.Cluster)
+	s.Control.Instance = s.Instance
 	readJSON(v, "SIDECAR_CONFIG", &s.Sidecar)
 	switch s.Sidecar.MaskIn {
 	case "", "forwarder", "sidecar":

@@ -36,7 +36,7 @@ func TestSettings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Instance != "blue" || s.Sidecar.Resources.Requests.Memory().String() != "96Mi" || s.Sidecar.MaskIn != "sidecar" ||
+	if s.Instance != "blue" || s.Control.Instance != "blue" || s.Sidecar.Resources.Requests.Memory().String() != "96Mi" || s.Sidecar.MaskIn != "sidecar" ||
 		s.Control.Forwarder.Spool.StorageClass != "fast" || s.Control.Forwarder.Resources.Limits.Cpu().String() != "2" {
 		t.Errorf("settings are %+v", s)
 	}

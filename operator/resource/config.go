@@ -19,6 +19,8 @@ type Config struct {
 	Namespace string
 	// Cluster is the cluster's name in what is captured.
 	Cluster string
+	// Instance is this operator's name in annotation.ManagedBy.
+	Instance string
 	// Images says where images come from.
 	Images Images
 	// LogLevel is debug, info, warn or error.

@@ -62,6 +62,7 @@ func inspectorEnv(c Config) []*accorev1.EnvVarApplyConfiguration {
 			env = append(env, accorev1.EnvVar().WithName(name).WithValue(value))
 		}
 	}
+	set("INSTANCE_ID", c.Instance)
 	set("SPEEDSCALE_VERSION", c.Images.Tag)
 	set("NAMESPACES", strings.Join(c.Inspector.Namespaces, ","))
 	set("HEALTH_HTTP_PORT", strconv.Itoa(inspectorHealth))

@@ -26,7 +26,7 @@ var update = flag.Bool("update", false, "write the golden files")
 
 func config() resource.Config {
 	return resource.Config{
-		Namespace: "speedscale", Cluster: "prod", LogLevel: "info", APIKeySecret: "speedscale-api-key", FilterRule: "standard",
+		Namespace: "speedscale", Cluster: "prod", Instance: "prod-speedscale", LogLevel: "info", APIKeySecret: "speedscale-api-key", FilterRule: "standard",
 		TelemetryInterval: time.Minute, WithTelemetry: true,
 		Images: resource.Images{Registry: "registry.example/speedscale", Tag: "v1"},
 		Forwarder: resource.ForwarderConfig{
@@ -169,7 +169,7 @@ func TestInspectorReadsItsEnvironment(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	if s.Cluster != "prod" || s.Version != "v1" || len(s.Namespaces) != 2 || s.KeyID != "0a1b" {
+	if s.Cluster != "prod" || s.Instance != "prod-speedscale" || s.Version != "v1" || len(s.Namespaces) != 2 || s.KeyID != "0a1b" {
 		t.Errorf("settings are %+v", s)
 	}
 	for name := range values {

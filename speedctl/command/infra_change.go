@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -67,11 +68,12 @@ func newInfraSidecarVerb(g *global, verb, short, done string, annotations func()
 			if err != nil {
 				return err
 			}
+			var changed inspector.Changed
 			_, err = f.run(c.Context(), g, &cloudv1.Command{Command: &cloudv1.Command_Injection{Injection: &cloudv1.SetInjection{
 				Namespace: ref.Namespace, Kind: ref.Kind, Name: ref.Name, Annotations: annotations(),
-			}}}, nil)
+			}}}, &changed)
 			if err == nil {
-				g.Sayf("sidecar %s %s: its pods are replaced", done, ref)
+				g.Sayf("sidecar %s %s: %s", done, ref, cmp.Or(changed.Held, "its pods are replaced"))
 			}
 			return err
 		},

@@ -147,6 +147,7 @@ func TestInfraCommandsACluster(t *testing.T) {
 		{"infra logs web-1 -n shop", 0, []string{"fake logs"}},
 		{"infra sidecar add web -n shop --tls-out", 0, []string{"sidecar added to deployment shop/web"}},
 		{"infra sidecar add web -n shop --set-annotation proxy-typ=x", 1, []string{"proxy-typ"}},
+		{"infra sidecar add job/web -n shop", 1, []string{"job shop/web", "not replaced"}},
 		{"infra sidecar add secret/web -n shop", 2, []string{`kind "secret"`}},
 		{"infra replay -n shop", 2, []string{"want a workload or --test-against"}},
 		{"infra replay -n shop --test-against http://web --mode full-replay", 2, []string{"--mode is for a replay against a workload", "nothing is mocked"}},

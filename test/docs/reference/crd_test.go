@@ -38,7 +38,39 @@ func trafficReplay() (string, error) {
 			out.WriteString("Refused by the API server:\n\n" + strings.Join(rules, "\n") + "\n")
 		}
 	}
-	return out.String(), nil
+	deprecated, err := notAccepted(out.String())
+	out.WriteString(deprecated)
+	return out.String(), err
+}
+
+// notAccepted lists the fields that the product's documentation calls deprecated. Its error
+// names one that is among the accepted fields.
+func notAccepted(accepted string) (string, error) {
+	t := newTable("field", "instead")
+	for _, f := range [][2]string{
+		{"spec.configChecksum", "Leave it out: `status.testConfig` has the test config as it was when the replay started."},
+		{"spec.workloadRef", "`spec.workloads[].ref`"},
+		{"spec.sidecar", "[Annotations](annotations.md) of the workload: its sidecar in a replay is the one that they ask for."},
+		{"spec.collectLogs", "`cluster.logsCollected` of the [test config](test-configs.md)"},
+		{"spec.proxyMode", "The annotation `sidecar.speedscale.com/proxy-type` of the workload"},
+		{"spec.generatorLowData", "In the test config, an entry of `assertionGroups` with `httpStatusCode` only"},
+		{"spec.responderLowData", "Leave it out: the responder records nothing."},
+		{"spec.workloads[].sidecar", "Annotations of the workload, as for `spec.sidecar`"},
+		{"spec.workloads[].inTrafficKey", "`spec.workloads[].tests`"},
+		{"spec.workloads[].inTrafficKeys", "`spec.workloads[].tests`"},
+		{"spec.workloads[].outTrafficKeys", "`spec.workloads[].mocks`"},
+	} {
+		if strings.Contains(accepted, code(f[0])) || strings.Contains(accepted, code(f[0]+"[]")) {
+			return "", fmt.Errorf("field %q is in the definition: take it off the list of those that are not accepted", f[0])
+		}
+		t.row(code(f[0]), f[1])
+	}
+	return `## Not accepted
+
+Fields that the product's documentation calls deprecated are not in the definition. ` + "`kubectl`" + ` refuses an object that has one, and
+so does remote control. For a client that does not ask for strict validation the API server drops the field, and says so in a warning only.
+
+` + t.String(), nil
 }
 
 func schemaRows(t *table, rules *[]string, s apiextensionsv1.JSONSchemaProps, path string) {
