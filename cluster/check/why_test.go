@@ -151,3 +151,50 @@ func TestOwnersAreFound(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestWhyNamesWhatASidecarDoesNotSee: Services whose clients look like the node, and
+// files that annotations name and that are not there.
+func TestWhyNamesWhatASidecarDoesNotSee(t *testing.T) {
+	w := newWorld(t)
+	w.workload.Annotations[annotation.TLSInSecret] = "typo"
+	w.workload.Spec.Template.Labels = map[string]string{"app": "cart"}
+	w.more = append(w.more, &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cart"},
+		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeNodePort, Selector: map[string]string{"app": "cart"}},
+	})
+	bare := cartPod()
+	bare.Name = "bare"
+	bare.Annotations = map[string]string{annotation.Inject: "true", annotation.TLSInSecret: "typo"}
+	w.more = append(w.more, bare)
+	want := []string{`service "cart" is a NodePort`, `secret "typo", which the annotation ` + annotation.TLSInSecret + ` names, does not exist`}
+	see := func(c *fake.Clientset) (found [][]check.Explanation) {
+		t.Helper()
+		of, err := check.LookAt(t.Context(), c, "speedscale", cart())
+		if err != nil {
+			t.Fatal(err)
+		}
+		pod, err := check.LookAtPod(t.Context(), c, "speedscale", "shop", "bare")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return [][]check.Explanation{of.Explain(), pod.Explain()}
+	}
+	for _, got := range see(w.client()) {
+		if len(got) == 0 || len(got[0].Unseen) != len(want) {
+			t.Fatalf("%+v, want %q", got, want)
+		}
+		for i, text := range want {
+			if !strings.Contains(got[0].Unseen[i].Text, text) {
+				t.Errorf("%q, want %q", got[0].Unseen[i].Text, text)
+			}
+		}
+	}
+	for _, o := range []metav1.Object{w.workload, bare} {
+		o.SetAnnotations(map[string]string{annotation.Inject: "true", annotation.CaptureNodeTraffic: "true"})
+	}
+	for _, got := range see(w.client()) {
+		if len(got) == 0 || len(got[0].Unseen) > 0 {
+			t.Errorf("with node traffic captured: %+v", got)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/yaml"
@@ -17,7 +18,7 @@ type Change struct {
 	*Workload
 	// Annotations are those that change; nil takes one away.
 	Annotations map[string]*string
-	// Warnings say what the sidecar will not see.
+	// Warnings are those of the function of that name.
 	Warnings []string
 }
 
@@ -46,11 +47,17 @@ func planOne(ctx context.Context, c kubernetes.Interface, r Ref, set map[string]
 	if err != nil {
 		return Change{}, err
 	}
+	warnings, err := Warnings(ctx, c, w, p.Settings)
+	return Change{Workload: w, Annotations: p.Changes, Warnings: warnings}, err
+}
+
+// Warnings say what a workload's sidecars do not see with these settings, though they run.
+func Warnings(ctx context.Context, c kubernetes.Interface, w *Workload, s annotation.Sidecar) ([]string, error) {
 	services, err := Services(ctx, c, w)
 	if err != nil {
-		return Change{}, err
+		return nil, err
 	}
-	return Change{Workload: w, Annotations: p.Changes, Warnings: Uncaptured(p.Settings, services)}, nil
+	return slices.Concat(Uncaptured(s, services), Unusable(ctx, c, w.Namespace, s)), nil
 }
 
 // RemoveAll plans to take the sidecars of workloads away, and changes nothing yet.
