@@ -125,7 +125,9 @@ func New(ctx context.Context, config *rest.Config, s Settings, env *agent.Env) (
 	if err := setupWorkloads(mgr, direct, s, env); err != nil {
 		return nil, err
 	}
-	for name, check := range map[string]healthz.Checker{"certificate": serving.Ready, "webhooks": hooks.StartedChecker()} {
+	for name, check := range map[string]healthz.Checker{
+		"certificate": serving.Ready, "forwarder-certificate": pinned.Ready, "webhooks": hooks.StartedChecker(),
+	} {
 		if err := mgr.AddReadyzCheck(name, check); err != nil {
 			return nil, err
 		}

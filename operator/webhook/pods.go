@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 
 	admissionv1 "k8s.io/api/admission/v1"
@@ -64,6 +65,9 @@ func (p Pods) Handle(ctx context.Context, req admission.Request) admission.Respo
 		return admission.Allowed("")
 	}
 	injected, err := inject.Pod(pod, w, s, o)
+	if _, ok := errors.AsType[*inject.Refused](err); err != nil && !ok {
+		return unable(log, o.Replay != nil, err)
+	}
 	if err != nil {
 		return p.refuse(log, req, pod, err)
 	}
@@ -113,6 +117,18 @@ func (p Pods) replay(ctx context.Context, pod *corev1.Pod, w *inject.Workload, s
 		*s, err = annotation.Parse(map[string]string{annotation.Inject: "true"})
 	}
 	return &r, err
+}
+
+// unable is for what is the operator's own fault, such as that it does not have the
+// forwarder's certificate yet. The pod starts as it is with nothing written on it, so that
+// it is made anew later. In a replay it would call the real dependencies: it is refused,
+// and its controller tries again.
+func unable(log *slog.Logger, replayed bool, err error) admission.Response {
+	log.Error("pod is not injected", "error", err)
+	if replayed {
+		return admission.Errored(http.StatusServiceUnavailable, fmt.Errorf("the operator cannot route pods yet: %w", err))
+	}
+	return admission.Allowed("").WithWarnings(warning(err))
 }
 
 // refuse lets the pod start as it is, with the reason on it. It takes no part in a
