@@ -37,8 +37,8 @@ type Explanation struct {
 	Replay string `json:"replay,omitempty"`
 	// Quiet are directions in which a captured pod's sidecar saw nothing.
 	Quiet []Reason `json:"quiet,omitempty"`
-	// Unseen is what a captured pod's sidecar does not see, and how that is changed.
-	Unseen []Reason `json:"unseen,omitempty"`
+	// Warnings are what a captured pod's sidecar does not see or overrides, and how that is changed.
+	Warnings []Reason `json:"warnings,omitempty"`
 	// Reasons are all that keep it from being captured, the first one first.
 	Reasons []Reason `json:"reasons,omitempty"`
 }
@@ -209,8 +209,8 @@ type Subject struct {
 	Surroundings Surroundings
 	// Events are those about the pods.
 	Events []corev1.Event
-	// Unseen is what sidecars do not see.
-	Unseen []Reason
+	// Warnings are those of the workload.
+	Warnings []Reason
 }
 
 // Explain returns the explanations.
@@ -224,7 +224,7 @@ func (s Subject) Explain() []Explanation {
 	for i := range all {
 		if all[i].Captured {
 			all[i].Quiet = quietIn(s.Events, s.Pods, all[i].Pod)
-			all[i].Unseen = s.Unseen
+			all[i].Warnings = s.Warnings
 		}
 	}
 	return all
@@ -241,20 +241,20 @@ func LookAt(ctx context.Context, c kubernetes.Interface, operatorNamespace strin
 		return Subject{}, err
 	}
 	s, err := surroundings(ctx, c, operatorNamespace, r.Namespace)
-	return Subject{w, pods, s, quietEvents(ctx, c, r.Namespace), unseen(ctx, c, w)}, err
+	return Subject{w, pods, s, quietEvents(ctx, c, r.Namespace), warnings(ctx, c, w)}, err
 }
 
-// unseen is what the sidecars of a workload do not see, though they run.
-func unseen(ctx context.Context, c kubernetes.Interface, w *workload.Workload) (reasons []Reason) {
+// warnings are those of a workload's sidecars, though they run.
+func warnings(ctx context.Context, c kubernetes.Interface, w *workload.Workload) (reasons []Reason) {
 	s, err := annotation.Parse(w.Annotations)
 	if err != nil {
 		return nil // which asks says
 	}
-	warnings, err := workload.Warnings(ctx, c, w, s)
+	texts, err := workload.Warnings(ctx, c, w, s)
 	if err != nil {
-		warnings = append(warnings, err.Error()) // such as that they may not be read
+		texts = append(texts, err.Error()) // such as that they may not be read
 	}
-	for _, text := range warnings {
+	for _, text := range texts {
 		reasons = append(reasons, Reason{Text: text})
 	}
 	return reasons
@@ -272,7 +272,7 @@ func LookAtPod(ctx context.Context, c kubernetes.Interface, operatorNamespace, n
 	}
 	owner, err := ownerOf(ctx, c, p)
 	if err != nil || owner == nil {
-		subject.Unseen = unseen(ctx, c, bare(p))
+		subject.Warnings = warnings(ctx, c, bare(p))
 		return subject, err
 	}
 	subject.Workload, err = workload.Get(ctx, c, *owner)
@@ -281,7 +281,7 @@ func LookAtPod(ctx context.Context, c kubernetes.Interface, operatorNamespace, n
 		subject.Workload, err = workload.Get(ctx, c, *owner)
 	}
 	if err == nil {
-		subject.Unseen = unseen(ctx, c, subject.Workload)
+		subject.Warnings = warnings(ctx, c, subject.Workload)
 	}
 	return subject, err
 }

@@ -180,12 +180,12 @@ func TestWhyNamesWhatASidecarDoesNotSee(t *testing.T) {
 		return [][]check.Explanation{of.Explain(), pod.Explain()}
 	}
 	for _, got := range see(w.client()) {
-		if len(got) == 0 || len(got[0].Unseen) != len(want) {
+		if len(got) == 0 || len(got[0].Warnings) != len(want) {
 			t.Fatalf("%+v, want %q", got, want)
 		}
 		for i, text := range want {
-			if !strings.Contains(got[0].Unseen[i].Text, text) {
-				t.Errorf("%q, want %q", got[0].Unseen[i].Text, text)
+			if !strings.Contains(got[0].Warnings[i].Text, text) {
+				t.Errorf("%q, want %q", got[0].Warnings[i].Text, text)
 			}
 		}
 	}
@@ -193,7 +193,7 @@ func TestWhyNamesWhatASidecarDoesNotSee(t *testing.T) {
 		o.SetAnnotations(map[string]string{annotation.Inject: "true", annotation.CaptureNodeTraffic: "true"})
 	}
 	for _, got := range see(w.client()) {
-		if len(got) == 0 || len(got[0].Unseen) > 0 {
+		if len(got) == 0 || len(got[0].Warnings) > 0 {
 			t.Errorf("with node traffic captured: %+v", got)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/yaml"
 
@@ -51,13 +52,19 @@ func planOne(ctx context.Context, c kubernetes.Interface, r Ref, set map[string]
 	return Change{Workload: w, Annotations: p.Changes, Warnings: warnings}, err
 }
 
-// Warnings say what a workload's sidecars do not see with these settings, though they run.
+// Warnings say what a workload's sidecars do not see with these settings, though they run,
+// and what of the app's own they may override.
 func Warnings(ctx context.Context, c kubernetes.Interface, w *Workload, s annotation.Sidecar) ([]string, error) {
 	services, err := Services(ctx, c, w)
 	if err != nil {
 		return nil, err
 	}
-	return slices.Concat(Uncaptured(s, services), Unusable(ctx, c, w.Namespace, s)), nil
+	return slices.Concat(Uncaptured(s, services), Unusable(ctx, c, w.Namespace, s), Overridden(w, s)), nil
+}
+
+// Overridden is inject.Overridden for a workload's pods.
+func Overridden(w *Workload, s annotation.Sidecar) []string {
+	return inject.Overridden(&corev1.Pod{ObjectMeta: w.Template.ObjectMeta, Spec: w.Template.Spec}, s)
 }
 
 // RemoveAll plans to take the sidecars of workloads away, and changes nothing yet.

@@ -77,3 +77,17 @@ func TestUnusableFilesOfAnnotations(t *testing.T) {
 		}
 	}
 }
+
+// TestPlanWarns of what a sidecar will not see or overrides.
+func TestPlanWarns(t *testing.T) {
+	d := shop()
+	d.Spec.Template.Spec.Containers[0].EnvFrom = []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{}}}
+	c := fake.NewClientset(d)
+	changes, err := workload.PlanAll(t.Context(), c, []workload.Ref{get(t, d).Ref}, map[string]string{annotation.TLSOut: "true", annotation.TLSOutCA: "configmap/typo"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(changes[0].Warnings, "\n"); !strings.Contains(got, `configmap "typo"`) || !strings.Contains(got, "has envFrom") {
+		t.Errorf("warnings are %q", got)
+	}
+}
