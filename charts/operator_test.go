@@ -242,7 +242,7 @@ func TestWebhooksStandInNobodysWay(t *testing.T) {
 // fails is one that does not match, by the failure policy.
 func matches(t *testing.T, w admissionv1.MutatingWebhook, object, old string) bool {
 	t.Helper()
-	env, err := cel.NewEnv(cel.Variable("object", cel.DynType), cel.Variable("oldObject", cel.DynType))
+	env, err := cel.NewEnv(cel.Variable("object", cel.DynType), cel.Variable("oldObject", cel.DynType), cel.Variable("request", cel.DynType))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,6 +254,10 @@ func matches(t *testing.T, w admissionv1.MutatingWebhook, object, old string) bo
 		}
 		if o != nil {
 			vars[name] = o
+		}
+		if name == "object" {
+			kind, _ := o["kind"].(string)
+			vars["request"] = map[string]any{"resource": map[string]any{"resource": strings.ToLower(kind) + "s"}}
 		}
 	}
 	for _, condition := range w.MatchConditions {
@@ -284,6 +288,9 @@ func TestWebhooksAreAskedForWhatConcernsThem(t *testing.T) {
 		annotated = "{metadata: {annotations: {sidecar.speedscale.com/inject: 'true'}}, spec: {template: {metadata: {}, spec: {}}}}"
 		stamped   = "{metadata: {}, spec: {template: {metadata: {annotations: {operator.speedscale.com/stamp: x}}, spec: {}}}}"
 		cron      = "{metadata: {}, spec: {jobTemplate: {spec: {template: {spec: {}}}}}}"
+		misplaced = "{metadata: {}, spec: {template: {metadata: {annotations: {sidecar.speedscale.com/inject: 'true'}}, spec: {}}}}"
+		owned     = "metadata: {annotations: {sidecar.speedscale.com/inject: 'true'}, ownerReferences: [{kind: Deployment, controller: true}]}, spec: {template: {spec: {}}}}"
+		pod       = "{metadata: {annotations: {operator.speedscale.com/stamp: x, sidecar.speedscale.com/inject: 'true'}}}"
 		stampCron = "{metadata: {}, spec: {jobTemplate: {spec: {template: {metadata: {annotations: {operator.speedscale.com/stamp: x}}}}}}}"
 	)
 	const replayed = "{metadata: {annotations: {operator.speedscale.com/stamp: x, operator.speedscale.com/replay: y}}}"
@@ -296,6 +303,13 @@ func TestWebhooksAreAskedForWhatConcernsThem(t *testing.T) {
 		name, hook, object, old string
 		want                    bool
 	}{
+		{"annotated in the template", workloads, misplaced, "", true},
+		{"a replica set", workloads, "{kind: ReplicaSet, metadata: {annotations: {sidecar.speedscale.com/inject: 'true'}}, spec: {}}", "", true},
+		{"a replica set of a deployment", workloads, "{kind: ReplicaSet, " + owned, "", false},
+		{"a stateful set of somebody's operator", workloads, "{kind: StatefulSet, " + owned, "", true},
+		{"pod that is changed", pods, pod, pod, false},
+		{"pod that is annotated afterwards", pods, pod, "{metadata: {}}", true},
+		{"pod whose annotation is another one", pods, pod, "{metadata: {annotations: {sidecar.speedscale.com/inject: 'false'}}}", true},
 		{"plain", workloads, plain, "", false},
 		{"others' annotations", workloads, other, other, false},
 		{"annotated", workloads, annotated, "", true},

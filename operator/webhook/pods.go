@@ -39,7 +39,12 @@ var _ admission.Handler = Pods{}
 
 // Handle answers one request.
 func (p Pods) Handle(ctx context.Context, req admission.Request) admission.Response {
-	if req.Kind.Kind != "Pod" || req.Operation != admissionv1.Create || reserved(req.Namespace) {
+	switch {
+	case req.Kind.Kind != "Pod" || reserved(req.Namespace):
+		return admission.Allowed("")
+	case req.Operation == admissionv1.Update:
+		return afterwards(req)
+	case req.Operation != admissionv1.Create:
 		return admission.Allowed("")
 	}
 	pod := &corev1.Pod{}
@@ -61,6 +66,8 @@ func (p Pods) Handle(ctx context.Context, req admission.Request) admission.Respo
 		return admission.Denied(err.Error())
 	case err != nil:
 		return p.refuse(log, req, pod, err)
+	case !s.Inject && len(pod.OwnerReferences) > 0 && pod.Annotations[annotation.Stamp] == "":
+		return admission.Allowed("").WithWarnings(misplaced(pod.Annotations, nil, "a pod of a workload", "put them on the workload itself")...)
 	case !s.Inject || s.Ignore || s.ManagedBy != "" && s.ManagedBy != p.Instance:
 		return admission.Allowed("")
 	}
@@ -74,7 +81,11 @@ func (p Pods) Handle(ctx context.Context, req admission.Request) admission.Respo
 	if !inject.Injected(pod) { // the API server asks again after others' changes
 		log.Info("pod injected")
 	}
-	return patchedPod(req.Object.Raw, pod, injected)
+	resp := patchedPod(req.Object.Raw, pod, injected)
+	if bare && !inject.Injected(pod) { // of others it was said when their workload was annotated
+		resp = resp.WithWarnings(overridden(pod, s)...)
+	}
+	return resp
 }
 
 // settings returns what a pod asks for, by its stamp or, where it has neither
