@@ -229,11 +229,14 @@ func TestWebhooksStandInNobodysWay(t *testing.T) {
 		if chosen := w.NamespaceSelector.MatchExpressions[1]; chosen.Operator != "In" || !slices.Equal(chosen.Values, []string{"shop"}) {
 			t.Errorf("%s: namespaces %v", w.Name, chosen)
 		}
+		if ambient := strings.HasPrefix(w.Name, "ambient."); ambient != (len(w.NamespaceSelector.MatchExpressions) == 3) {
+			t.Errorf("%s: namespaces %v", w.Name, w.NamespaceSelector)
+		}
 		if own := w.ObjectSelector.MatchExpressions[0]; own.Key != "controlplane.speedscale.com/component" || own.Operator != "DoesNotExist" {
 			t.Errorf("%s: objects %v", w.Name, own)
 		}
 	}
-	if !paths[webhook.WorkloadsPath] || !paths[webhook.PodsPath] {
+	if !paths[webhook.WorkloadsPath] || !paths[webhook.PodsPath] || !paths[webhook.AmbientPath] {
 		t.Errorf("paths are %v", paths)
 	}
 }
@@ -298,7 +301,7 @@ func TestWebhooksAreAskedForWhatConcernsThem(t *testing.T) {
 	for _, w := range webhooks(t, "") {
 		hooks[w.Name] = w
 	}
-	const workloads, pods, replayPods = "sidecar.speedscale.com", "pods.sidecar.speedscale.com", "replayed.sidecar.speedscale.com"
+	const workloads, pods, replayPods, ambient = "sidecar.speedscale.com", "pods.sidecar.speedscale.com", "replayed.sidecar.speedscale.com", "ambient.sidecar.speedscale.com"
 	for _, c := range []struct {
 		name, hook, object, old string
 		want                    bool
@@ -310,6 +313,11 @@ func TestWebhooksAreAskedForWhatConcernsThem(t *testing.T) {
 		{"pod that is changed", pods, pod, pod, false},
 		{"pod that is annotated afterwards", pods, pod, "{metadata: {}}", true},
 		{"pod whose annotation is another one", pods, pod, "{metadata: {annotations: {sidecar.speedscale.com/inject: 'false'}}}", true},
+		{"pod in an ambient mesh", ambient, "{metadata: {annotations: {operator.speedscale.com/stamp: x}}, spec: {}}", "", true},
+		{"pod of a replay in an ambient mesh", ambient, "{metadata: {annotations: {operator.speedscale.com/replay: x}}, spec: {}}", "", true},
+		{"pod that is kept out of the mesh", ambient, "{metadata: {labels: {istio.io/dataplane-mode: none}, annotations: {operator.speedscale.com/stamp: x}}, spec: {}}", "", false},
+		{"pod of the node's network", ambient, "{metadata: {annotations: {operator.speedscale.com/stamp: x}}, spec: {hostNetwork: true}}", "", false},
+		{"pod of somebody else's", ambient, "{metadata: {annotations: {a: b}}, spec: {}}", "", false},
 		{"plain", workloads, plain, "", false},
 		{"others' annotations", workloads, other, other, false},
 		{"annotated", workloads, annotated, "", true},

@@ -47,6 +47,14 @@ func (s *scene) inject() {
 	s.p.Spec.Containers = []corev1.Container{{Name: inject.Goproxy}}
 }
 
+// ambient adds the webhook for namespaces in Istio's ambient mesh.
+func (s *scene) ambient() {
+	s.s.Webhook.Webhooks = append(s.s.Webhook.Webhooks, admissionregistrationv1.MutatingWebhook{
+		Name: "ambient.sidecar.speedscale.com", ClientConfig: s.s.Webhook.Webhooks[0].ClientConfig,
+		NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"istio.io/dataplane-mode": "ambient"}},
+	})
+}
+
 func TestWhy(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*scene)
@@ -62,6 +70,8 @@ func TestWhy(t *testing.T) {
 		"operator unready":   {func(s *scene) { s.s.OperatorReady = false }, []string{"the operator is not ready"}},
 		"no caBundle":        {func(s *scene) { s.s.Webhook.Webhooks[0].ClientConfig.CABundle = nil }, []string{"no caBundle"}},
 		"namespace left out": {func(s *scene) { s.s.Namespace.Labels = nil }, []string{`namespace "shop" is left out of the webhook "pods"`}},
+		"not ambient":        {func(s *scene) { s.inject(); s.ambient() }, nil},
+		"not ambient, older": {func(s *scene) { s.ambient(); s.p.Annotations = nil }, []string{"older than the annotation: the rollout is not there yet"}},
 		"kube-system":        {func(s *scene) { s.w.Namespace = "kube-system" }, []string{`in namespace "kube-system"`}},
 		"two reasons":        {func(s *scene) { s.w.Annotations = nil; s.s.Webhook = nil }, []string{"it does not ask", "no operator is installed"}},
 		"refused, and away":  {func(s *scene) { s.p.Annotations[annotation.Refused] = "it runs on Windows"; s.s.OperatorReady = false }, []string{"it runs on Windows", "the operator is not ready"}},

@@ -297,3 +297,22 @@ func TestPodThatCannotBeRoutedHasNoLabels(t *testing.T) {
 		})
 	}
 }
+
+// TestPodOfAnAmbientNamespace has no label of its own that says so.
+func TestPodOfAnAmbientNamespace(t *testing.T) {
+	for name, annotations := range map[string]string{"stamped": stamped(t, map[string]string{}), "bare": inject, "in a replay": inReplay} {
+		owner := replicaSet
+		if name == "bare" {
+			owner = ""
+		}
+		req := create(t, pod(annotations, owner, "nodeName: worker"))
+		noted := withObject(req, string(apply(t, req, webhook.Ambient{}.Handle(t.Context(), req))))
+		if resp := (webhook.Ambient{}).Handle(t.Context(), noted); len(resp.Patches) > 0 {
+			t.Errorf("%s: it is noted twice: %v", name, resp.Patches)
+		}
+		got := decodePod(t, apply(t, noted, pods(t).Handle(t.Context(), noted)))
+		if len(got.Spec.Containers) != 2 || !strings.Contains(got.Annotations[annotation.Refused], "service mesh (istio.io/dataplane-mode=ambient of its namespace)") {
+			t.Errorf("%s: containers %v, reason %q", name, names(got), got.Annotations[annotation.Refused])
+		}
+	}
+}

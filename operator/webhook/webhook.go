@@ -20,6 +20,7 @@ import (
 const (
 	WorkloadsPath = "/mutate"
 	PodsPath      = "/mutate-pods"
+	AmbientPath   = "/mutate-ambient-pods"
 )
 
 // maxWarning keeps warnings readable, in bytes. The API server passes on 4096 for
