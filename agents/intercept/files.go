@@ -37,7 +37,7 @@ func (f *hostFiles) get() *hostTrust {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.trust == nil && time.Since(f.checked) >= recheck {
-		f.load()
+		f.tell(f.load())
 	}
 	return f.trust
 }
@@ -48,8 +48,11 @@ func (f *hostFiles) load() error {
 	if err == nil {
 		f.trust = t
 	}
-	f.failure.tell(f.log, "outbound TLS is relayed without capture, until its files can be used", err)
 	return err
+}
+
+func (f *hostFiles) tell(err error) {
+	f.failure.tell(f.log, "outbound TLS is relayed without capture, until its files can be used", err)
 }
 
 func readTrust(o Options) (t *hostTrust, err error) {

@@ -37,11 +37,11 @@ func TestUnusableFilesAreRelayedOpaque(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var log bytes.Buffer
-			c.o.CA = ca
-			if _, err := intercept.New(c.o); err == nil {
-				t.Error("it is taken by who wants to know at once")
+			c.o.CA, c.o.Log = ca, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+			if _, err := intercept.New(c.o); err == nil || log.Len() > 0 {
+				t.Errorf("who wants to know at once is told %v, and by the log: %s", err, log.String())
 			}
-			c.o.Tolerant, c.o.Log = true, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+			c.o.Tolerant = true
 			i := newInterceptor(t, c.o)
 			open := outbound(i, "localhost:443")
 			host := "localhost"

@@ -30,18 +30,16 @@ type ownCertificate struct {
 	pairs   []*tls.Certificate // none as long as the files cannot be used
 }
 
-func (o *ownCertificate) load() error {
-	o.checked = time.Now()
-	err := o.read()
+func (o *ownCertificate) tell(err error) {
 	what := "the app's renewed certificate is not used"
 	if len(o.pairs) == 0 {
 		what = "inbound TLS is relayed without capture, until its files can be used"
 	}
 	o.failure.tell(o.log, what, err)
-	return err
 }
 
-func (o *ownCertificate) read() error {
+func (o *ownCertificate) load() error {
+	o.checked = time.Now()
 	changed, err := lastChange(o.certFile, o.keyFile)
 	if err != nil {
 		return fmt.Errorf("the app's certificate: %w", err)
@@ -76,7 +74,7 @@ func (o *ownCertificate) get() []*tls.Certificate {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if time.Since(o.checked) >= recheck {
-		o.load()
+		o.tell(o.load())
 	}
 	return o.pairs
 }

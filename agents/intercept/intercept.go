@@ -152,14 +152,17 @@ func New(o Options) (*Interceptor, error) {
 	i.server = &tls.Config{GetConfigForClient: choose}
 	i.inServer = &tls.Config{GetConfigForClient: choose}
 	i.files = &hostFiles{o: o, log: i.log}
-	if err := i.files.load(); err != nil && !o.Tolerant {
+	err := i.files.load()
+	if err != nil && !o.Tolerant {
 		return nil, err
 	}
+	i.files.tell(err)
 	if o.InCert != "" || o.InKey != "" {
 		i.inbound = &ownCertificate{certFile: o.InCert, keyFile: o.InKey, log: i.log}
-		if err := i.inbound.load(); err != nil && !o.Tolerant {
+		if err = i.inbound.load(); err != nil && !o.Tolerant {
 			return nil, err
 		}
+		i.inbound.tell(err)
 	}
 	return i, nil
 }
