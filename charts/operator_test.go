@@ -229,11 +229,14 @@ func TestWebhooksStandInNobodysWay(t *testing.T) {
 		if chosen := w.NamespaceSelector.MatchExpressions[1]; chosen.Operator != "In" || !slices.Equal(chosen.Values, []string{"shop"}) {
 			t.Errorf("%s: namespaces %v", w.Name, chosen)
 		}
+		if ambient := strings.HasPrefix(w.Name, "ambient."); ambient != (len(w.NamespaceSelector.MatchExpressions) == 3) {
+			t.Errorf("%s: namespaces %v", w.Name, w.NamespaceSelector)
+		}
 		if own := w.ObjectSelector.MatchExpressions[0]; own.Key != "controlplane.speedscale.com/component" || own.Operator != "DoesNotExist" {
 			t.Errorf("%s: objects %v", w.Name, own)
 		}
 	}
-	if !paths[webhook.WorkloadsPath] || !paths[webhook.PodsPath] {
+	if !paths[webhook.WorkloadsPath] || !paths[webhook.PodsPath] || !paths[webhook.AmbientPath] {
 		t.Errorf("paths are %v", paths)
 	}
 }
@@ -242,7 +245,7 @@ func TestWebhooksStandInNobodysWay(t *testing.T) {
 // fails is one that does not match, by the failure policy.
 func matches(t *testing.T, w admissionv1.MutatingWebhook, object, old string) bool {
 	t.Helper()
-	env, err := cel.NewEnv(cel.Variable("object", cel.DynType), cel.Variable("oldObject", cel.DynType))
+	env, err := cel.NewEnv(cel.Variable("object", cel.DynType), cel.Variable("oldObject", cel.DynType), cel.Variable("request", cel.DynType))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,6 +257,10 @@ func matches(t *testing.T, w admissionv1.MutatingWebhook, object, old string) bo
 		}
 		if o != nil {
 			vars[name] = o
+		}
+		if name == "object" {
+			kind, _ := o["kind"].(string)
+			vars["request"] = map[string]any{"resource": map[string]any{"resource": strings.ToLower(kind) + "s"}}
 		}
 	}
 	for _, condition := range w.MatchConditions {
@@ -284,6 +291,9 @@ func TestWebhooksAreAskedForWhatConcernsThem(t *testing.T) {
 		annotated = "{metadata: {annotations: {sidecar.speedscale.com/inject: 'true'}}, spec: {template: {metadata: {}, spec: {}}}}"
 		stamped   = "{metadata: {}, spec: {template: {metadata: {annotations: {operator.speedscale.com/stamp: x}}, spec: {}}}}"
 		cron      = "{metadata: {}, spec: {jobTemplate: {spec: {template: {spec: {}}}}}}"
+		misplaced = "{metadata: {}, spec: {template: {metadata: {annotations: {sidecar.speedscale.com/inject: 'true'}}, spec: {}}}}"
+		owned     = "metadata: {annotations: {sidecar.speedscale.com/inject: 'true'}, ownerReferences: [{kind: Deployment, controller: true}]}, spec: {template: {spec: {}}}}"
+		pod       = "{metadata: {annotations: {operator.speedscale.com/stamp: x, sidecar.speedscale.com/inject: 'true'}}}"
 		stampCron = "{metadata: {}, spec: {jobTemplate: {spec: {template: {metadata: {annotations: {operator.speedscale.com/stamp: x}}}}}}}"
 	)
 	const replayed = "{metadata: {annotations: {operator.speedscale.com/stamp: x, operator.speedscale.com/replay: y}}}"
@@ -291,11 +301,23 @@ func TestWebhooksAreAskedForWhatConcernsThem(t *testing.T) {
 	for _, w := range webhooks(t, "") {
 		hooks[w.Name] = w
 	}
-	const workloads, pods, replayPods = "sidecar.speedscale.com", "pods.sidecar.speedscale.com", "replayed.sidecar.speedscale.com"
+	const workloads, pods, replayPods, ambient = "sidecar.speedscale.com", "pods.sidecar.speedscale.com", "replayed.sidecar.speedscale.com", "ambient.sidecar.speedscale.com"
 	for _, c := range []struct {
 		name, hook, object, old string
 		want                    bool
 	}{
+		{"annotated in the template", workloads, misplaced, "", true},
+		{"a replica set", workloads, "{kind: ReplicaSet, metadata: {annotations: {sidecar.speedscale.com/inject: 'true'}}, spec: {}}", "", true},
+		{"a replica set of a deployment", workloads, "{kind: ReplicaSet, " + owned, "", false},
+		{"a stateful set of somebody's operator", workloads, "{kind: StatefulSet, " + owned, "", true},
+		{"pod that is changed", pods, pod, pod, false},
+		{"pod that is annotated afterwards", pods, pod, "{metadata: {}}", true},
+		{"pod whose annotation is another one", pods, pod, "{metadata: {annotations: {sidecar.speedscale.com/inject: 'false'}}}", true},
+		{"pod in an ambient mesh", ambient, "{metadata: {annotations: {operator.speedscale.com/stamp: x}}, spec: {}}", "", true},
+		{"pod of a replay in an ambient mesh", ambient, "{metadata: {annotations: {operator.speedscale.com/replay: x}}, spec: {}}", "", true},
+		{"pod that is kept out of the mesh", ambient, "{metadata: {labels: {istio.io/dataplane-mode: none}, annotations: {operator.speedscale.com/stamp: x}}, spec: {}}", "", false},
+		{"pod of the node's network", ambient, "{metadata: {annotations: {operator.speedscale.com/stamp: x}}, spec: {hostNetwork: true}}", "", false},
+		{"pod of somebody else's", ambient, "{metadata: {annotations: {a: b}}, spec: {}}", "", false},
 		{"plain", workloads, plain, "", false},
 		{"others' annotations", workloads, other, other, false},
 		{"annotated", workloads, annotated, "", true},

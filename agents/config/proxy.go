@@ -121,6 +121,10 @@ type TLS struct {
 	ClientCert, ClientKey string
 }
 
+// TLSUnusableFile is what telemetry and metrics call TLS connections that were relayed
+// unopened because a file above was missing or wrong.
+const TLSUnusableFile = "unusable_file"
+
 // What a replay does with an outbound connection.
 const (
 	RouteMock        = "mock"        // to the responder

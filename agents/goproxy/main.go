@@ -148,7 +148,7 @@ func serve(ctx context.Context, env *agent.Env, s Settings, child *supervise.Chi
 	p, err := New(s.Proxy, Options{
 		HostOf: names.hostOf(), Recorder: recorder, Logger: env.Log, Registry: registry, Budget: budget,
 		Listeners: child.Listeners, CaptureDisabled: child.Degraded, DrainQuiet: drainQuiet, Busy: busy,
-		Grace: s.DrainTimeout + config.ProxyFlushTime - exitTime,
+		Grace: s.DrainTimeout + config.ProxyFlushTime - exitTime, Tolerant: true,
 	})
 	if err != nil {
 		return err

@@ -181,6 +181,21 @@ func request(url string) (string, error) {
 	return string(b), err
 }
 
+// TestBinaryStartsWithoutItsTLSFiles: an app must not wait for a Secret that is not there.
+func TestBinaryStartsWithoutItsTLSFiles(t *testing.T) {
+	app, f := tlsServer(t), startForwarder(t)
+	missing := filepath.Join(t.TempDir(), "missing")
+	b := startBinary(t, app.Listener.Addr().String(), f.addr, "TLS_IN_UNWRAP=true", "TLS_IN_PUBLIC_KEY="+missing, "TLS_IN_PRIVATE_KEY="+missing)
+	tr := app.Client().Transport.(*http.Transport).Clone()
+	defer tr.CloseIdleConnections()
+	if got := get(t, &http.Client{Transport: tr}, strings.Replace(b.in, "http", "https", 1)+"/x"); !strings.HasSuffix(got, " /x") {
+		t.Errorf("got %q", got)
+	}
+	if text, _ := request(b.metrics + "/metrics"); !strings.Contains(text, `reason="unusable_file"} 1`) {
+		t.Errorf("metrics do not count the connection:\n%s", text)
+	}
+}
+
 func TestBinaryCapturesSurvivesAndSaysGoodbye(t *testing.T) {
 	app, f := echo(t), startForwarder(t)
 	b := startBinary(t, app.Listener.Addr().String(), f.addr)

@@ -49,6 +49,9 @@ type Options struct {
 	// HostOf names an address that a transparent connection goes to, where a
 	// name was resolved to it; nil knows none.
 	HostOf func(netip.Addr) string
+	// Tolerant starts the proxy although TLS files other than the CA's are missing or
+	// wrong, and relays what they are for unopened: an app waits for its sidecar.
+	Tolerant bool
 	// Budget bounds the memory of capture. It is shared with a recorder that
 	// keeps pairs until they are acknowledged; nil means cfg.MemoryBudget.
 	Budget *wire.Budget

@@ -26,6 +26,7 @@ func newInterceptor(cfg config.Proxy, o Options) (*intercept.Interceptor, error)
 	opts := intercept.Options{
 		UpstreamCA: t.UpstreamCA, ClientCert: t.ClientCert, ClientKey: t.ClientKey,
 		InCert: t.InCert, InKey: t.InKey, Log: o.Logger, KubeCA: t.KubeCA, KubeHost: t.KubeHost,
+		Tolerant: o.Tolerant,
 	}
 	if opts.CA = o.CA; opts.CA == nil && (t.CACert != "" || t.MakeCA) {
 		ca, err := authority(t)

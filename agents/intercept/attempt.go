@@ -27,35 +27,37 @@ type direction struct {
 	optional func(name string) bool
 	// ready is false where there is nothing to answer clients with.
 	ready bool
+	// unusable says that a file of the direction is missing or wrong.
+	unusable bool
 	// named says that a connection cannot be opened without a host's name.
 	named bool
 }
 
 func (i *Interceptor) outbound() *direction {
-	return &direction{
-		name:   "outbound",
-		server: i.server,
-		ready:  i.leaves != nil,
-		named:  true,
-
-		clientCert: i.clientCert,
-		optional:   i.isKube,
-		upstream: func(name string) *tls.Config {
-			roots := i.roots
-			if i.isKube(name) {
-				roots = i.kubeRoots
-			}
-			return &tls.Config{ServerName: name, RootCAs: roots, ClientSessionCache: i.sessions}
-		},
-		certificate: func(name string, sni bool, host *x509.Certificate) (*tls.Certificate, error) {
-			names := []string{name}
-			if !sni {
-				// The client may expect any of the host's names.
-				names = append(names, otherNames(name, host)...)
-			}
-			return i.leaves.get(names)
-		},
+	d := &direction{name: "outbound", server: i.server, ready: i.leaves != nil, named: true}
+	trust := i.files.get()
+	if trust == nil {
+		d.unusable = true
+		return d
 	}
+	d.clientCert = trust.clientCert
+	d.optional = trust.isKube
+	d.upstream = func(name string) *tls.Config {
+		roots := trust.roots
+		if trust.isKube(name) {
+			roots = trust.kubeRoots
+		}
+		return &tls.Config{ServerName: name, RootCAs: roots, ClientSessionCache: i.sessions}
+	}
+	d.certificate = func(name string, sni bool, host *x509.Certificate) (*tls.Certificate, error) {
+		names := []string{name}
+		if !sni {
+			// The client may expect any of the host's names.
+			names = append(names, otherNames(name, host)...)
+		}
+		return i.leaves.get(names)
+	}
+	return d
 }
 
 func otherNames(name string, cert *x509.Certificate) (names []string) {
@@ -95,6 +97,9 @@ func (a *attempt) run(ctx context.Context, peeked []byte) (Result, error) {
 	hello := &helloConn{Conn: a.client, replay: peeked, undecided: true}
 	if !a.ready {
 		return a.opaque(ctx, hello, ReasonNoCertificate)
+	}
+	if a.unusable {
+		return a.opaque(ctx, hello, ReasonUnusableFile)
 	}
 	hello.choose = func(chi *tls.ClientHelloInfo) (*tls.Config, error) {
 		cfg, reason, err := a.choose(ctx, chi)

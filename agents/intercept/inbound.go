@@ -26,15 +26,16 @@ type ownCertificate struct {
 	mu      sync.Mutex
 	checked time.Time
 	changed time.Time // modification time of what was loaded
-	pairs   []*tls.Certificate
+	failure failure
+	pairs   []*tls.Certificate // none as long as the files cannot be used
 }
 
-func loadOwn(certFile, keyFile string, log *slog.Logger) (*ownCertificate, error) {
-	o := &ownCertificate{certFile: certFile, keyFile: keyFile, log: log}
-	if err := o.load(); err != nil {
-		return nil, err
+func (o *ownCertificate) tell(err error) {
+	what := "the app's renewed certificate is not used"
+	if len(o.pairs) == 0 {
+		what = "inbound TLS is relayed without capture, until its files can be used"
 	}
-	return o, nil
+	o.failure.tell(o.log, what, err)
 }
 
 func (o *ownCertificate) load() error {
@@ -68,16 +69,19 @@ func lastChange(files ...string) (last time.Time, err error) {
 	return last, nil
 }
 
-// find returns the pair whose certificate the app shows.
-func (o *ownCertificate) find(shown []byte) *tls.Certificate {
+// get returns the pairs, none while the files cannot be used.
+func (o *ownCertificate) get() []*tls.Certificate {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if time.Since(o.checked) >= recheck {
-		if err := o.load(); err != nil {
-			o.log.Warn("the app's renewed certificate is not used", "error", err)
-		}
+		o.tell(o.load())
 	}
-	for _, p := range o.pairs {
+	return o.pairs
+}
+
+// find returns the pair whose certificate the app shows.
+func (o *ownCertificate) find(shown []byte) *tls.Certificate {
+	for _, p := range o.get() {
 		if bytes.Equal(p.Leaf.Raw, shown) {
 			return p
 		}
@@ -87,9 +91,10 @@ func (o *ownCertificate) find(shown []byte) *tls.Certificate {
 
 func (i *Interceptor) intoApp() *direction {
 	return &direction{
-		name:   "inbound",
-		server: i.inServer,
-		ready:  i.inbound != nil,
+		name:     "inbound",
+		server:   i.inServer,
+		ready:    i.inbound != nil,
+		unusable: i.inbound != nil && len(i.inbound.get()) == 0,
 		upstream: func(name string) *tls.Config {
 			return &tls.Config{
 				ServerName:         name,

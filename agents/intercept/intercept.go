@@ -10,16 +10,14 @@ package intercept
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
-	"strings"
 	"sync"
 	"time"
 
+	"github.com/speedscale/speedscale/agents/config"
 	"github.com/speedscale/speedscale/agents/lru"
 )
 
@@ -30,15 +28,16 @@ const (
 	ReasonUnverified    = "unverified_host"    // the host's certificate is not trusted, or not for that name
 	ReasonClientCert    = "client_certificate" // the host asks for a client certificate, and none is configured
 	ReasonRejectedCert  = "rejected_client_certificate"
-	ReasonClientRefused = "client_refused"    // the client does not take our leaf (pinning, or it does not trust the CA)
-	ReasonALPN          = "alpn"              // the client speaks neither h2 nor http/1.1
-	ReasonVersion       = "tls_version"       // the client speaks nothing newer than TLS 1.1
-	ReasonHandshake     = "upstream_tls"      // the host's handshake failed for another reason
-	ReasonMalformed     = "malformed_hello"   // what the client sent is no ClientHello
-	ReasonIncomplete    = "incomplete_hello"  // the ClientHello did not arrive whole
-	ReasonNoName        = "no_server_name"    // neither the client nor the caller names the host
-	ReasonNoCertificate = "no_certificate"    // there is no CA (outbound), or no certificate of the app's (inbound)
-	ReasonOtherCert     = "other_certificate" // the app's own certificate is not the one that was given
+	ReasonClientRefused = "client_refused"       // the client does not take our leaf (pinning, or it does not trust the CA)
+	ReasonALPN          = "alpn"                 // the client speaks neither h2 nor http/1.1
+	ReasonVersion       = "tls_version"          // the client speaks nothing newer than TLS 1.1
+	ReasonHandshake     = "upstream_tls"         // the host's handshake failed for another reason
+	ReasonMalformed     = "malformed_hello"      // what the client sent is no ClientHello
+	ReasonIncomplete    = "incomplete_hello"     // the ClientHello did not arrive whole
+	ReasonNoName        = "no_server_name"       // neither the client nor the caller names the host
+	ReasonNoCertificate = "no_certificate"       // there is no CA (outbound), or no certificate of the app's (inbound)
+	ReasonOtherCert     = "other_certificate"    // the app's own certificate is not the one that was given
+	ReasonUnusableFile  = config.TLSUnusableFile // a file for the direction is missing or wrong
 )
 
 const (
@@ -71,6 +70,9 @@ type Options struct {
 	// InCert and InKey (PEM files) are the app's own certificate, to open
 	// inbound connections. They are read again when they change.
 	InCert, InKey string
+	// Tolerant relays a direction's TLS opaque for as long as one of its files above is
+	// missing or wrong; otherwise New refuses it.
+	Tolerant bool
 	// HandshakeTimeout bounds each side's handshake; 10 s when 0.
 	HandshakeTimeout time.Duration
 	// Log gets one line for each host and reason; nil means none.
@@ -83,18 +85,15 @@ type Interceptor struct {
 	timeout time.Duration
 	leaves  *leaves
 	inbound *ownCertificate
+	files   *hostFiles
 	counts  counts
 
 	// server is shared by all connections: its session ticket keys make
 	// resumption work from one connection to the next. Inbound has its own, so
 	// that a ticket of one direction is worth nothing in the other.
 	server, inServer *tls.Config
-	roots            *x509.CertPool
 	sessions         tls.ClientSessionCache
 	inSessions       tls.ClientSessionCache
-	clientCert       *tls.Certificate
-	kubeRoots        *x509.CertPool // nil where the API server is like any other host
-	kubeHost         string
 
 	hosts   *lru.Cache[string, string]   // host → reason to relay it opaque
 	clients *lru.Cache[client, struct{}] // clients that refused a leaf
@@ -152,69 +151,20 @@ func New(o Options) (*Interceptor, error) {
 	}
 	i.server = &tls.Config{GetConfigForClient: choose}
 	i.inServer = &tls.Config{GetConfigForClient: choose}
-	var err error
-	if i.roots, err = upstreamRoots(o.UpstreamCA); err != nil {
+	i.files = &hostFiles{o: o, log: i.log}
+	err := i.files.load()
+	if err != nil && !o.Tolerant {
 		return nil, err
 	}
-	if o.KubeCA != "" {
-		i.kubeHost = o.KubeHost
-		if i.kubeRoots, err = rootsIn(x509.NewCertPool(), o.KubeCA); err != nil {
-			return nil, err
-		}
-	}
-	if o.ClientCert != "" || o.ClientKey != "" {
-		pair, err := tls.LoadX509KeyPair(o.ClientCert, o.ClientKey)
-		if err != nil {
-			return nil, fmt.Errorf("client certificate %q and key %q: %w", o.ClientCert, o.ClientKey, err)
-		}
-		i.clientCert = &pair
-	}
+	i.files.tell(err)
 	if o.InCert != "" || o.InKey != "" {
-		if i.inbound, err = loadOwn(o.InCert, o.InKey, i.log); err != nil {
+		i.inbound = &ownCertificate{certFile: o.InCert, keyFile: o.InKey, log: i.log}
+		if err = i.inbound.load(); err != nil && !o.Tolerant {
 			return nil, err
 		}
+		i.inbound.tell(err)
 	}
 	return i, nil
-}
-
-// upstreamRoots are the system's roots and those of the files. nil (the system's)
-// is kept where there are no files, since some systems verify by their own means.
-func upstreamRoots(files []string) (*x509.CertPool, error) {
-	if len(files) == 0 {
-		return nil, nil
-	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		return nil, fmt.Errorf("roots of this machine: %w", err)
-	}
-	for _, name := range files {
-		if pool, err = rootsIn(pool, name); err != nil {
-			return nil, err
-		}
-	}
-	return pool, nil
-}
-
-// rootsIn adds the certificates of a file to a pool.
-func rootsIn(pool *x509.CertPool, name string) (*x509.CertPool, error) {
-	b, err := os.ReadFile(name)
-	if err != nil {
-		return nil, fmt.Errorf("upstream CA: %w", err)
-	}
-	if !pool.AppendCertsFromPEM(b) {
-		return nil, fmt.Errorf("upstream CA %q: no certificate in it (want PEM)", name)
-	}
-	return pool, nil
-}
-
-// isKube says whether a host is the Kubernetes API server, as clients in pods name it
-// (Kubernetes, "Accessing the API from a pod").
-func (i *Interceptor) isKube(name string) bool {
-	if i.kubeRoots == nil {
-		return false
-	}
-	return name == i.kubeHost || name == "kubernetes" || name == "kubernetes.default" || name == "kubernetes.default.svc" ||
-		strings.HasPrefix(name, "kubernetes.default.svc.")
 }
 
 // Outbound opens a connection of the app's to a host. peeked is what has been read

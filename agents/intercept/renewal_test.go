@@ -38,8 +38,8 @@ func TestRenewedCertificate(t *testing.T) {
 			return pair.Leaf.Raw
 		}
 		first := write()
-		own, err := loadOwn(cert, key, slog.New(slog.DiscardHandler))
-		check(err)
+		own := &ownCertificate{certFile: cert, keyFile: key, log: slog.New(slog.DiscardHandler)}
+		check(own.load())
 		known := func(certs ...[]byte) (n int) {
 			for _, c := range certs {
 				if p := own.find(c); p != nil && string(p.Leaf.Raw) == string(c) {
@@ -62,6 +62,33 @@ func TestRenewedCertificate(t *testing.T) {
 		time.Sleep(recheck)
 		if known(third, second) != 2 {
 			t.Error("an unreadable key took the place of a good one")
+		}
+	})
+}
+
+// TestFilesThatComeLater: a Secret may be made after the pod that names it.
+func TestFilesThatComeLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		cert, key := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
+		i, err := New(Options{UpstreamCA: []string{cert}, InCert: cert, InKey: key, Tolerant: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		unusable := func() [2]bool { return [2]bool{i.outbound().unusable, i.intoApp().unusable} }
+		if unusable() != [2]bool{true, true} {
+			t.Error("files that are not there are used")
+		}
+		ca, err := NewCA()
+		if err == nil {
+			err = ca.Save(cert, key)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(recheck)
+		if unusable() != [2]bool{false, false} {
+			t.Error("files that are there by now are not used")
 		}
 	})
 }

@@ -90,6 +90,8 @@ const (
 	// goproxy reads from a volume. They are public.
 	ForwarderCA = "operator.speedscale.com/forwarder-ca"
 	UpstreamCA  = "operator.speedscale.com/upstream-ca"
+	// Mesh is on a pod that its namespace puts into a service mesh, and says by what.
+	Mesh = "operator.speedscale.com/mesh"
 	// Replay is on the pod template of a workload during a replay: which one it is,
 	// and where connections go. The replay controller writes it, and takes it away.
 	Replay = "operator.speedscale.com/replay"

@@ -165,6 +165,9 @@ func faultsOfTheForwarder() []fault {
 		{"capture lost", told(func(_ *cloudv1.ForwarderTelemetry, s *cloudv1.SidecarTelemetry) {
 			s.CaptureDisabled, s.Restarts = true, 3
 		}), "sidecar-capture", check.Failed, "after 3 restarts it relays, and captures nothing", nil},
+		{"TLS files unusable", told(func(_ *cloudv1.ForwarderTelemetry, s *cloudv1.SidecarTelemetry) {
+			s.Tls = map[string]uint64{"unusable_file": 3, "intercepted": 4}
+		}), "sidecar-capture", check.Warning, "3 TLS connections were relayed unopened", nil},
 		{"capture drops", told(func(_ *cloudv1.ForwarderTelemetry, s *cloudv1.SidecarTelemetry) { s.Inbound.Lost = lost }), "sidecar-drops", check.Warning, "lately queue_full 5", nil},
 		{"direction quiet", told(func(_ *cloudv1.ForwarderTelemetry, s *cloudv1.SidecarTelemetry) { s.Outbound.LastSeen = 0 }), "sidecar-quiet", check.Warning, "nothing go out", nil},
 	}

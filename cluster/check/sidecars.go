@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/speedscale/speedscale/agents/config"
 	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
 	"github.com/speedscale/speedscale/cluster/inject"
 	"github.com/speedscale/speedscale/cluster/quiet"
@@ -97,9 +98,14 @@ func sidecarsCapture(f *Facts) []Result {
 	}
 	var bad []Result
 	for _, s := range all {
+		pod := "pod " + s.GetNamespace() + "/" + s.GetPod()
 		if s.GetCaptureDisabled() {
 			bad = append(bad, fail(fmt.Sprintf("kubectl -n %s logs %s -c %s --previous says why; a new pod captures again", s.GetNamespace(), s.GetPod(), inject.Goproxy),
-				"after %d restarts it relays, and captures nothing", s.GetRestarts()).of("pod "+s.GetNamespace()+"/"+s.GetPod()))
+				"after %d restarts it relays, and captures nothing", s.GetRestarts()).of(pod))
+		}
+		if n := s.GetTls()[config.TLSUnusableFile]; n > 0 {
+			bad = append(bad, warn(fmt.Sprintf("kubectl -n %s logs %s -c %s names the file, and speedctl why the Secret or ConfigMap", s.GetNamespace(), s.GetPod(), inject.Goproxy),
+				"%d TLS connections were relayed unopened, since a file that its annotations name is missing or wrong", n).of(pod))
 		}
 	}
 	return each(bad, ok("all %d", len(all)))

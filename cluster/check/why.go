@@ -37,6 +37,8 @@ type Explanation struct {
 	Replay string `json:"replay,omitempty"`
 	// Quiet are directions in which a captured pod's sidecar saw nothing.
 	Quiet []Reason `json:"quiet,omitempty"`
+	// Warnings are what a captured pod's sidecar does not see or overrides, and how that is changed.
+	Warnings []Reason `json:"warnings,omitempty"`
 	// Reasons are all that keep it from being captured, the first one first.
 	Reasons []Reason `json:"reasons,omitempty"`
 }
@@ -73,7 +75,7 @@ func Why(w *workload.Workload, pods []corev1.Pod, s Surroundings) []Explanation 
 
 // Bare explains a pod that no workload owns.
 func Bare(p *corev1.Pod, s Surroundings) Explanation {
-	w := &workload.Workload{Ref: workload.Ref{Kind: "Pod", Namespace: p.Namespace, Name: p.Name}, Annotations: p.Annotations}
+	w := bare(p)
 	e := ofPod(w, p)
 	if !e.Captured {
 		e.Reasons = append(e.Reasons, asks(w, s)...)
@@ -82,6 +84,14 @@ func Bare(p *corev1.Pod, s Surroundings) Explanation {
 		e.Reasons = []Reason{{"it had not asked for a sidecar, or the operator was away, when it was made", "make the pod anew: a pod gets its sidecar when it is made, or never"}}
 	}
 	return e
+}
+
+// bare is a pod as the workload that it is by itself.
+func bare(p *corev1.Pod) *workload.Workload {
+	return &workload.Workload{
+		Ref: workload.Ref{Kind: "Pod", Namespace: p.Namespace, Name: p.Name}, Annotations: p.Annotations,
+		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: p.Labels}},
+	}
 }
 
 // ofPod is what the pod itself says.
@@ -158,7 +168,7 @@ func operator(s Surroundings) (reasons []Reason) {
 		if len(w.ClientConfig.CABundle) == 0 {
 			add("speedctl check", "the webhook %q has no caBundle, so that the API server cannot call it", w.Name)
 		}
-		if s.Namespace == nil || w.NamespaceSelector == nil {
+		if s.Namespace == nil || w.NamespaceSelector == nil || strings.HasPrefix(w.Name, "ambient.") { // which is for a few
 			continue
 		}
 		selector, err := metav1.LabelSelectorAsSelector(w.NamespaceSelector)
@@ -199,6 +209,8 @@ type Subject struct {
 	Surroundings Surroundings
 	// Events are those about the pods.
 	Events []corev1.Event
+	// Warnings are those of the workload.
+	Warnings []Reason
 }
 
 // Explain returns the explanations.
@@ -212,6 +224,7 @@ func (s Subject) Explain() []Explanation {
 	for i := range all {
 		if all[i].Captured {
 			all[i].Quiet = quietIn(s.Events, s.Pods, all[i].Pod)
+			all[i].Warnings = s.Warnings
 		}
 	}
 	return all
@@ -228,7 +241,23 @@ func LookAt(ctx context.Context, c kubernetes.Interface, operatorNamespace strin
 		return Subject{}, err
 	}
 	s, err := surroundings(ctx, c, operatorNamespace, r.Namespace)
-	return Subject{w, pods, s, quietEvents(ctx, c, r.Namespace)}, err
+	return Subject{w, pods, s, quietEvents(ctx, c, r.Namespace), warnings(ctx, c, w)}, err
+}
+
+// warnings are those of a workload's sidecars, though they run.
+func warnings(ctx context.Context, c kubernetes.Interface, w *workload.Workload) (reasons []Reason) {
+	s, err := annotation.Parse(w.Annotations)
+	if err != nil {
+		return nil // which asks says
+	}
+	texts, err := workload.Warnings(ctx, c, w, s)
+	if err != nil {
+		texts = append(texts, err.Error()) // such as that they may not be read
+	}
+	for _, text := range texts {
+		reasons = append(reasons, Reason{Text: text})
+	}
+	return reasons
 }
 
 // LookAtPod reads what Explain needs about a pod, and the workload that it is of.
@@ -243,12 +272,16 @@ func LookAtPod(ctx context.Context, c kubernetes.Interface, operatorNamespace, n
 	}
 	owner, err := ownerOf(ctx, c, p)
 	if err != nil || owner == nil {
+		subject.Warnings = warnings(ctx, c, bare(p))
 		return subject, err
 	}
 	subject.Workload, err = workload.Get(ctx, c, *owner)
 	if err == nil && subject.Workload.Elsewhere != nil && subject.Workload.Elsewhere.Kind == workload.Deployment {
 		owner.Kind, owner.Name = workload.Deployment, subject.Workload.Elsewhere.Name // which is annotated in its place
 		subject.Workload, err = workload.Get(ctx, c, *owner)
+	}
+	if err == nil {
+		subject.Warnings = warnings(ctx, c, subject.Workload)
 	}
 	return subject, err
 }

@@ -47,6 +47,14 @@ func (s *scene) inject() {
 	s.p.Spec.Containers = []corev1.Container{{Name: inject.Goproxy}}
 }
 
+// ambient adds the webhook for namespaces in Istio's ambient mesh.
+func (s *scene) ambient() {
+	s.s.Webhook.Webhooks = append(s.s.Webhook.Webhooks, admissionregistrationv1.MutatingWebhook{
+		Name: "ambient.sidecar.speedscale.com", ClientConfig: s.s.Webhook.Webhooks[0].ClientConfig,
+		NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"istio.io/dataplane-mode": "ambient"}},
+	})
+}
+
 func TestWhy(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*scene)
@@ -62,6 +70,8 @@ func TestWhy(t *testing.T) {
 		"operator unready":   {func(s *scene) { s.s.OperatorReady = false }, []string{"the operator is not ready"}},
 		"no caBundle":        {func(s *scene) { s.s.Webhook.Webhooks[0].ClientConfig.CABundle = nil }, []string{"no caBundle"}},
 		"namespace left out": {func(s *scene) { s.s.Namespace.Labels = nil }, []string{`namespace "shop" is left out of the webhook "pods"`}},
+		"not ambient":        {func(s *scene) { s.inject(); s.ambient() }, nil},
+		"not ambient, older": {func(s *scene) { s.ambient(); s.p.Annotations = nil }, []string{"older than the annotation: the rollout is not there yet"}},
 		"kube-system":        {func(s *scene) { s.w.Namespace = "kube-system" }, []string{`in namespace "kube-system"`}},
 		"two reasons":        {func(s *scene) { s.w.Annotations = nil; s.s.Webhook = nil }, []string{"it does not ask", "no operator is installed"}},
 		"refused, and away":  {func(s *scene) { s.p.Annotations[annotation.Refused] = "it runs on Windows"; s.s.OperatorReady = false }, []string{"it runs on Windows", "the operator is not ready"}},
@@ -149,5 +159,52 @@ func TestOwnersAreFound(t *testing.T) {
 	}
 	if _, err := check.LookAtPod(t.Context(), c, "speedscale", "shop", "gone"); err == nil || !strings.Contains(err.Error(), "pod shop/gone") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestWhyNamesWhatASidecarDoesNotSee: Services whose clients look like the node, and
+// files that annotations name and that are not there.
+func TestWhyNamesWhatASidecarDoesNotSee(t *testing.T) {
+	w := newWorld(t)
+	w.workload.Annotations[annotation.TLSInSecret] = "typo"
+	w.workload.Spec.Template.Labels = map[string]string{"app": "cart"}
+	w.more = append(w.more, &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cart"},
+		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeNodePort, Selector: map[string]string{"app": "cart"}},
+	})
+	bare := cartPod()
+	bare.Name = "bare"
+	bare.Annotations = map[string]string{annotation.Inject: "true", annotation.TLSInSecret: "typo"}
+	w.more = append(w.more, bare)
+	want := []string{`service "cart" is a NodePort`, `secret "typo", which the annotation ` + annotation.TLSInSecret + ` names, does not exist`}
+	see := func(c *fake.Clientset) (found [][]check.Explanation) {
+		t.Helper()
+		of, err := check.LookAt(t.Context(), c, "speedscale", cart())
+		if err != nil {
+			t.Fatal(err)
+		}
+		pod, err := check.LookAtPod(t.Context(), c, "speedscale", "shop", "bare")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return [][]check.Explanation{of.Explain(), pod.Explain()}
+	}
+	for _, got := range see(w.client()) {
+		if len(got) == 0 || len(got[0].Warnings) != len(want) {
+			t.Fatalf("%+v, want %q", got, want)
+		}
+		for i, text := range want {
+			if !strings.Contains(got[0].Warnings[i].Text, text) {
+				t.Errorf("%q, want %q", got[0].Warnings[i].Text, text)
+			}
+		}
+	}
+	for _, o := range []metav1.Object{w.workload, bare} {
+		o.SetAnnotations(map[string]string{annotation.Inject: "true", annotation.CaptureNodeTraffic: "true"})
+	}
+	for _, got := range see(w.client()) {
+		if len(got) == 0 || len(got[0].Warnings) > 0 {
+			t.Errorf("with node traffic captured: %+v", got)
+		}
 	}
 }

@@ -28,7 +28,7 @@ func (p *patch) appContainers() []*corev1.Container {
 }
 
 // apps changes the app's own containers: variables and mounts are added, and none of
-// theirs is replaced. What an image or envFrom sets cannot be seen here.
+// theirs is replaced. What an image or envFrom sets cannot be seen here: see Overridden.
 func (p *patch) apps() error {
 	for _, c := range p.appContainers() {
 		if r := p.extraEnv(c); r != nil {

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/speedscale/speedscale/agents/config"
+	"github.com/speedscale/speedscale/cluster/annotation"
 )
 
 // Reason is why a pod is not injected, in the form of an event's reason.
@@ -82,6 +83,9 @@ func mesh(pod *corev1.Pod) string {
 		if _, ok := pod.Annotations[key]; ok {
 			return "annotation " + key
 		}
+	}
+	if by := pod.Annotations[annotation.Mesh]; by != "" {
+		return by
 	}
 	for _, asks := range []pair{
 		{"sidecar.istio.io/inject", "true"}, {"istio.io/dataplane-mode", "ambient"},

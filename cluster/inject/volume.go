@@ -89,7 +89,8 @@ func memory(name, size string) corev1.Volume {
 
 // files are what goproxy reads, in one volume that no container of the app mounts: the token that proves
 // the pod to the forwarder, public certificates that the pod carries in its annotations,
-// and what the workload's annotations name. Nothing is copied into its namespace.
+// and what the workload's annotations name. Nothing is copied into its namespace. What
+// they name is optional: the app starts without it, and its TLS is relayed unopened.
 func (p *patch) files() []corev1.VolumeProjection {
 	carried := []corev1.DownwardAPIVolumeFile{ofAnnotation(fileForwarderCA, annotation.ForwarderCA)}
 	if p.upstreamCA() {
@@ -106,9 +107,9 @@ func (p *patch) files() []corev1.VolumeProjection {
 		name := corev1.LocalObjectReference{Name: ca.Name}
 		items := []corev1.KeyToPath{{Key: ca.Key, Path: workloadCA(i)}}
 		if ca.Kind == annotation.KindSecret {
-			found = append(found, corev1.VolumeProjection{Secret: &corev1.SecretProjection{LocalObjectReference: name, Items: items}})
+			found = append(found, corev1.VolumeProjection{Secret: &corev1.SecretProjection{LocalObjectReference: name, Items: items, Optional: new(true)}})
 		} else {
-			found = append(found, corev1.VolumeProjection{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: name, Items: items}})
+			found = append(found, corev1.VolumeProjection{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: name, Items: items, Optional: new(true)}})
 		}
 	}
 	for _, c := range p.certificates() {
@@ -118,6 +119,7 @@ func (p *patch) files() []corev1.VolumeProjection {
 		found = append(found, corev1.VolumeProjection{Secret: &corev1.SecretProjection{
 			LocalObjectReference: corev1.LocalObjectReference{Name: c.Secret},
 			Items:                []corev1.KeyToPath{{Key: c.Public, Path: c.folder + "/tls.crt"}, {Key: c.Private, Path: c.folder + "/tls.key"}},
+			Optional:             new(true),
 		}})
 	}
 	return found

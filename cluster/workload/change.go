@@ -3,7 +3,9 @@ package workload
 import (
 	"context"
 	"errors"
+	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/yaml"
 
@@ -16,7 +18,7 @@ type Change struct {
 	*Workload
 	// Annotations are those that change; nil takes one away.
 	Annotations map[string]*string
-	// Warnings say what the sidecar will not see.
+	// Warnings are those of the function of that name.
 	Warnings []string
 }
 
@@ -48,11 +50,23 @@ func planOne(ctx context.Context, c kubernetes.Interface, r Ref, set map[string]
 	if err := foreign(ctx, c, r, p.Settings); err != nil {
 		return Change{}, err
 	}
+	warnings, err := Warnings(ctx, c, w, p.Settings)
+	return Change{Workload: w, Annotations: p.Changes, Warnings: warnings}, err
+}
+
+// Warnings say what a workload's sidecars do not see with these settings, though they run,
+// and what of the app's own they may override.
+func Warnings(ctx context.Context, c kubernetes.Interface, w *Workload, s annotation.Sidecar) ([]string, error) {
 	services, err := Services(ctx, c, w)
 	if err != nil {
-		return Change{}, err
+		return nil, err
 	}
-	return Change{Workload: w, Annotations: p.Changes, Warnings: Uncaptured(p.Settings, services)}, nil
+	return slices.Concat(Uncaptured(s, services), Unusable(ctx, c, w.Namespace, s), Overridden(w, s)), nil
+}
+
+// Overridden is inject.Overridden for a workload's pods.
+func Overridden(w *Workload, s annotation.Sidecar) []string {
+	return inject.Overridden(&corev1.Pod{ObjectMeta: w.Template.ObjectMeta, Spec: w.Template.Spec}, s)
 }
 
 // RemoveAll plans to take the sidecars of workloads away, and changes nothing yet.

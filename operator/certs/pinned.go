@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -38,6 +40,14 @@ func (p *Pinned) NeedLeaderElection() bool { return false }
 // Start keeps the certificate until the context ends.
 func (p *Pinned) Start(ctx context.Context) error {
 	repeat(ctx, p.log, p.Sync)
+	return nil
+}
+
+// Ready is a readiness check: nil when there is a certificate to hand out.
+func (p *Pinned) Ready(*http.Request) error {
+	if p.PEM() == "" {
+		return fmt.Errorf("there is no certificate of the forwarder yet: secret %q", p.secret.Name)
+	}
 	return nil
 }
 

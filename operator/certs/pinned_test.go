@@ -25,11 +25,14 @@ func pinned(c client.Client) *certs.Pinned {
 func TestPinnedCertificateIsTrustedByWhoHasIt(t *testing.T) {
 	c := newClient()
 	p := pinned(c)
-	if p.PEM() != "" {
+	if p.PEM() != "" || p.Ready(nil) == nil {
 		t.Error("a certificate before the first pass")
 	}
 	if err := p.Sync(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	if err := p.Ready(nil); err != nil {
+		t.Error(err)
 	}
 	data := readSecret(t, c).Data
 	pair, err := tls.X509KeyPair(data["tls.crt"], data["tls.key"])

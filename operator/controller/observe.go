@@ -161,7 +161,11 @@ func injected(pods []metav1.PartialObjectMetadata) (found []InjectedPod) {
 // refusal returns a message of the API server about a pod where that may be because of
 // the sidecar, and "" where it is not. A pod whose service account or priority class is
 // not there yet, or that cannot be made for a while, would not be made without one either.
+// What our own webhook denies it takes a little later.
 func refusal(message string) string {
+	if strings.Contains(message, ownWebhook) {
+		return ""
+	}
 	for _, text := range []string{
 		inject.Goproxy, inject.Initproxy, // containers and volumes of ours
 		"speedscale-ca", "speedscale-trust",
@@ -177,6 +181,9 @@ func refusal(message string) string {
 	}
 	return ""
 }
+
+// ownWebhook is in what the API server says where the operator itself denied a pod.
+const ownWebhook = `sidecar.speedscale.com" denied the request`
 
 // failedCreate is the reason of the events by which controllers tell that a pod was
 // refused (k8s.io/kubernetes/pkg/controller).

@@ -183,6 +183,9 @@ func TestFailuresThatAreNotTheSidecars(t *testing.T) {
 		"a webhook that is away": func(d *appsv1.Deployment) {
 			d.Status.Conditions[0].Message = `Internal error occurred: failed calling webhook "replayed.sidecar.speedscale.com": failed to call webhook: Post "https://speedscale-operator.speedscale.svc:443/mutate-pods?timeout=10s": context deadline exceeded`
 		},
+		"the operator, not ready yet": func(d *appsv1.Deployment) {
+			d.Status.Conditions[0].Message = `admission webhook "replayed.sidecar.speedscale.com" denied the request: the operator cannot route pods yet: options of injection: forwarder's CA: want PEM certificates`
+		},
 		"of the template before": func(d *appsv1.Deployment) { d.Generation = 2 },
 		"over":                   func(d *appsv1.Deployment) { d.Status.Conditions[0].Status = corev1.ConditionFalse },
 		"another operator's":     func(d *appsv1.Deployment) { d.Annotations[annotation.ManagedBy] = "other" },

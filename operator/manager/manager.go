@@ -108,6 +108,7 @@ func New(ctx context.Context, config *rest.Config, s Settings, env *agent.Env) (
 	}
 	hooks := mgr.GetWebhookServer()
 	hooks.Register(webhook.WorkloadsPath, &admission.Webhook{Handler: webhook.Workloads{Instance: s.Instance, Logger: env.Log}})
+	hooks.Register(webhook.AmbientPath, &admission.Webhook{Handler: webhook.Ambient{}})
 	hooks.Register(webhook.PodsPath, &admission.Webhook{Handler: webhook.Pods{
 		Instance: s.Instance, Logger: env.Log, Options: func() inject.Options { return injection(s, pinned.PEM()) },
 		Running: webhook.AskRunning(direct, env.Log),
@@ -125,7 +126,9 @@ func New(ctx context.Context, config *rest.Config, s Settings, env *agent.Env) (
 	if err := setupWorkloads(mgr, direct, s, env); err != nil {
 		return nil, err
 	}
-	for name, check := range map[string]healthz.Checker{"certificate": serving.Ready, "webhooks": hooks.StartedChecker()} {
+	for name, check := range map[string]healthz.Checker{
+		"certificate": serving.Ready, "forwarder-certificate": pinned.Ready, "webhooks": hooks.StartedChecker(),
+	} {
 		if err := mgr.AddReadyzCheck(name, check); err != nil {
 			return nil, err
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 
 	admissionv1 "k8s.io/api/admission/v1"
@@ -38,7 +39,12 @@ var _ admission.Handler = Pods{}
 
 // Handle answers one request.
 func (p Pods) Handle(ctx context.Context, req admission.Request) admission.Response {
-	if req.Kind.Kind != "Pod" || req.Operation != admissionv1.Create || reserved(req.Namespace) {
+	switch {
+	case req.Kind.Kind != "Pod" || reserved(req.Namespace):
+		return admission.Allowed("")
+	case req.Operation == admissionv1.Update:
+		return afterwards(req)
+	case req.Operation != admissionv1.Create:
 		return admission.Allowed("")
 	}
 	pod := &corev1.Pod{}
@@ -60,17 +66,26 @@ func (p Pods) Handle(ctx context.Context, req admission.Request) admission.Respo
 		return admission.Denied(err.Error())
 	case err != nil:
 		return p.refuse(log, req, pod, err)
+	case !s.Inject && len(pod.OwnerReferences) > 0 && pod.Annotations[annotation.Stamp] == "":
+		return admission.Allowed("").WithWarnings(misplaced(pod.Annotations, nil, "a pod of a workload", "put them on the workload itself")...)
 	case !s.Inject || s.Ignore || s.ManagedBy != "" && s.ManagedBy != p.Instance:
 		return admission.Allowed("")
 	}
 	injected, err := inject.Pod(pod, w, s, o)
+	if _, ok := errors.AsType[*inject.Refused](err); err != nil && !ok {
+		return unable(log, o.Replay != nil, err)
+	}
 	if err != nil {
 		return p.refuse(log, req, pod, err)
 	}
 	if !inject.Injected(pod) { // the API server asks again after others' changes
 		log.Info("pod injected")
 	}
-	return patchedPod(req.Object.Raw, pod, injected)
+	resp := patchedPod(req.Object.Raw, pod, injected)
+	if bare && !inject.Injected(pod) { // of others it was said when their workload was annotated
+		resp = resp.WithWarnings(overridden(pod, s)...)
+	}
+	return resp
 }
 
 // settings returns what a pod asks for, by its stamp or, where it has neither
@@ -113,6 +128,18 @@ func (p Pods) replay(ctx context.Context, pod *corev1.Pod, w *inject.Workload, s
 		*s, err = annotation.Parse(map[string]string{annotation.Inject: "true"})
 	}
 	return &r, err
+}
+
+// unable is for what is the operator's own fault, such as that it does not have the
+// forwarder's certificate yet. The pod starts as it is with nothing written on it, so that
+// it is made anew later. In a replay it would call the real dependencies: it is refused,
+// and its controller tries again.
+func unable(log *slog.Logger, replayed bool, err error) admission.Response {
+	log.Error("pod is not injected", "error", err)
+	if replayed {
+		return admission.Errored(http.StatusServiceUnavailable, fmt.Errorf("the operator cannot route pods yet: %w", err))
+	}
+	return admission.Allowed("").WithWarnings(warning(err))
 }
 
 // refuse lets the pod start as it is, with the reason on it. It takes no part in a

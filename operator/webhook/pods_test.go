@@ -177,15 +177,23 @@ func TestRefusedPodStartsAsItIs(t *testing.T) {
 func TestPodIsNotInjectedWithoutTheForwardersCertificate(t *testing.T) {
 	p := pods(t)
 	p.Options = func() clusterinject.Options { return clusterinject.Options{Forwarder: "f:80"} }
+	// Nothing final is written on it: the pod is made anew later.
 	req := create(t, pod(stamped(t, map[string]string{}), replicaSet, "nodeName: worker"))
-	got := decodePod(t, apply(t, req, p.Handle(t.Context(), req)))
-	if len(got.Spec.Containers) != 2 || !strings.Contains(got.Annotations[annotation.Refused], "CA") {
-		t.Errorf("containers %v, reason %q", names(got), got.Annotations[annotation.Refused])
+	if resp := p.Handle(t.Context(), req); !resp.Allowed || len(resp.Patches) > 0 || len(resp.Warnings) != 1 || !strings.Contains(resp.Warnings[0], "CA") {
+		t.Errorf("answered %+v", resp)
+	}
+	// In a replay it is made later only: without routing it would call the real dependencies.
+	if resp := p.Handle(t.Context(), create(t, pod(inReplay, replicaSet, "nodeName: worker"))); resp.Allowed || !strings.Contains(resp.Result.Message, "cannot route pods yet") {
+		t.Errorf("in a replay, answered %+v", resp)
 	}
 }
 
 func TestBarePods(t *testing.T) {
-	req := create(t, pod(inject, "", "nodeName: worker"))
+	req := create(t, strings.Replace(pod(inject+", sidecar.speedscale.com/tls-out: 'true'", "", "nodeName: worker"), "image: other:1", "image: other:1\n    envFrom: [{secretRef: {name: settings}}]", 1))
+	if resp := pods(t).Handle(t.Context(), req); len(resp.Warnings) != 1 || !strings.Contains(resp.Warnings[0], `container "other" has envFrom`) {
+		t.Errorf("warnings are %q", resp.Warnings)
+	}
+	req = create(t, pod(inject, "", "nodeName: worker"))
 	got := decodePod(t, apply(t, req, pods(t).Handle(t.Context(), req)))
 	if got.Spec.Containers[0].Name != clusterinject.Goproxy || env(got.Spec.Containers[0], "APP_LABEL") != "checkout-7d9" {
 		t.Errorf("containers %v", names(got))
@@ -199,20 +207,42 @@ func TestBarePods(t *testing.T) {
 func TestPodsThatAreLeftAlone(t *testing.T) {
 	plain := pod(stamped(t, map[string]string{}), replicaSet, "nodeName: worker")
 	for name, req := range map[string]webhookRequest{
-		"no stamp":               create(t, pod("", replicaSet, "nodeName: worker")),
-		"annotated, not stamped": create(t, pod(inject, replicaSet, "nodeName: worker")),
-		"bare, not annotated":    create(t, pod("", "", "nodeName: worker")),
-		"bare and ignored":       create(t, pod(inject+`, operator.speedscale.com/ignore: "true"`, "", "nodeName: worker")),
-		"bare, another's":        create(t, pod(inject+`, operator.speedscale.com/managed-by: other`, "", "nodeName: worker")),
-		"kube-system":            inNamespace(create(t, plain), "kube-system"),
-		"update":                 update(t, plain, plain),
-		"not a pod":              withObject(create(t, plain), `{"spec": 7}`),
+		"no stamp":            create(t, pod("", replicaSet, "nodeName: worker")),
+		"bare, not annotated": create(t, pod("", "", "nodeName: worker")),
+		"bare and ignored":    create(t, pod(inject+`, operator.speedscale.com/ignore: "true"`, "", "nodeName: worker")),
+		"bare, another's":     create(t, pod(inject+`, operator.speedscale.com/managed-by: other`, "", "nodeName: worker")),
+		"kube-system":         inNamespace(create(t, plain), "kube-system"),
+		"update":              update(t, plain, plain),
+		"not a pod":           withObject(create(t, plain), `{"spec": 7}`),
 	} {
 		t.Run(name, func(t *testing.T) {
 			if resp := pods(t).Handle(t.Context(), req); !resp.Allowed || len(resp.Patches) > 0 {
 				t.Errorf("allowed %v with %v, want nothing done", resp.Allowed, resp.Patches)
 			}
 		})
+	}
+}
+
+// TestAnnotationsOfPodsThatDoNothing: a warning says where they belong.
+func TestAnnotationsOfPodsThatDoNothing(t *testing.T) {
+	plain, asks := pod("", "", "nodeName: worker"), pod(inject, "", "nodeName: worker")
+	for name, c := range map[string]struct {
+		req  webhookRequest
+		want string // "" is no warning
+	}{
+		"of a template":               {create(t, pod(inject, replicaSet, "nodeName: worker")), "put them on the workload itself: " + annotation.Inject},
+		"of a pod that is there":      {update(t, plain, asks), "make the pod anew with them: " + annotation.Inject},
+		"of a workload's, that is":    {update(t, pod("", replicaSet, "nodeName: worker"), pod(inject, replicaSet, "nodeName: worker")), "put them on the workload that it is of"},
+		"changed elsewhere":           {update(t, asks, strings.Replace(asks, "checkout:1", "checkout:2", 1)), ""},
+		"of a pod that has a sidecar": {create(t, pod(inject+", "+stamped(t, map[string]string{}), replicaSet, "nodeName: worker")), ""},
+	} {
+		resp := pods(t).Handle(t.Context(), c.req)
+		if got := strings.Join(resp.Warnings, "\n"); !resp.Allowed || c.want == "" && got != "" || !strings.Contains(got, c.want) {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+		if c.want != "" && len(resp.Patches) > 0 {
+			t.Errorf("%s: it is changed: %v", name, resp.Patches)
+		}
 	}
 }
 
@@ -265,5 +295,24 @@ func TestPodThatCannotBeRoutedHasNoLabels(t *testing.T) {
 				t.Errorf("labels %v, reason %q", got.Labels, got.Annotations[annotation.Refused])
 			}
 		})
+	}
+}
+
+// TestPodOfAnAmbientNamespace has no label of its own that says so.
+func TestPodOfAnAmbientNamespace(t *testing.T) {
+	for name, annotations := range map[string]string{"stamped": stamped(t, map[string]string{}), "bare": inject, "in a replay": inReplay} {
+		owner := replicaSet
+		if name == "bare" {
+			owner = ""
+		}
+		req := create(t, pod(annotations, owner, "nodeName: worker"))
+		noted := withObject(req, string(apply(t, req, webhook.Ambient{}.Handle(t.Context(), req))))
+		if resp := (webhook.Ambient{}).Handle(t.Context(), noted); len(resp.Patches) > 0 {
+			t.Errorf("%s: it is noted twice: %v", name, resp.Patches)
+		}
+		got := decodePod(t, apply(t, noted, pods(t).Handle(t.Context(), noted)))
+		if len(got.Spec.Containers) != 2 || !strings.Contains(got.Annotations[annotation.Refused], "service mesh (istio.io/dataplane-mode=ambient of its namespace)") {
+			t.Errorf("%s: containers %v, reason %q", name, names(got), got.Annotations[annotation.Refused])
+		}
 	}
 }

@@ -4,7 +4,8 @@
 // cluster/inject; this package only reads requests and writes patches.
 //
 // It never stands in the way of an app: a request that it cannot understand is
-// let through, and the only thing it refuses is a sidecar annotation that is wrong.
+// let through. What it refuses is a sidecar annotation that is wrong, and a pod of a
+// replay that it cannot route yet.
 package webhook
 
 import (
@@ -20,6 +21,7 @@ import (
 const (
 	WorkloadsPath = "/mutate"
 	PodsPath      = "/mutate-pods"
+	AmbientPath   = "/mutate-ambient-pods"
 )
 
 // maxWarning keeps warnings readable, in bytes. The API server passes on 4096 for

@@ -2,19 +2,24 @@ package webhook
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	admissionv1 "k8s.io/api/admission/v1"
 
 	"github.com/speedscale/speedscale/cluster/annotation"
 	"github.com/speedscale/speedscale/cluster/argo"
+	"github.com/speedscale/speedscale/cluster/inject"
 	"github.com/speedscale/speedscale/cluster/stamp"
 )
 
@@ -35,7 +40,7 @@ var _ admission.Handler = Workloads{}
 // templatePath is where a kind has its pod template.
 func templatePath(kind string) []string {
 	switch kind {
-	case "Deployment", "StatefulSet", "DaemonSet", "Job", argo.Kind:
+	case "Deployment", "StatefulSet", "DaemonSet", "Job", "ReplicaSet", argo.Kind:
 		return []string{"spec", "template"}
 	case "CronJob":
 		return []string{"spec", "jobTemplate", "spec", "template"}
@@ -60,43 +65,60 @@ func (w Workloads) Handle(_ context.Context, req admission.Request) admission.Re
 			return unreadable(err)
 		}
 	}
+	at := append(slices.Clone(path), "metadata", "annotations")
+	return w.answer(req, object, old, at).WithWarnings(inTemplate(object, old, at)...).WithWarnings(w.overridden(object, old, path)...)
+}
+
+// answer stamps the template, whose annotations are at a path, or refuses to.
+func (w Workloads) answer(req admission.Request, object, old *unstructured.Unstructured, at []string) admission.Response {
 	log := w.Logger.With("kind", req.Kind.Kind, "namespace", req.Namespace, "name", req.Name)
-	changed, err := w.restamp(object, old, path)
+	same := maps.Equal(ours(object), ours(old))
+	changed, err := w.restamp(object, old, at)
 	if err != nil {
-		if maps.Equal(ours(object), ours(old)) {
+		if same {
 			log.Warn("workload is left as it is", "error", err)
 			return admission.Allowed("").WithWarnings(warning(err))
 		}
 		log.Info("workload refused", "error", err)
 		return admission.Denied(err.Error())
 	}
-	if !changed {
-		return admission.Allowed("")
+	resp := admission.Allowed("")
+	if changed {
+		log.Info("stamp of the pod template changed")
+		resp = patched(req.Object.Raw, object)
 	}
-	log.Info("stamp of the pod template changed")
-	return patched(req.Object.Raw, object)
+	if existingJob(object, old) && !same {
+		resp = resp.WithWarnings(warning(errors.New("a job that is there already keeps the pods that it has: what is annotated now counts for a new one")))
+	}
+	return resp
+}
+
+// existingJob says that the request is about a Job that is there already.
+func existingJob(object, old *unstructured.Unstructured) bool {
+	return object.GetKind() == "Job" && old.Object != nil
 }
 
 // restamp puts the stamp on the object's template, or takes it away, and says
 // whether the object is another one now.
-func (w Workloads) restamp(object, old *unstructured.Unstructured, path []string) (bool, error) {
+func (w Workloads) restamp(object, old *unstructured.Unstructured, at []string) (bool, error) {
 	if object.GetDeletionTimestamp() != nil || ownedByWorkload(object) {
 		return false, nil
 	}
-	at := append(slices.Clone(path), "metadata", "annotations")
 	present := stampAt(object, at)
 	before := stampAt(old, at)
-	if object.GetKind() == "Job" && old.Object != nil {
+	s, err := annotation.Parse(object.GetAnnotations())
+	if existingJob(object, old) && (err == nil || maps.Equal(ours(object), ours(old))) {
 		// The template of a Job cannot change any more.
 		return setStamp(object, at, before)
 	}
-	s, err := annotation.Parse(object.GetAnnotations())
 	if err != nil {
 		return false, err
 	}
 	switch {
 	case s.Ignore || s.ManagedBy != "" && s.ManagedBy != w.Instance:
 		return false, nil
+	case s.Inject && object.GetKind() == "ReplicaSet":
+		return false, fmt.Errorf("replicaset %q asks for a sidecar (%s), which a replicaset by itself cannot have: use a deployment", name(object), annotation.Inject)
 	case s.Inject && argo.Elsewhere(object) != nil:
 		return false, fmt.Errorf("%s %q asks for a sidecar (%s), and %s", strings.ToLower(object.GetKind()), name(object), annotation.Inject, argo.Elsewhere(object).Reason())
 	case !s.Inject:
@@ -117,6 +139,28 @@ func (w Workloads) restamp(object, old *unstructured.Unstructured, path []string
 	}
 	stamped, err := setStamp(object, at, stamp.Next(present, object.GetKind(), name(object), s))
 	return stamped || forgotten, err
+}
+
+// overridden warns of variables of the app's that may not count any more.
+func (w Workloads) overridden(object, old *unstructured.Unstructured, path []string) (warnings []string) {
+	s, err := annotation.Parse(object.GetAnnotations())
+	if err != nil || !s.Inject || s.Ignore || s.ManagedBy != "" && s.ManagedBy != w.Instance || ownedByWorkload(object) || existingJob(object, old) {
+		return nil
+	}
+	found, _, _ := unstructured.NestedMap(object.Object, path...)
+	var template corev1.PodTemplateSpec
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(found, &template); err != nil {
+		return nil // the API server says what is wrong with it
+	}
+	return overridden(&corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec}, s)
+}
+
+// overridden are the warnings of inject.Overridden.
+func overridden(pod *corev1.Pod, s annotation.Sidecar) (warnings []string) {
+	for _, text := range inject.Overridden(pod, s) {
+		warnings = append(warnings, warning(errors.New(text)))
+	}
+	return warnings
 }
 
 // forget takes away why the sidecar was withdrawn, and says whether it was there.
@@ -141,12 +185,8 @@ func name(object *unstructured.Unstructured) string {
 // ownedByWorkload says that another workload, such as a CronJob, wrote the
 // object's template, and its stamp with it.
 func ownedByWorkload(object *unstructured.Unstructured) bool {
-	for _, owner := range object.GetOwnerReferences() {
-		if owner.Controller != nil && *owner.Controller && templatePath(owner.Kind) != nil {
-			return true
-		}
-	}
-	return false
+	owner := metav1.GetControllerOf(object)
+	return owner != nil && (templatePath(owner.Kind) != nil || object.GetKind() == "ReplicaSet")
 }
 
 func stampAt(object *unstructured.Unstructured, at []string) string {

@@ -214,6 +214,97 @@ func TestWhatIsLeftAlone(t *testing.T) {
 	}
 }
 
+// TestReplicaSetByItself is refused where it asks for a sidecar, since nothing looks after it.
+func TestReplicaSetByItself(t *testing.T) {
+	manifest := func(annotations, owner string) string {
+		return strings.Replace(workload("ReplicaSet", annotations, ""), "metadata: {name: checkout,", "metadata: {name: checkout, ownerReferences: ["+owner+"],", 1)
+	}
+	resp := workloads().Handle(t.Context(), create(t, manifest(inject, "")))
+	if want := `replicaset "checkout" asks for a sidecar (sidecar.speedscale.com/inject), which a replicaset by itself cannot have: use a deployment`; resp.Allowed || resp.Result.Message != want {
+		t.Errorf("answered %+v, want %q", resp.Result, want)
+	}
+	const deployment = "{apiVersion: apps/v1, kind: Deployment, name: checkout, uid: x, controller: true}"
+	for name, req := range map[string]webhookRequest{
+		"of a deployment":         create(t, manifest(inject, deployment)),
+		"of somebody's operator":  create(t, manifest(inject, strings.Replace(deployment, "Deployment", "Kafka", 1))),
+		"whose deployment went":   update(t, manifest(inject, deployment), manifest(inject, "")),
+		"that asks for nothing":   create(t, manifest("", "")),
+		"that does not any more":  update(t, manifest(inject, ""), manifest("", "")),
+		"that is to be let alone": create(t, manifest(inject+`, operator.speedscale.com/ignore: "true"`, "")),
+	} {
+		if resp := workloads().Handle(t.Context(), req); !resp.Allowed || len(resp.Patches) > 0 {
+			t.Errorf("one %s: %+v", name, resp)
+		}
+	}
+}
+
+// TestJobThatIsThere: nothing of it can change any more, which is said.
+func TestJobThatIsThere(t *testing.T) {
+	plain := stampOf(t, "Job", map[string]string{})
+	resp := workloads().Handle(t.Context(), update(t, workload("Job", "", ""), workload("Job", `sidecar.speedscale.com/inject: "perhaps"`, "")))
+	if resp.Allowed || !strings.Contains(resp.Result.Message, annotation.Inject) {
+		t.Errorf("a wrong annotation: %+v", resp)
+	}
+	for name, manifest := range map[string]string{"annotated": workload("Job", inject, ""), "no longer annotated": workload("Job", "", plain)} {
+		old := workload("Job", "", "")
+		if strings.Contains(name, "no longer") {
+			old = workload("Job", inject, plain)
+		}
+		resp := workloads().Handle(t.Context(), update(t, old, manifest))
+		if !resp.Allowed || len(resp.Patches) > 0 || len(resp.Warnings) != 1 || !strings.Contains(resp.Warnings[0], "counts for a new one") {
+			t.Errorf("%s: %+v", name, resp)
+		}
+	}
+	wrong := `sidecar.speedscale.com/inject: "perhaps"`
+	req := update(t, workload("Job", wrong, plain), workload("Job", wrong, ""))
+	equal(t, raw(t, workload("Job", wrong, plain)), apply(t, req, workloads().Handle(t.Context(), req)))
+	if resp := workloads().Handle(t.Context(), update(t, workload("Job", inject, plain), workload("Job", inject, plain))); len(resp.Warnings) > 0 {
+		t.Errorf("an update of something else: %q", resp.Warnings)
+	}
+}
+
+// TestAnnotationsOfATemplate do nothing, and a warning says where they belong.
+func TestAnnotationsOfATemplate(t *testing.T) {
+	for kind, hint := range map[string]string{"Deployment": "the deployment itself", "CronJob": "the cronjob itself"} {
+		misplaced := strings.Replace(workload(kind, "", ""), "team: payments", "team: payments, "+inject, 1)
+		resp := workloads().Handle(t.Context(), create(t, misplaced))
+		if !resp.Allowed || len(resp.Patches) > 0 || len(resp.Warnings) != 1 || !strings.Contains(resp.Warnings[0], hint) || !strings.HasSuffix(resp.Warnings[0], annotation.Inject) {
+			t.Errorf("%+v", resp)
+		}
+		if resp := workloads().Handle(t.Context(), update(t, misplaced, misplaced)); len(resp.Warnings) > 0 {
+			t.Errorf("it is said again: %q", resp.Warnings)
+		}
+	}
+	if resp := workloads().Handle(t.Context(), create(t, workload("Deployment", inject, ""))); len(resp.Warnings) > 0 {
+		t.Errorf("of annotations where they belong: %q", resp.Warnings)
+	}
+}
+
+// TestVariablesFromElsewhere may be overridden, which nobody but the owner can see.
+func TestVariablesFromElsewhere(t *testing.T) {
+	const dual = inject + ", sidecar.speedscale.com/proxy-type: dual"
+	envFrom := func(manifest string) string {
+		return strings.Replace(manifest, "image: checkout:1", "image: checkout:1, envFrom: [{configMapRef: {name: settings}}]", 1)
+	}
+	for name, c := range map[string]struct {
+		req  webhookRequest
+		want string
+	}{
+		"of a deployment":      {create(t, envFrom(workload("Deployment", dual, ""))), `container "app" has envFrom`},
+		"of a cronjob":         {create(t, envFrom(workload("CronJob", dual, ""))), "HTTP_PROXY, http_proxy"},
+		"nothing is set":       {create(t, envFrom(workload("Deployment", inject, ""))), ""},
+		"nothing is elsewhere": {create(t, workload("Deployment", dual, "")), ""},
+		"another operator's":   {create(t, envFrom(workload("Deployment", dual+`, operator.speedscale.com/managed-by: other`, ""))), ""},
+		"no sidecar is wanted": {create(t, envFrom(workload("Deployment", "team: a", ""))), ""},
+		"what is no template":  {create(t, strings.Replace(envFrom(workload("Deployment", dual, "")), "checkout:1", "[7]", 1)), ""},
+	} {
+		resp := workloads().Handle(t.Context(), c.req)
+		if got := strings.Join(resp.Warnings, "\n"); !resp.Allowed || c.want == "" && got != "" || !strings.Contains(got, c.want) {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
+
 // TestWithdrawnStampStaysAway until the workload's settings are others.
 func TestWithdrawnStampStaysAway(t *testing.T) {
 	plain := stampOf(t, "Deployment", map[string]string{})

@@ -208,6 +208,9 @@ the pods do not become ready in time, or start without the sidecar.`,
 			if f.file != "" {
 				return f.manifests(g, func(w *workload.Workload) (map[string]*string, error) {
 					p, err := workload.Plan(w, set)
+					for _, text := range workload.Overridden(w, p.Settings) {
+						g.Warnf("%s: %s", w.Ref, text)
+					}
 					return p.Changes, err
 				})
 			}

@@ -84,7 +84,7 @@ func printWhy(g *global, out *printer.Flag, name string, all []check.Explanation
 		if e.Sidecar != nil {
 			sidecar = append(sidecar, *e.Sidecar)
 		}
-		for _, r := range slices.Concat(sidecar, e.Quiet, e.Reasons) {
+		for _, r := range slices.Concat(sidecar, e.Quiet, e.Warnings, e.Reasons) {
 			fmt.Fprintf(g.Out, "  %s\n", r.Text)
 			if r.Hint != "" {
 				fmt.Fprintf(g.Out, "    hint: %s\n", r.Hint)

@@ -37,7 +37,8 @@ func annotations() (string, error) {
 
 What the owner of a workload writes on the workload itself (not on its pod template), by ` + "`speedctl inject`, `kubectl annotate`" + ` or
 in its manifest. Each does what it says or is refused, with the reason, in an event of the workload and by ` + "`speedctl why`" + `; none is
-ignored, and one that is misspelt is refused with the nearest that there is.
+ignored, and one that is misspelt is refused with the nearest that there is. Where one can do nothing, on a pod template, on a Job or a pod that is there
+already, the API server answers with a warning; on a ReplicaSet by itself it refuses it.
 
 ` + t.String(), nil
 }
