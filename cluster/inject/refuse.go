@@ -27,6 +27,7 @@ const (
 	ReasonNotMounted     Reason = "NotMounted"        // a file that an annotation names
 	ReasonScraped        Reason = "ScrapeAnnotations" // the pod has some of its own
 	ReasonUnrouted       Reason = "Unrouted"          // connections to a mocked host would not come to goproxy
+	ReasonWithdrawn      Reason = "Withdrawn"         // the API server refuses such pods with the sidecar
 )
 
 // Refused says why a pod cannot have the sidecar.

@@ -110,7 +110,7 @@ func New(ctx context.Context, config *rest.Config, s Settings, env *agent.Env) (
 	hooks.Register(webhook.WorkloadsPath, &admission.Webhook{Handler: webhook.Workloads{Instance: s.Instance, Logger: env.Log}})
 	hooks.Register(webhook.PodsPath, &admission.Webhook{Handler: webhook.Pods{
 		Instance: s.Instance, Logger: env.Log, Options: func() inject.Options { return injection(s, pinned.PEM()) },
-		Running: webhook.AskRunning(direct, env.Log),
+		Running: webhook.AskRunning(direct, env.Log), Withdrawn: webhook.AskWithdrawn(direct, env.Log),
 	}})
 	control := &controller.ControlPlane{Client: mgr.GetClient(), Config: s.Control, Certificate: pinned.PEM, DemoCertificate: catalog.PEM, Logger: env.Log}
 	if err := control.Setup(mgr); err != nil {
