@@ -155,7 +155,7 @@ func (i Injection) stampedLate() []Report {
 // unmakeable says that pods are refused for the sidecar. The API server says so, or pods
 // are missing of which all, or some, could never be made with this stamp: a quota may have
 // room for some of them only. Once all were there, others may have used the quota up, and
-// the app would be as short without the sidecar; only where none is left it goes first.
+// the sidecar stays, unless the app has no pod left.
 func (i Injection) unmakeable() bool {
 	for _, name := range []string{inject.Goproxy, inject.Initproxy} {
 		if strings.Contains(i.Failure, name) {

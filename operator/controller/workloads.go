@@ -73,8 +73,8 @@ type Workloads struct {
 }
 
 // Setup has the manager call Reconcile for workloads that ask for a sidecar, or did so a
-// moment ago, or before the operator started. Of workloads only the metadata is kept, in a cache of its own: the
-// manager's has other namespaces.
+// moment ago, or before the operator started. Of workloads only the metadata is kept, in a
+// cache of its own: the manager's has other namespaces.
 func (w *Workloads) Setup(mgr ctrl.Manager) error {
 	namespaces := map[string]cache.Config{}
 	for _, name := range w.Namespaces {
