@@ -185,6 +185,10 @@ func TestOperatorRefusesWrongValues(t *testing.T) {
 		"forwarder: {replicas: 2}":               "replicas",
 		"forwarder: {data: some}":                "data",
 		"telemetry: {interval: often}":           "interval",
+		"telemetry: {interval: 2h}":              "interval", // as the operator would
+		"telemetry: {interval: 61m}":             "interval",
+		"telemetry: {interval: 3601s}":           "interval",
+		"telemetry: {interval: 100ms}":           "interval",
 		"operator: {resources: {request: {}}}":   "request",
 		"image: {pullSecrets: [name]}":           "pullSecrets",
 		"sidecar: {resources: {limits: {x: y}}}": "limits",
@@ -194,6 +198,20 @@ func TestOperatorRefusesWrongValues(t *testing.T) {
 	} {
 		if _, err := render(load(t, "speedscale-operator"), values); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want an error that names %s", values, err, want)
+		}
+	}
+}
+
+func TestIntervalsOfTelemetry(t *testing.T) {
+	for _, interval := range []string{"0s", "1s", "60s", "3600s", "1m", "1m30s", "60m", "1h", "1h0m0s"} {
+		operatorObjects(t, "telemetry: {interval: "+interval+"}")
+	}
+}
+
+func TestPullSecretsAreTheDemosToo(t *testing.T) {
+	for _, d := range of[*appsv1.Deployment](operatorObjects(t, "image: {pullSecrets: [{name: registry}]}")) {
+		if s := d.Spec.Template.Spec.ImagePullSecrets; len(s) != 1 || s[0].Name != "registry" {
+			t.Errorf("deployment %q pulls its images with %v", d.Name, s)
 		}
 	}
 }

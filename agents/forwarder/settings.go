@@ -86,33 +86,21 @@ func ReadSettings(v *agent.Vars) (Settings, error) {
 func port(p string) string { return net.JoinHostPort("", p) }
 
 func readFilter(v *agent.Vars) *filter.Filter {
-	switch s := v.String("SPEEDSCALE_FILTER_RULE", ""); s {
-	case "":
-		return nil
-	case "standard":
-		return filter.Standard()
-	default:
-		f, err := filter.ParseJSON([]byte(s))
-		if err != nil {
-			v.Fail("SPEEDSCALE_FILTER_RULE", s, err.Error())
-		}
-		return f
+	s := v.String("SPEEDSCALE_FILTER_RULE", "")
+	f, err := filter.ParseSetting(s)
+	if err != nil {
+		v.Fail("SPEEDSCALE_FILTER_RULE", s, err.Error())
 	}
+	return f
 }
 
 func readMasking(v *agent.Vars) *mask.Config {
-	switch s := v.String("SPEEDSCALE_DLP_CONFIG", ""); s {
-	case "":
-		return nil
-	case "standard":
-		return mask.Standard()
-	default:
-		c, err := mask.ParseConfig([]byte(s))
-		if err != nil {
-			v.Fail("SPEEDSCALE_DLP_CONFIG", s, err.Error())
-		}
-		return c
+	s := v.String("SPEEDSCALE_DLP_CONFIG", "")
+	c, err := mask.ParseSetting(s)
+	if err != nil {
+		v.Fail("SPEEDSCALE_DLP_CONFIG", s, err.Error())
 	}
+	return c
 }
 
 func readToken(v *agent.Vars) func(string) (broker.Permissions, error) {

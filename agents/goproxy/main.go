@@ -142,7 +142,10 @@ func serve(ctx context.Context, env *agent.Env, s Settings, child *supervise.Chi
 		recorder.Lost(&traffic.Loss{Reason: traffic.ReasonNoGoodbye, Service: s.Service, Namespace: s.Namespace, From: d.From.UnixNano(), To: d.To.UnixNano()})
 	}
 	var busy func() bool
-	if s.PodNetwork {
+	switch {
+	case s.DrainWhole:
+		busy = func() bool { return true }
+	case s.PodNetwork:
 		busy = socketsOfOthers
 	}
 	p, err := New(s.Proxy, Options{

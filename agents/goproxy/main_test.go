@@ -259,6 +259,30 @@ func TestBinaryCapturesSurvivesAndSaysGoodbye(t *testing.T) {
 	}
 }
 
+// TestBinaryDrainsToTheEndWhereSocketsDoNotTell: in a node's network an app that was idle
+// for longer than drainQuiet after SIGTERM still comes through.
+func TestBinaryDrainsToTheEndWhereSocketsDoNotTell(t *testing.T) {
+	app, f := echo(t), startForwarder(t)
+	b := startBinary(t, app.Listener.Addr().String(), f.addr, "DRAIN_WHOLE=true", "DRAIN_TIMEOUT=4s")
+	b.Process.Signal(syscall.SIGTERM)
+	select {
+	case err := <-b.exited:
+		t.Fatalf("it ended before the app: %v", err)
+	case <-time.After(2 * time.Second): // of another process, whose clock is the real one
+	}
+	if _, err := request(b.in + "/late"); err != nil {
+		t.Errorf("a late request: %v", err)
+	}
+	select {
+	case err := <-b.exited:
+		if err != nil {
+			t.Errorf("exit: %v", err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("it did not end with its drain time-out")
+	}
+}
+
 // TestBinaryInAReplayCounts: no pair leaves the pod, and the forwarder hears where
 // requests came from.
 func TestBinaryInAReplayCounts(t *testing.T) {

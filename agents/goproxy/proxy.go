@@ -332,7 +332,9 @@ func (p *Proxy) drain() {
 		}
 		select {
 		case <-deadline.C:
-			p.log.Warn("drain time-out: resetting what is open", "open", n)
+			if n > 0 {
+				p.log.Warn("drain time-out: resetting what is open", "open", n)
+			}
 			return
 		case <-tick.C:
 		}

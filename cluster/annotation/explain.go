@@ -55,7 +55,7 @@ func about() map[string]string {
 	return map[string]string{
 		Inject:                   "Asks for a sidecar in the workload's pods.",
 		Ignore:                   "Keeps the operator away from the workload.",
-		ManagedBy:                "Names the operator instance that looks after the workload; others leave it alone.",
+		ManagedBy:                "Leaves the workload to the operator instance of this name: the INSTANCE_ID in the ConfigMap speedscale-operator. Without it every one looks after the workload.",
 		InsertInitFirst:          "Puts our init containers before the app's, whose connections are then captured too.",
 		CaptureMode:              "How traffic is captured.",
 		CaptureNodeTraffic:       "Captures what comes from the node too, such as probes.",

@@ -72,6 +72,11 @@ func New() *unstructured.Unstructured {
 	return &unstructured.Unstructured{Object: map[string]any{"apiVersion": APIVersion, "kind": Kind}}
 }
 
+// NewList returns an empty list, to be read into.
+func NewList() *unstructured.UnstructuredList {
+	return &unstructured.UnstructuredList{Object: map[string]any{"apiVersion": APIVersion, "kind": Kind + "List"}}
+}
+
 // Parse reads an object. Its error names it.
 func Parse(u *unstructured.Unstructured) (*Rollout, error) {
 	r := &Rollout{}

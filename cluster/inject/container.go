@@ -156,6 +156,8 @@ func (p *patch) goproxyEnv() ([]corev1.EnvVar, []corev1.VolumeMount, error) {
 	v.set("REVERSE_PROXY_HOST", p.s.Host)
 	v.set("REVERSE_PROXY_PORT", number(p.s.Port))
 	v.set("DRAIN_TIMEOUT", p.drainTimeout().String())
+	// As a native sidecar it is told to end after the app.
+	v.setTrue("DRAIN_WHOLE", p.pod.Spec.HostNetwork && !p.native)
 	v.setTrue("POD_NETWORK", !p.pod.Spec.HostNetwork)
 	if p.o.MaskInSidecar {
 		v.set("MASK_IN", "sidecar")

@@ -20,7 +20,7 @@ const (
 	ReasonWindows        Reason = "Windows"           // not a Linux pod
 	ReasonMesh           Reason = "ServiceMesh"       // of Istio or linkerd
 	ReasonHostNetwork    Reason = "HostNetwork"       // rules would be the node's
-	ReasonProxyUID       Reason = "ProxyUID"          // the app would not be captured
+	ReasonProxyUID       Reason = "ProxyUID"          // goproxy would take the app for itself
 	ReasonNameTaken      Reason = "NameTaken"         // by a container, volume or mount
 	ReasonPortTaken      Reason = "PortTaken"         // by a container of the app
 	ReasonEnvTaken       Reason = "EnvTaken"          // a variable that an annotation sets
@@ -28,6 +28,7 @@ const (
 	ReasonNotMounted     Reason = "NotMounted"        // a file that an annotation names
 	ReasonScraped        Reason = "ScrapeAnnotations" // the pod has some of its own
 	ReasonUnrouted       Reason = "Unrouted"          // connections to a mocked host would not come to goproxy
+	ReasonWithdrawn      Reason = "Withdrawn"         // the API server refuses such pods with the sidecar
 )
 
 // Refused says why a pod cannot have the sidecar.
@@ -127,17 +128,19 @@ func (p *patch) names() *Refused {
 	return nil
 }
 
-// network: what redirection in the pod's own network namespace needs.
+// network: what redirection in the pod's own network namespace needs, and goproxy, which
+// tells the app's sockets from its own by their user.
 func (p *patch) network() *Refused {
-	if !p.transparent() {
-		return nil
-	}
-	if p.pod.Spec.HostNetwork {
+	if p.transparent() && p.pod.Spec.HostNetwork {
 		return refused(p.w, ReasonHostNetwork, "with hostNetwork the redirection of transparent mode would be the node's: use another proxy-type")
+	}
+	what := "goproxy would take its sockets for its own, and end before it"
+	if p.transparent() {
+		what = "in transparent mode its connections would pass uncaptured"
 	}
 	for _, c := range slices.Concat(p.pod.Spec.InitContainers, p.pod.Spec.Containers) {
 		if uid := userOf(p.pod, c); uid != nil && *uid == config.ProxyUID {
-			return refused(p.w, ReasonProxyUID, "container %q runs as user %d, which is goproxy's: in transparent mode its connections would pass uncaptured", c.Name, *uid)
+			return refused(p.w, ReasonProxyUID, "container %q runs as user %d, which is goproxy's: %s", c.Name, *uid, what)
 		}
 	}
 	return nil

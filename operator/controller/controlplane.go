@@ -44,8 +44,13 @@ type ControlPlane struct {
 	// Certificate returns the forwarder's, in PEM, "" where it is not made yet, and
 	// DemoCertificate the demo's.
 	Certificate, DemoCertificate func() string
+	// Namespaces are those whose workloads are stamped; empty is all of them.
+	Namespaces []string
 	// Logger says what could not be applied.
 	Logger *slog.Logger
+
+	// unstamped is how many passes found the demo without its stamp.
+	unstamped int
 }
 
 var _ reconcile.Reconciler = (*ControlPlane)(nil)
@@ -110,11 +115,13 @@ func (c *ControlPlane) Reconcile(ctx context.Context, req reconcile.Request) (re
 	if !demo {
 		return reconcile.Result{RequeueAfter: lateness}, c.removeDemo(ctx, config)
 	}
-	stamped, err := c.demoStamped(ctx)
-	if err != nil || !stamped {
-		return reconcile.Result{RequeueAfter: again}, err
+	waits, err := c.demoWaits(ctx)
+	if err != nil || !waits {
+		c.unstamped = 0
+		return reconcile.Result{RequeueAfter: lateness}, err
 	}
-	return reconcile.Result{RequeueAfter: lateness}, nil
+	c.unstamped++
+	return reconcile.Result{RequeueAfter: min(again<<min(c.unstamped-1, 10), lateness)}, nil
 }
 
 // apply goes on after an error, so that one refused object does not keep back the

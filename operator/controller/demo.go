@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -14,15 +15,19 @@ import (
 	"github.com/speedscale/speedscale/operator/resource"
 )
 
-// demoStamped says whether java-server was stamped for injection. It is not where it
-// was made before the webhook could be reached, and is then applied again.
-func (c *ControlPlane) demoStamped(ctx context.Context) (bool, error) {
+// demoWaits says whether java-server waits for its stamp. It has none where it was made
+// before the webhook could be reached, and is then applied again; nor where the sidecar
+// was withdrawn or its namespace is not selected, and that stays so.
+func (c *ControlPlane) demoWaits(ctx context.Context) (bool, error) {
+	if len(c.Namespaces) > 0 && !slices.Contains(c.Namespaces, c.Config.Namespace) {
+		return false, nil
+	}
 	d := &appsv1.Deployment{}
 	err := c.Client.Get(ctx, client.ObjectKey{Namespace: c.Config.Namespace, Name: resource.JavaServer}, d)
 	if apierrors.IsNotFound(err) {
-		return false, nil // the cache is behind
+		return true, nil // the cache is behind
 	}
-	return d.Spec.Template.Annotations[annotation.Stamp] != "", err
+	return d.Spec.Template.Annotations[annotation.Stamp] == "" && d.Annotations[annotation.Refused] == "", err
 }
 
 // removeDemo takes away what an operator that had a demo made. Objects of these names

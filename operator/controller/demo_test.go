@@ -9,6 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/speedscale/speedscale/cluster/annotation"
 	"github.com/speedscale/speedscale/operator/controller"
@@ -46,6 +47,39 @@ func TestDemoIsAppliedUntilItIsStamped(t *testing.T) {
 	}
 	if got := get(t, c, &corev1.ConfigMap{}, "java-server-ca").Data["ca.crt"]; got != "catalog's" {
 		t.Errorf("the certificate is %q", got)
+	}
+}
+
+// TestDemoThatIsNeverStampedIsNotAppliedForEver, each second.
+func TestDemoThatIsNeverStampedIsNotAppliedForEver(t *testing.T) {
+	refused := func(t *testing.T, p *controller.ControlPlane) {
+		pass(t, p)
+		d := get(t, p.Client, &appsv1.Deployment{}, "java-server")
+		d.Annotations = map[string]string{annotation.Refused: "violates PodSecurity (settings x)"}
+		if err := p.Client.Update(t.Context(), d, client.FieldOwner("somebody")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		change func(*testing.T, *controller.ControlPlane)
+		passes int
+	}{
+		"not selected":            {func(_ *testing.T, p *controller.ControlPlane) { p.Namespaces = []string{"shop"} }, 1},
+		"withdrawn":               {refused, 1},
+		"a webhook that is away":  {func(*testing.T, *controller.ControlPlane) {}, 7},
+		"selected, and long away": {func(_ *testing.T, p *controller.ControlPlane) { p.Namespaces = []string{"speedscale"} }, 12},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := withDemo(cluster())
+			c.change(t, p)
+			var r reconcile.Result
+			for range c.passes {
+				r = pass(t, p)
+			}
+			if r.RequeueAfter < time.Minute || r.RequeueAfter > 10*time.Minute {
+				t.Errorf("after %d passes again after %v", c.passes, r.RequeueAfter)
+			}
+		})
 	}
 }
 

@@ -1,7 +1,6 @@
 package controller
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -13,19 +12,24 @@ import (
 // Injection is what is known of a workload and its pods.
 type Injection struct {
 	Kind, Name string
-	// Settings are what its annotations ask for.
+	// Settings are what its annotations ask for, and Wrong is why that cannot be told; ""
+	// where it can.
 	Settings annotation.Sidecar
+	Wrong    string
 	// Stamp is that of its pod template, and Refused why one was withdrawn; "" for none.
 	Stamp, Refused string
 	// Held says why its pods are not made anew when its template changes; "" where
 	// they are.
 	Held string
+	// Fixed says that its template cannot change any more.
+	Fixed bool
 	// Elsewhere says whose template its pods are of; "" where it is its own.
 	Elsewhere string
-	// Missing says that it has fewer pods than it should have.
-	Missing bool
+	// Missing says that it has fewer pods than it should have. Whole says that it has had
+	// all of them with this stamp, so that they can be made.
+	Missing, Whole bool
 	// Failure is what the API server said, with this stamp on the template, of a pod
-	// that it refused; "" for nothing.
+	// that it refused and still refuses; "" for nothing.
 	Failure string
 	// Pods are those that are not going away.
 	Pods []InjectedPod
@@ -66,6 +70,8 @@ type Report struct {
 const (
 	ReasonNotInjected = "SidecarNotInjected" // pods run without a sidecar, for a reason of theirs
 	ReasonWithdrawn   = "SidecarWithdrawn"   // pods could not be made with one
+	ReasonShort       = "SidecarPodRefused"  // a pod could not be made with one, though others could before
+	ReasonWrong       = "SidecarSettings"    // annotations are wrong
 	ReasonMissing     = "SidecarMissing"     // the operator was away when pods were made
 	ReasonRolled      = "SidecarRolledOut"   // pods are made anew, to have one
 )
@@ -75,12 +81,16 @@ func Decide(i Injection) Step {
 	switch {
 	case i.Settings.Ignore:
 		return Step{}
+	case i.Wrong != "":
+		return Step{Reports: []Report{{ReasonWrong, "it is left as it is, since its annotations are wrong: " + i.Wrong}}}
 	case i.Elsewhere != "":
 		return Step{Reports: i.elsewhere()}
+	case i.Fixed:
+		return i.fixed()
 	case !i.Settings.Inject:
 		// The operator was away when the owner took the annotation away.
 		return Step{Restamp: i.Stamp != ""}
-	case i.refused():
+	case i.refused(i.Settings.Hash()):
 		return Step{Restamp: i.Stamp != ""}
 	}
 	want := stamp.Next(i.Stamp, i.Kind, i.Name, i.Settings)
@@ -88,31 +98,43 @@ func Decide(i Injection) Step {
 		return Step{Restamp: true, Stamp: want, Roll: i.Held == "", Reports: i.stampedLate()}
 	}
 	if i.unmakeable() {
-		text := "the API server refuses pods with the sidecar, so that pods are made without one: " + i.Failure
-		return Step{
-			Restamp: true, Refused: stamp.Refusal{Hash: i.Settings.Hash(), Reason: text}.String(),
-			Reports: []Report{{ReasonWithdrawn, text}},
-		}
+		step := i.withdraw(i.Settings.Hash())
+		step.Restamp = true
+		return step
 	}
-	step := Step{Reports: i.refusals()}
-	unseen := i.count(func(p InjectedPod) bool { return !p.Injected && p.Refused == "" })
-	switch {
-	case unseen == 0:
-	case i.Held != "":
-		step.Reports = append(step.Reports, Report{ReasonMissing, fmt.Sprintf(
-			"pods were made while the operator was away, and have no sidecar; they stay, since %s", i.Held)})
-	default:
+	step := Step{Reports: i.reports()}
+	if i.unseen() && i.Held == "" {
 		step.Restamp, step.Roll, step.Stamp = true, true, raised(i.Stamp)
-		step.Reports = append(step.Reports, Report{ReasonRolled,
-			"pods were made while the operator was away, and have no sidecar; they are made anew"})
 	}
 	return step
 }
 
-// refused says that the stamp was withdrawn for the settings that the workload has.
-func (i Injection) refused() bool {
+// fixed decides about a workload whose pods are made by the stamp that its template
+// began with, whatever its annotations say by now. Where that is refused the webhook
+// lets the pods in as they are.
+func (i Injection) fixed() Step {
+	s, err := stamp.Parse(i.Stamp)
+	switch {
+	case err != nil && i.Settings.Inject && !i.refused(i.Settings.Hash()):
+		return Step{Reports: i.stampedLate()}
+	case err != nil || i.refused(s.Hash):
+		return Step{}
+	case i.unmakeable():
+		return i.withdraw(s.Hash)
+	}
+	return Step{Reports: i.reports()}
+}
+
+// withdraw notes that pods cannot be made with the settings of the hash.
+func (i Injection) withdraw(hash string) Step {
+	text := "the API server refuses pods with the sidecar, so that pods are made without one: " + i.Failure
+	return Step{Refused: stamp.Refusal{Hash: hash, Reason: text}.String(), Reports: []Report{{ReasonWithdrawn, text}}}
+}
+
+// refused says that the stamp was withdrawn for the settings of the hash.
+func (i Injection) refused(hash string) bool {
 	r, err := stamp.ParseRefusal(i.Refused)
-	return err == nil && r.Hash == i.Settings.Hash()
+	return err == nil && r.Hash == hash
 }
 
 // elsewhere is said of what asks for a sidecar, and has no template for it.
@@ -130,15 +152,25 @@ func (i Injection) stampedLate() []Report {
 	return []Report{{ReasonMissing, "it asks for a sidecar, which only new pods have; those that run stay, since " + i.Held}}
 }
 
-// unmakeable says that pods are refused for the sidecar: the API server says so, or no
-// pod with this stamp could be made while some are missing.
+// unmakeable says that pods are refused for the sidecar. The API server says so, or pods
+// are missing of which all, or some, could never be made with this stamp: a quota may have
+// room for some of them only. Once all were there, others may have used the quota up, and
+// the sidecar stays, unless the app has no pod left.
 func (i Injection) unmakeable() bool {
 	for _, name := range []string{inject.Goproxy, inject.Initproxy} {
 		if strings.Contains(i.Failure, name) {
 			return true
 		}
 	}
-	return i.Failure != "" && i.Missing && i.count(func(InjectedPod) bool { return true }) == 0
+	return i.Failure != "" && i.Missing && (!i.Whole || i.made() == 0)
+}
+
+// made is how many pods there are of the template as it is.
+func (i Injection) made() int { return i.count(func(InjectedPod) bool { return true }) }
+
+// unseen says that pods were made of the template while the operator was away.
+func (i Injection) unseen() bool {
+	return i.count(func(p InjectedPod) bool { return !p.Injected && p.Refused == "" }) > 0
 }
 
 // count of the pods that were made of the template as it is.
@@ -151,13 +183,26 @@ func (i Injection) count(is func(InjectedPod) bool) (n int) {
 	return n
 }
 
-// refusals are the reasons that pods of the template say, each once.
-func (i Injection) refusals() (reports []Report) {
+// reports are what its owner is to know of its pods: the reasons that those of the
+// template say, each once, those that are missing, and those without a sidecar.
+func (i Injection) reports() (reports []Report) {
 	for _, p := range i.Pods {
 		r := Report{ReasonNotInjected, p.Refused}
 		if p.Refused != "" && p.Stamp == i.Stamp && !slices.Contains(reports, r) {
 			reports = append(reports, r)
 		}
+	}
+	if i.Missing && i.Failure != "" {
+		reports = append(reports, Report{ReasonShort,
+			"the API server refuses a pod, though it has had all of them with the sidecar before, which they keep: " + i.Failure})
+	}
+	const missed = "pods were made while the operator was away, and have no sidecar; they "
+	switch {
+	case !i.unseen():
+	case i.Held != "":
+		reports = append(reports, Report{ReasonMissing, missed + "stay, since " + i.Held})
+	default:
+		reports = append(reports, Report{ReasonRolled, missed + "are made anew"})
 	}
 	return reports
 }

@@ -40,6 +40,11 @@ func TestDecide(t *testing.T) {
 			Reports: []controller.Report{{Reason: controller.ReasonWithdrawn, Text: text}},
 		}
 	}
+	kept := func(failure string) controller.Step {
+		step := withdrawn(failure)
+		step.Restamp = false
+		return step
+	}
 	good := controller.InjectedPod{Stamp: stamped, Injected: true}
 	unseen := controller.InjectedPod{Stamp: stamped}
 	refused := controller.InjectedPod{Stamp: stamped, Refused: hostNetwork}
@@ -61,9 +66,17 @@ func TestDecide(t *testing.T) {
 		"made while we were away":      {controller.Injection{Settings: plain, Stamp: stamped, Pods: []controller.InjectedPod{good, unseen}}, controller.Step{Restamp: true, Roll: true, Stamp: counted, Reports: []controller.Report{{Reason: controller.ReasonRolled, Text: "pods were made while the operator was away, and have no sidecar; they are made anew"}}}},
 		"made while away, but held":    {controller.Injection{Settings: plain, Stamp: stamped, Held: "its update strategy is OnDelete", Pods: []controller.InjectedPod{unseen}}, controller.Step{Reports: []controller.Report{{Reason: controller.ReasonMissing, Text: "pods were made while the operator was away, and have no sidecar; they stay, since its update strategy is OnDelete"}}}},
 		"refused by quota":             {controller.Injection{Settings: plain, Stamp: stamped, Missing: true, Failure: quota, Pods: []controller.InjectedPod{{Stamp: older}}}, withdrawn(quota)},
-		"a quota that is used up":      {controller.Injection{Settings: plain, Stamp: stamped, Missing: true, Failure: quota, Pods: []controller.InjectedPod{good}}, controller.Step{}},
+		"a quota for some only":        {controller.Injection{Settings: plain, Stamp: stamped, Missing: true, Failure: quota, Pods: []controller.InjectedPod{good}}, withdrawn(quota)},
+		"a quota that is used up":      {controller.Injection{Settings: plain, Stamp: stamped, Missing: true, Whole: true, Failure: quota, Pods: []controller.InjectedPod{good}}, controller.Step{Reports: []controller.Report{{Reason: controller.ReasonShort, Text: "the API server refuses a pod, though it has had all of them with the sidecar before, which they keep: " + quota}}}},
+		"used up, and no pod is left":  {controller.Injection{Settings: plain, Stamp: stamped, Missing: true, Whole: true, Failure: quota}, withdrawn(quota)},
 		"a failure that is over":       {controller.Injection{Settings: plain, Stamp: stamped, Failure: quota}, controller.Step{}},
 		"refused for a container":      {controller.Injection{Settings: plain, Stamp: stamped, Missing: true, Failure: security, Pods: []controller.InjectedPod{good}}, withdrawn(security)},
+		"a Job's pods are refused":     {controller.Injection{Settings: plain, Stamp: stamped, Fixed: true, Missing: true, Failure: quota}, kept(quota)},
+		"a Job's, which asks no more":  {controller.Injection{Stamp: stamped, Fixed: true, Missing: true, Failure: quota}, kept(quota)},
+		"a Job's refusal":              {controller.Injection{Settings: plain, Stamp: stamped, Fixed: true, Missing: true, Failure: quota, Refused: withdrawn(quota).Refused}, controller.Step{}},
+		"a Job that is over":           {controller.Injection{Stamp: stamped, Fixed: true}, controller.Step{}},
+		"a Job that nobody stamped":    {controller.Injection{Settings: plain, Fixed: true, Held: "x"}, controller.Step{Reports: []controller.Report{{Reason: controller.ReasonMissing, Text: "it asks for a sidecar, which only new pods have; those that run stay, since x"}}}},
+		"wrong":                        {controller.Injection{Wrong: "want true", Stamp: stamped, Missing: true, Failure: quota}, controller.Step{Reports: []controller.Report{{Reason: controller.ReasonWrong, Text: "it is left as it is, since its annotations are wrong: want true"}}}},
 		"withdrawn":                    {controller.Injection{Settings: plain, Refused: withdrawn(quota).Refused, Missing: true, Failure: quota}, controller.Step{}},
 		"withdrawn, and stamped again": {controller.Injection{Settings: plain, Stamp: stamped, Refused: withdrawn(quota).Refused}, controller.Step{Restamp: true}},
 		"withdrawn for other settings": {controller.Injection{Settings: plain, Stamp: stamped, Refused: "x (settings other)", Pods: []controller.InjectedPod{good}}, controller.Step{}},

@@ -29,7 +29,9 @@ type memory struct {
 
 type known struct {
 	stamp   string
-	since   time.Time // when the stamp was first seen
+	made    int       // pods of the stamp
+	whole   bool      // it has had all of its pods with the stamp
+	since   time.Time // when the stamp was first seen, or one more pod of it
 	rolling time.Time // since when it is rolled out; zero where it is not
 	last    time.Time // when it was rolled out last
 	pause   time.Duration
@@ -53,16 +55,36 @@ func (m *memory) forget(id string) {
 	delete(m.workloads, id)
 }
 
-// seen returns since when a workload is known to have a stamp.
-func (m *memory) seen(id, stamp string, now time.Time) time.Time {
+// seen returns since when a workload is known to have a stamp, and no more pods of it
+// than it has.
+func (m *memory) seen(id, stamp string, made int, now time.Time) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	k := m.of(id)
-	if k.stamp != stamp {
-		k.stamp, k.since = stamp, now.Truncate(time.Second) // as the times of events are
+	another := k.stamp != stamp
+	if another {
+		k.stamp, k.whole = stamp, false
 		clear(k.said)
 	}
+	if another || made > k.made {
+		k.since = now.Truncate(time.Second) // as the times of events are
+	}
+	k.made = made
 	return k.since
+}
+
+// whole notes whether a workload has all of its pods with the stamp that was seen last,
+// and says whether it ever had. An operator that starts anew does not know, and takes the
+// sidecar away rather than leave the app without pods.
+func (m *memory) whole(id string, now bool) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	k := m.of(id)
+	if now {
+		k.whole = true
+		delete(k.said, Report{Reason: ReasonShort})
+	}
+	return k.whole
 }
 
 // mayRoll returns how long a workload has to wait until it may be rolled out.
@@ -108,6 +130,9 @@ func (m *memory) first(id string, r Report) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	k := m.of(id)
+	if r.Reason == ReasonShort {
+		r.Text = "" // it names another pod each time
+	}
 	if k.said[r] || len(k.said) >= maxReports {
 		return false
 	}

@@ -24,6 +24,7 @@ import (
 type kind struct {
 	name     string
 	new      func() client.Object
+	list     func() client.ObjectList
 	describe func(client.Object) (description, error)
 }
 
@@ -34,24 +35,31 @@ type description struct {
 	templatePath []string
 	// pods selects its pods, and maybe some of others.
 	pods labels.Selector
-	// held is as in Injection, and missing too.
-	held    string
-	missing bool
+	// held, missing and fixed are as in Injection.
+	held           string
+	missing, fixed bool
+	// want is how many pods there should be where they stay, and 0 where they end by
+	// themselves.
+	want int32
 	// failure is why the API server refused pods, where the object itself says it;
 	// makers are the objects of whose events that is read otherwise.
 	failure string
 	makers  []types.UID
 	// elsewhere says whose template its pods are of, "" where it is its own.
 	elsewhere string
+	// leave says that there is nothing to look after: it makes no pods any more, or
+	// another workload wrote its template.
+	leave bool
 }
 
 func kinds() []kind {
 	return []kind{
-		{"Deployment", func() client.Object { return &appsv1.Deployment{} }, deployment},
-		{"StatefulSet", func() client.Object { return &appsv1.StatefulSet{} }, statefulSet},
-		{"DaemonSet", func() client.Object { return &appsv1.DaemonSet{} }, daemonSet},
-		{"CronJob", func() client.Object { return &batchv1.CronJob{} }, cronJob},
-		{argo.Kind, func() client.Object { return argo.New() }, rollout},
+		{"Deployment", func() client.Object { return &appsv1.Deployment{} }, func() client.ObjectList { return &appsv1.DeploymentList{} }, deployment},
+		{"StatefulSet", func() client.Object { return &appsv1.StatefulSet{} }, func() client.ObjectList { return &appsv1.StatefulSetList{} }, statefulSet},
+		{"DaemonSet", func() client.Object { return &appsv1.DaemonSet{} }, func() client.ObjectList { return &appsv1.DaemonSetList{} }, daemonSet},
+		{"CronJob", func() client.Object { return &batchv1.CronJob{} }, func() client.ObjectList { return &batchv1.CronJobList{} }, cronJob},
+		{"Job", func() client.Object { return &batchv1.Job{} }, func() client.ObjectList { return &batchv1.JobList{} }, job},
+		{argo.Kind, func() client.Object { return argo.New() }, func() client.ObjectList { return argo.NewList() }, rollout},
 	}
 }
 
@@ -61,7 +69,7 @@ func deployment(o client.Object) (description, error) {
 	if w.Spec.Paused {
 		d.held = "its rollout is paused"
 	}
-	d.missing = d.short(w.Generation, w.Status.ObservedGeneration, replicas(w.Spec.Replicas), w.Status.Replicas, w.Status.UpdatedReplicas)
+	d.count(w.Generation, w.Status.ObservedGeneration, replicas(w.Spec.Replicas), w.Status.Replicas, w.Status.UpdatedReplicas)
 	// A condition is of the template that the controller has seen.
 	if w.Status.ObservedGeneration >= w.Generation {
 		for _, c := range w.Status.Conditions {
@@ -82,7 +90,7 @@ func statefulSet(o client.Object) (description, error) {
 	case update.RollingUpdate != nil && update.RollingUpdate.Partition != nil && *update.RollingUpdate.Partition > 0:
 		d.held = fmt.Sprintf("its update strategy keeps pods below the partition %d", *update.RollingUpdate.Partition)
 	}
-	d.missing = d.short(w.Generation, w.Status.ObservedGeneration, replicas(w.Spec.Replicas), w.Status.Replicas, w.Status.UpdatedReplicas)
+	d.count(w.Generation, w.Status.ObservedGeneration, replicas(w.Spec.Replicas), w.Status.Replicas, w.Status.UpdatedReplicas)
 	return d.selecting(w.Spec.Selector)
 }
 
@@ -92,7 +100,7 @@ func daemonSet(o client.Object) (description, error) {
 	if w.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType {
 		d.held = "its update strategy is OnDelete"
 	}
-	d.missing = d.short(w.Generation, w.Status.ObservedGeneration, w.Status.DesiredNumberScheduled, w.Status.CurrentNumberScheduled, w.Status.UpdatedNumberScheduled)
+	d.count(w.Generation, w.Status.ObservedGeneration, w.Status.DesiredNumberScheduled, w.Status.CurrentNumberScheduled, w.Status.UpdatedNumberScheduled)
 	return d.selecting(w.Spec.Selector)
 }
 
@@ -106,7 +114,8 @@ func rollout(o client.Object) (description, error) {
 		d.elsewhere = ref.Reason()
 		return d.selecting(nil)
 	}
-	d.missing = !w.Seen() || d.short(0, 0, w.Replicas(), w.Status.Replicas, w.Status.UpdatedReplicas)
+	d.count(0, 0, w.Replicas(), w.Status.Replicas, w.Status.UpdatedReplicas)
+	d.missing = d.missing || !w.Seen()
 	return d.selecting(w.Spec.Selector)
 }
 
@@ -126,10 +135,31 @@ func cronJob(o client.Object) (description, error) {
 	}})
 }
 
-// short says that there are fewer pods than wanted, or fewer of the template as it is,
-// where pods are made anew for that. What the controller has not seen yet is not done.
-func (d description) short(generation, observed int64, want, have, updated int32) bool {
-	return observed < generation || have < want || d.held == "" && updated < want
+// job: its pods are injected by the stamp that its template began with.
+func job(o client.Object) (description, error) {
+	w := o.(*batchv1.Job)
+	owner := metav1.GetControllerOf(w)
+	d := description{
+		template: &w.Spec.Template, fixed: true, held: "the pods of a Job are not made anew", makers: []types.UID{w.UID},
+		leave: owner != nil && owner.Kind == "CronJob",
+	}
+	for _, c := range w.Status.Conditions {
+		d.leave = d.leave || c.Status == corev1.ConditionTrue && (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed)
+	}
+	want := replicas(w.Spec.Parallelism)
+	if all := w.Spec.Completions; all != nil {
+		want = min(want, *all-w.Status.Succeeded)
+	}
+	d.missing = w.Status.Active < want && (w.Spec.Suspend == nil || !*w.Spec.Suspend)
+	return d.selecting(w.Spec.Selector)
+}
+
+// count notes how many pods are wanted, and whether there are fewer of them, or fewer of
+// the template as it is, where pods are made anew for that. What the controller has not
+// seen yet is not done.
+func (d *description) count(generation, observed int64, want, have, updated int32) {
+	d.want = want
+	d.missing = observed < generation || have < want || d.held == "" && updated < want
 }
 
 func (d description) selecting(s *metav1.LabelSelector) (description, error) {

@@ -3,9 +3,7 @@ package controller_test
 import (
 	"encoding/json"
 	"io"
-	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,19 +11,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/events"
-	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/config"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/yaml"
 
 	"github.com/speedscale/speedscale/cluster/annotation"
 	"github.com/speedscale/speedscale/cluster/argo"
 	"github.com/speedscale/speedscale/cluster/stamp"
-	"github.com/speedscale/speedscale/operator/controller"
-	"github.com/speedscale/speedscale/operator/note"
 )
 
 // rollout of two pods that are there, with a change of its manifest.
@@ -120,53 +110,25 @@ func TestRolloutsAreLookedAfterOnceTheyAreThere(t *testing.T) {
 	read := make(chan string, 100)
 	object, err := json.Marshal(rollout(t, "", ""))
 	must(t, err)
-	kinds := map[string]string{
-		"/apis/apps/v1":  `{"name":"deployments","kind":"Deployment","namespaced":true},{"name":"statefulsets","kind":"StatefulSet","namespaced":true},{"name":"daemonsets","kind":"DaemonSet","namespaced":true}`,
-		"/apis/batch/v1": `{"name":"cronjobs","kind":"CronJob","namespaced":true}`,
-	}
 	const rollouts = "/apis/argoproj.io/v1alpha1"
-	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
+	api := apiServer(t, func(w http.ResponseWriter, r *http.Request) bool {
 		path := r.URL.Path
 		switch {
-		case path == "/api":
-			io.WriteString(w, `{"kind":"APIVersions","versions":["v1"]}`)
-		case path == "/apis":
-			io.WriteString(w, `{"kind":"APIGroupList","groups":[{"name":"apps","versions":[{"groupVersion":"apps/v1","version":"v1"}]},{"name":"batch","versions":[{"groupVersion":"batch/v1","version":"v1"}]}]}`)
-		case kinds[path] != "":
-			io.WriteString(w, `{"kind":"APIResourceList","groupVersion":"`+strings.TrimPrefix(path, "/apis/")+`","resources":[`+kinds[path]+`]}`)
 		case path == rollouts && installed.Load():
 			io.WriteString(w, `{"kind":"APIResourceList","groupVersion":"argoproj.io/v1alpha1","resources":[{"name":"rollouts","kind":"Rollout","namespaced":true}]}`)
 		case path == rollouts+"/namespaces/shop/rollouts/cart":
 			read <- path
-			w.WriteHeader(http.StatusNotFound)
-			io.WriteString(w, `{"kind":"Status","status":"Failure","reason":"NotFound","code":404}`)
+			notFound(w)
 		case strings.HasPrefix(path, rollouts) && !installed.Load():
 			w.WriteHeader(http.StatusNotFound)
-		case r.URL.Query().Get("sendInitialEvents") != "": // the client lists, then
-			w.WriteHeader(http.StatusUnprocessableEntity)
-			io.WriteString(w, `{"kind":"Status","status":"Failure","reason":"Invalid","code":422}`)
-		case r.URL.Query().Get("watch") != "":
-			w.(http.Flusher).Flush()
-			<-r.Context().Done()
-		case path == rollouts+"/rollouts":
+		case path == rollouts+"/rollouts" && isList(r):
 			io.WriteString(w, `{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":{"resourceVersion":"1"},"items":[`+string(object)+`]}`)
 		default:
-			io.WriteString(w, `{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":{"resourceVersion":"1"},"items":[]}`)
+			return false
 		}
-	}))
-	t.Cleanup(api.Close)
-	cfg := &rest.Config{Host: api.URL}
-	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
-		Metrics: server.Options{BindAddress: "0"}, Controller: config.Controller{SkipNameValidation: new(true)},
+		return true
 	})
-	must(t, err)
-	direct, err := client.New(cfg, client.Options{})
-	must(t, err)
-	w := &controller.Workloads{Client: direct, Events: note.Recorder{To: events.NewFakeRecorder(100)}, Now: time.Now, Logger: slog.New(slog.DiscardHandler), LookAgain: 10 * time.Millisecond}
-	must(t, w.Setup(mgr))
-	ended := make(chan error, 1)
-	go func() { ended <- mgr.Start(t.Context()) }()
+	ended := startWorkloads(t, api)
 	select {
 	case path := <-read:
 		t.Fatalf("%s is read, which is not there", path)

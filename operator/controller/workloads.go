@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,6 +38,9 @@ const (
 	unsettled = 15 * time.Second
 	// componentLabel is on what the operator makes itself, which is never injected.
 	componentLabel = "controlplane.speedscale.com/component"
+	// patience is how long some pods must have been refused that others of the same stamp
+	// were not, until that counts: a rollout under a tight quota goes on when old pods end.
+	patience = 2 * time.Minute
 	// maxReports bounds what is remembered of a workload, so that it is said once.
 	maxReports = 32
 )
@@ -67,8 +71,8 @@ type Workloads struct {
 }
 
 // Setup has the manager call Reconcile for workloads that ask for a sidecar, or did so a
-// moment ago. Of workloads only the metadata is kept, in a cache of its own: the
-// manager's has other namespaces.
+// moment ago, or before the operator started. Of workloads only the metadata is kept, in a
+// cache of its own: the manager's has other namespaces.
 func (w *Workloads) Setup(mgr ctrl.Manager) error {
 	namespaces := map[string]cache.Config{}
 	for _, name := range w.Namespaces {
@@ -107,7 +111,8 @@ func (w *Workloads) watch(mgr ctrl.Manager, metadata cache.Cache, k kind) error 
 	object.SetGroupVersionKind(gvk)
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("workloads-" + strings.ToLower(k.name)).
-		WatchesRawSource(source.Kind(metadata, object, &handler.TypedEnqueueRequestForObject[*metav1.PartialObjectMetadata]{}, asks())).
+		WatchesRawSource(source.Kind(metadata, object, &handler.TypedEnqueueRequestForObject[*metav1.PartialObjectMetadata]{}, asking())).
+		WatchesRawSource(w.left(k)).
 		Complete(reconcile.Func(func(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 			return w.Reconcile(ctx, k.name, req.NamespacedName)
 		}))
@@ -132,9 +137,14 @@ func (w *Workloads) onceThere(mgr ctrl.Manager, add func() error) ctrlmanager.Ru
 	}
 }
 
-// asks passes workloads on that ask for a sidecar, and those that do not any more.
-func asks() predicate.TypedPredicate[*metav1.PartialObjectMetadata] {
-	asks := func(o *metav1.PartialObjectMetadata) bool { return o.Annotations[annotation.Inject] == "true" }
+// asks says that a workload asks for a sidecar, maybe in a wrong way.
+func asks(o client.Object) bool {
+	value, ok := o.GetAnnotations()[annotation.Inject]
+	return ok && value != "false"
+}
+
+// asking passes workloads on that ask for a sidecar, and those that do not any more.
+func asking() predicate.TypedPredicate[*metav1.PartialObjectMetadata] {
 	return predicate.TypedFuncs[*metav1.PartialObjectMetadata]{
 		CreateFunc: func(e event.TypedCreateEvent[*metav1.PartialObjectMetadata]) bool { return asks(e.Object) },
 		UpdateFunc: func(e event.TypedUpdateEvent[*metav1.PartialObjectMetadata]) bool {
@@ -184,46 +194,64 @@ func (w *Workloads) reconcile(ctx context.Context, k kind, key client.ObjectKey)
 	return w.act(ctx, id, object, about, i)
 }
 
-// observe gathers what Decide wants to know. A workload that is somebody else's, or whose
-// annotations are wrong, is one that is ignored.
+// observe gathers what Decide wants to know. A workload that is somebody else's is one
+// that is ignored.
 func (w *Workloads) observe(ctx context.Context, k kind, object client.Object, about description) (Injection, error) {
-	settings, err := annotation.Parse(object.GetAnnotations())
+	notes := object.GetAnnotations()
+	settings, err := annotation.Parse(notes)
 	_, ours := about.template.Labels[componentLabel]
-	if err != nil || ours || settings.ManagedBy != "" && settings.ManagedBy != w.Instance {
+	// These two can be told of wrong annotations too.
+	manager := notes[annotation.ManagedBy]
+	if ours || about.leave || manager != "" && manager != w.Instance || err != nil && (!asks(object) || notes[annotation.Ignore] == "true") {
 		return Injection{Settings: annotation.Sidecar{Ignore: true}}, nil
+	}
+	if err != nil {
+		return Injection{Wrong: err.Error()}, nil
 	}
 	i := Injection{
 		Kind: k.name, Name: object.GetName(), Settings: settings,
-		Stamp: about.template.Annotations[annotation.Stamp], Refused: object.GetAnnotations()[annotation.Refused],
-		Held: about.held, Elsewhere: about.elsewhere, Missing: about.missing, Failure: about.failure,
+		Stamp: about.template.Annotations[annotation.Stamp], Refused: notes[annotation.Refused],
+		Held: about.held, Fixed: about.fixed, Elsewhere: about.elsewhere, Missing: about.missing, Failure: about.failure,
 	}
 	if i.Held == "" && about.template.Annotations[annotation.Replay] != "" {
 		i.Held = "a replay runs on it"
 	}
-	if i.Stamp == "" || !settings.Inject || settings.Ignore {
+	if i.Stamp == "" || !settings.Inject && !i.Fixed || settings.Ignore {
 		return i, nil
 	}
+	err = w.observePods(ctx, object, about, &i)
+	return i, err
+}
+
+// observePods gathers what is known of the pods, and why some could not be made.
+func (w *Workloads) observePods(ctx context.Context, object client.Object, about description, i *Injection) error {
 	pods := &metav1.PartialObjectMetadataList{}
 	pods.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PodList"))
 	if err := w.Client.List(ctx, pods, client.InNamespace(object.GetNamespace()), client.MatchingLabelsSelector{Selector: about.pods}); err != nil {
-		return i, fmt.Errorf("pods: %w", err)
+		return fmt.Errorf("pods: %w", err)
 	}
 	i.Pods = injected(pods.Items)
-	since := w.memory.seen(k.name+" "+client.ObjectKeyFromObject(object).String(), i.Stamp, w.Now())
+	id := i.Kind + " " + client.ObjectKeyFromObject(object).String()
+	since := w.memory.seen(id, i.Stamp, i.made(), w.Now())
+	have := i.count(func(p InjectedPod) bool { return p.Injected })
+	i.Whole = w.memory.whole(id, about.want > 0 && have >= int(about.want))
 	if !i.Missing {
-		return i, nil
+		return nil
 	}
 	var failures []corev1.Event
 	for _, uid := range about.makers {
 		list := &corev1.EventList{}
 		fields := client.MatchingFields{"involvedObject.uid": string(uid), "reason": failedCreate}
 		if err := w.Client.List(ctx, list, client.InNamespace(object.GetNamespace()), fields); err != nil {
-			return i, fmt.Errorf("events: %w", err)
+			return fmt.Errorf("events: %w", err)
 		}
 		failures = append(failures, list.Items...)
 	}
 	i.Failure = cmp.Or(i.Failure, newest(failures, since))
-	return i, nil
+	if i.made() > 0 && w.Now().Sub(since) < patience {
+		i.Failure = ""
+	}
+	return nil
 }
 
 // act does what Decide says.
@@ -238,7 +266,7 @@ func (w *Workloads) act(ctx context.Context, id string, object client.Object, ab
 		if err := w.patch(ctx, object, about, step); err != nil {
 			return reconcile.Result{}, fmt.Errorf("%s: %w", id, err)
 		}
-		w.Logger.Info("stamp of the pod template changed", "workload", id, "withdrawn", step.Refused, "rolls", step.Roll)
+		w.Logger.Info("workload changed", "workload", id, "restamped", step.Restamp, "withdrawn", step.Refused, "rolls", step.Roll)
 	}
 	if step.Roll {
 		w.memory.rolled(id, w.Now())
@@ -262,20 +290,22 @@ func (w *Workloads) act(ctx context.Context, id string, object client.Object, ab
 
 // patch writes a step, unless the workload is another one by now.
 func (w *Workloads) patch(ctx context.Context, object client.Object, about description, step Step) error {
-	var value any // null takes it away
-	if step.Stamp != "" {
-		value = step.Stamp
-	}
-	template := map[string]any{"metadata": map[string]any{"annotations": map[string]any{annotation.Stamp: value}}}
-	var spec any = template
-	for n := len(about.templatePath) - 1; n >= 0; n-- {
-		spec = map[string]any{about.templatePath[n]: spec}
-	}
 	meta := map[string]any{"resourceVersion": object.GetResourceVersion()}
 	if step.Refused != "" {
 		meta["annotations"] = map[string]any{annotation.Refused: step.Refused}
 	}
-	change := spec.(map[string]any)
+	change := map[string]any{}
+	if step.Restamp {
+		var value any // null takes it away
+		if step.Stamp != "" {
+			value = step.Stamp
+		}
+		var spec any = map[string]any{"metadata": map[string]any{"annotations": map[string]any{annotation.Stamp: value}}}
+		for _, field := range slices.Backward(about.templatePath) {
+			spec = map[string]any{field: spec}
+		}
+		change = spec.(map[string]any)
+	}
 	change["metadata"] = meta
 	text, err := json.Marshal(change)
 	if err != nil {

@@ -189,7 +189,6 @@ func TestFailuresThatAreNotTheSidecars(t *testing.T) {
 		"of the template before": func(d *appsv1.Deployment) { d.Generation = 2 },
 		"over":                   func(d *appsv1.Deployment) { d.Status.Conditions[0].Status = corev1.ConditionFalse },
 		"another operator's":     func(d *appsv1.Deployment) { d.Annotations[annotation.ManagedBy] = "other" },
-		"wrong annotations":      func(d *appsv1.Deployment) { d.Annotations[annotation.ProxyType] = "sideways" },
 		"being deleted": func(d *appsv1.Deployment) {
 			d.DeletionTimestamp, d.Finalizers = &metav1.Time{Time: time.Now()}, []string{"x.example/y"}
 		},
@@ -303,7 +302,7 @@ func TestAnOwnersEditIsNotOverwritten(t *testing.T) {
 
 func TestGoneWorkloads(t *testing.T) {
 	v := newWorld(t)
-	for _, kind := range []string{"Deployment", "StatefulSet", "DaemonSet", "CronJob"} {
+	for _, kind := range []string{"Deployment", "StatefulSet", "DaemonSet", "CronJob", "Job"} {
 		if r := v.pass(kind, "gone"); r != (reconcile.Result{}) {
 			t.Errorf("%s: %+v", kind, r)
 		}

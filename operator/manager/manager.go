@@ -111,9 +111,11 @@ func New(ctx context.Context, config *rest.Config, s Settings, env *agent.Env) (
 	hooks.Register(webhook.AmbientPath, &admission.Webhook{Handler: webhook.Ambient{}})
 	hooks.Register(webhook.PodsPath, &admission.Webhook{Handler: webhook.Pods{
 		Instance: s.Instance, Logger: env.Log, Options: func() inject.Options { return injection(s, pinned.PEM()) },
-		Running: webhook.AskRunning(direct, env.Log),
+		Running: webhook.AskRunning(direct, env.Log), Withdrawn: webhook.AskWithdrawn(direct, env.Log),
 	}})
-	control := &controller.ControlPlane{Client: mgr.GetClient(), Config: s.Control, Certificate: pinned.PEM, DemoCertificate: catalog.PEM, Logger: env.Log}
+	control := &controller.ControlPlane{
+		Client: mgr.GetClient(), Config: s.Control, Certificate: pinned.PEM, DemoCertificate: catalog.PEM, Namespaces: s.Replays.Namespaces, Logger: env.Log,
+	}
 	if err := control.Setup(mgr); err != nil {
 		return nil, err
 	}

@@ -11,6 +11,8 @@ import (
 	"github.com/speedscale/speedscale/agents/agent"
 	"github.com/speedscale/speedscale/agents/config"
 	operatorresource "github.com/speedscale/speedscale/operator/resource"
+	"github.com/speedscale/speedscale/traffic/filter"
+	"github.com/speedscale/speedscale/traffic/mask"
 )
 
 // Settings are what the operator reads from its environment.
@@ -92,6 +94,14 @@ func ReadSettings(v *agent.Vars) (Settings, error) {
 	}}
 	if demo := s.Control.Demo; demo != "" && demo != operatorresource.DemoJava {
 		v.Fail("DEPLOY_DEMO", demo, "want java, or nothing for no demo")
+	}
+	// The forwarder would not start with wrong rules, and the one before is gone by then. An
+	// operator that does not start leaves it, and the operator before, as they are.
+	if _, err := filter.ParseSetting(s.Control.FilterRule); err != nil {
+		v.Fail("SPEEDSCALE_FILTER_RULE", s.Control.FilterRule, err.Error())
+	}
+	if _, err := mask.ParseSetting(s.Control.DLPConfig); err != nil {
+		v.Fail("SPEEDSCALE_DLP_CONFIG", s.Control.DLPConfig, err.Error())
 	}
 	s.Instance = cmp.Or(v.String("INSTANCE_ID", ""), s.Control.Cluster)
 	s.Control.Instance = s.Instance

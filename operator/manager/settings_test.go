@@ -6,6 +6,7 @@ import (
 
 	"github.com/speedscale/speedscale/agents/agent"
 	"github.com/speedscale/speedscale/operator/manager"
+	"github.com/speedscale/speedscale/traffic/filter"
 )
 
 func read(vars map[string]string) (manager.Settings, error) {
@@ -61,6 +62,28 @@ func TestWrongSettingsAreNamed(t *testing.T) {
 	} {
 		if _, err := read(vars); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: %v, want an error that names %s", vars, err, want)
+		}
+	}
+}
+
+// TestRulesThatTheForwarderWouldNotTake: it is recreated, so that nothing would take traffic
+// once it does not start.
+func TestRulesThatTheForwarderWouldNotTake(t *testing.T) {
+	for _, name := range []string{"SPEEDSCALE_FILTER_RULE", "SPEEDSCALE_DLP_CONFIG"} {
+		for _, wrong := range []string{"standrad", `{"nothing":"known"}`} {
+			if _, err := read(map[string]string{name: wrong}); err == nil || !strings.Contains(err.Error(), name) {
+				t.Errorf("%s=%s: %v, want an error that names it", name, wrong, err)
+			}
+		}
+	}
+	for name, rules := range map[string][]string{
+		"SPEEDSCALE_FILTER_RULE": {"standard", string(filter.Standard().JSON())},
+		"SPEEDSCALE_DLP_CONFIG":  {"standard", `{"id":"ours","discoverPatterns":true}`},
+	} {
+		for _, right := range rules {
+			if _, err := read(map[string]string{name: right}); err != nil {
+				t.Errorf("%s=%s: %v", name, right, err)
+			}
 		}
 	}
 }

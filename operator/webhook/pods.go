@@ -31,6 +31,8 @@ type Pods struct {
 	// Running says whether a replay, which a pod is to take part in, still runs. A
 	// rollback brings back templates of replays that have ended.
 	Running Running
+	// Withdrawn says why the pods of a Job or CronJob are to have no sidecar.
+	Withdrawn Withdrawn
 	// Logger says which pods were injected, and which not.
 	Logger *slog.Logger
 }
@@ -70,6 +72,9 @@ func (p Pods) Handle(ctx context.Context, req admission.Request) admission.Respo
 		return admission.Allowed("").WithWarnings(misplaced(pod.Annotations, nil, "a pod of a workload", "put them on the workload itself")...)
 	case !s.Inject || s.Ignore || s.ManagedBy != "" && s.ManagedBy != p.Instance:
 		return admission.Allowed("")
+	}
+	if err := p.withdrawn(ctx, w, pod); err != nil {
+		return p.refuse(log, req, pod, err)
 	}
 	injected, err := inject.Pod(pod, w, s, o)
 	if _, ok := errors.AsType[*inject.Refused](err); err != nil && !ok {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	clusterinject "github.com/speedscale/speedscale/cluster/inject"
 	"github.com/speedscale/speedscale/cluster/stamp"
@@ -45,7 +46,8 @@ func pods(t *testing.T) webhook.Pods {
 	}
 	return webhook.Pods{
 		Instance: "test", Logger: discard(), Options: func() clusterinject.Options { return o },
-		Running: func(context.Context, stamp.Replay) bool { return true },
+		Running:   func(context.Context, stamp.Replay) bool { return true },
+		Withdrawn: func(context.Context, string, client.ObjectKey) string { return "" },
 	}
 }
 

@@ -16,14 +16,14 @@ import (
 // Running says whether a replay still runs; where that cannot be known, it does.
 type Running func(context.Context, stamp.Replay) bool
 
-// runningLimit bounds the question, for which a pod waits.
-const runningLimit = 3 * time.Second
+// askLimit bounds a question, for which a pod waits.
+const askLimit = 3 * time.Second
 
 // AskRunning returns a Running that reads the TrafficReplay, without a cache: a pod may
 // be made as soon as its template names the replay.
 func AskRunning(c client.Reader, log *slog.Logger) Running {
 	return func(ctx context.Context, r stamp.Replay) bool {
-		ctx, cancel := context.WithTimeout(ctx, runningLimit)
+		ctx, cancel := context.WithTimeout(ctx, askLimit)
 		defer cancel()
 		namespace, name, _ := strings.Cut(r.Name, "/")
 		found := &v1.TrafficReplay{}

@@ -29,3 +29,15 @@ func Standard() *Filter {
 	f.id = "standard"
 	return f
 }
+
+// ParseSetting reads what a forwarder is told to exclude: "standard", or a filter in
+// JSON. Where it is told nothing it returns nil.
+func ParseSetting(text string) (*Filter, error) {
+	switch text {
+	case "":
+		return nil, nil
+	case "standard":
+		return Standard(), nil
+	}
+	return ParseJSON([]byte(text))
+}

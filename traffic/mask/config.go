@@ -77,6 +77,18 @@ func Standard() *Config {
 	}
 }
 
+// ParseSetting reads what a forwarder is told to mask: "standard", or rules in JSON.
+// Where it is told nothing it returns nil.
+func ParseSetting(text string) (*Config, error) {
+	switch text {
+	case "":
+		return nil, nil
+	case "standard":
+		return Standard(), nil
+	}
+	return ParseConfig([]byte(text))
+}
+
 // ParseConfig reads the JSON form and checks the rules. Its errors name the
 // member that is wrong.
 func ParseConfig(data []byte) (*Config, error) {
