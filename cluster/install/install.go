@@ -173,12 +173,16 @@ func (o *Options) cloudURL() string {
 	return url
 }
 
-// Remove uninstalls both releases and their Secrets. Namespaces stay, and so does the
+// Remove uninstalls both releases and their Secrets; an operator that is of no such
+// release is an error, and then all of it stays. Namespaces stay, and so does the
 // cloud's volume, with all that was captured, unless data is set.
 func Remove(ctx context.Context, c kubernetes.Interface, h *helm.Client, o Options, data bool) (found bool, err error) {
 	// The operator goes first, while what it sends to is still there.
 	for _, r := range []helm.Release{{Name: Operator, Namespace: o.Namespace}, {Name: Cloud, Namespace: o.CloudNamespace}} {
 		was, err := h.Uninstall(r.Name, r.Namespace, o.Timeout)
+		if err == nil && !was && r.Name == Operator {
+			err = o.removable(ctx, c)
+		}
 		if err != nil {
 			return found, err
 		}

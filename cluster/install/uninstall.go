@@ -100,8 +100,13 @@ func (u Use) Release(ctx context.Context, c kubernetes.Interface, replays replay
 
 // Clear removes what an operator leaves that could not clean up, as when its namespace
 // was deleted: objects of the whole cluster, and its hold on TrafficReplays and their
-// workloads. It is for when the operator is gone.
+// workloads. While an operator is there, wherever that is, it needs them, and nothing is
+// removed.
 func Clear(ctx context.Context, c kubernetes.Interface, replays replay.Client) error {
+	operators, err := Operators(ctx, c)
+	if err != nil || len(operators) > 0 {
+		return err
+	}
 	list, err := replays.List(ctx, metav1.NamespaceAll)
 	if err != nil && !apierrors.IsNotFound(err) {
 		return err
@@ -116,7 +121,7 @@ func Clear(ctx context.Context, c kubernetes.Interface, replays replay.Client) e
 
 // clearCluster deletes objects that belong to no namespace, or to those of others.
 func clearCluster(ctx context.Context, c kubernetes.Interface) error {
-	ours := metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=" + Operator}
+	ours := metav1.ListOptions{LabelSelector: byOperator}
 	demo := metav1.ListOptions{LabelSelector: "app.kubernetes.io/part-of=speedscale-demo"}
 	var none metav1.DeleteOptions
 	registered, rbac := c.AdmissionregistrationV1(), c.RbacV1()

@@ -1,6 +1,10 @@
 package install_test
 
 import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -12,11 +16,13 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/speedscale/speedscale/cluster/annotation"
 	v1 "github.com/speedscale/speedscale/cluster/api/v1"
+	"github.com/speedscale/speedscale/cluster/helm"
 	"github.com/speedscale/speedscale/cluster/install"
 	"github.com/speedscale/speedscale/cluster/replay"
 	"github.com/speedscale/speedscale/cluster/stamp"
@@ -188,5 +194,54 @@ func TestClear(t *testing.T) {
 		if _, has := d.Spec.Template.Annotations[annotation.Replay]; has != kept || d.Spec.Template.Annotations["a"] != "1" {
 			t.Errorf("the template of %s has %v", workload, d.Spec.Template.Annotations)
 		}
+	}
+}
+
+// operatorIn is the Deployment that the chart makes.
+func operatorIn(namespace string) *appsv1.Deployment {
+	d := deployment("speedscale-operator", nil, metav1.ObjectMeta{})
+	d.Namespace, d.Labels = namespace, map[string]string{"app.kubernetes.io/name": "speedscale-operator"}
+	return d
+}
+
+// TestRemoveWhatHelmDidNotInstall: what was applied by kubectl is not half removed.
+func TestRemoveWhatHelmDidNotInstall(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `{"kind": "SecretList", "apiVersion": "v1", "items": []}`) // there is no release
+	}))
+	t.Cleanup(s.Close)
+	getter := genericclioptions.NewConfigFlags(false)
+	getter.APIServer = &s.URL
+	c := fake.NewClientset(operatorIn("tools"))
+	h := &helm.Client{Getter: getter, Log: slog.New(slog.DiscardHandler)}
+	_, err := install.Remove(t.Context(), c, h, install.Options{Namespace: "tools", CloudNamespace: "cloud"}, true)
+	if err == nil || !strings.Contains(err.Error(), `the operator in namespace "tools" is of no release`) {
+		t.Errorf("got %v", err)
+	}
+	if list := made(c); len(list) > 1 { // it has listed Deployments
+		t.Errorf("it did %v", list)
+	}
+}
+
+// TestClearWhileAnOperatorRuns: what it needs stays, in whatever namespace it is.
+func TestClearWhileAnOperatorRuns(t *testing.T) {
+	const name, operator = "app.kubernetes.io/name", "speedscale-operator"
+	c := fake.NewClientset(operatorIn("tools"), &rbacv1.ClusterRole{ObjectMeta: meta("ours", name, operator)},
+		&corev1.Namespace{ObjectMeta: meta("speedscale-demo", "app.kubernetes.io/part-of", "speedscale-demo")})
+	r := replays(t, running("one"))
+	if err := install.Clear(t.Context(), c, r); err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range c.Actions() {
+		if a.GetVerb() != "list" {
+			t.Errorf("it did %s %s", a.GetVerb(), a.GetResource().Resource)
+		}
+	}
+	if one, err := r.Get(t.Context(), "shop", "one"); err != nil || len(one.Finalizers) != 2 {
+		t.Errorf("finalizers are %v (%v)", one.Finalizers, err)
+	}
+	if got, err := install.Operators(t.Context(), c); err != nil || len(got) != 1 || got[0] != "tools" {
+		t.Errorf("operators are in %v (%v)", got, err)
 	}
 }

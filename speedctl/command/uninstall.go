@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/kubernetes"
@@ -28,7 +30,8 @@ func newUninstall(g *global) *cobra.Command {
 so do the namespaces, and the definition of TrafficReplay with the replays of it.
 
 It refuses while workloads have a sidecar or replays run; --force ends those first, one after the other, and waits. It
-works after the operator's namespace was deleted too, and removes what is left then. On a terminal it asks first.`,
+works after the operator's namespace was deleted too, and removes what is left then; while an operator is in a namespace
+that -n does not name, it removes nothing. On a terminal it asks first.`,
 		Example: `  speedctl uninstall
   speedctl uninstall --force --yes
   speedctl uninstall --delete-data`,
@@ -54,6 +57,15 @@ works after the operator's namespace was deleted too, and removes what is left t
 }
 
 func (f *uninstallFlags) run(ctx context.Context, g *global, kube kubernetes.Interface, replays replay.Client) error {
+	o := f.options()
+	operators, err := install.Operators(ctx, kube)
+	if err != nil {
+		return workloadCode(err)
+	}
+	if len(operators) > 0 && !slices.Contains(operators, o.Namespace) {
+		err := fmt.Errorf("no operator is in namespace %q: it is in %s", o.Namespace, strings.Join(operators, ", "))
+		return term.WithCode(term.WithHint(err, "speedctl uninstall -n "+operators[0]+" removes it"), term.ExitNotFound)
+	}
 	use, err := install.InUse(ctx, kube, replays)
 	if err != nil {
 		return workloadCode(err)
@@ -61,7 +73,6 @@ func (f *uninstallFlags) run(ctx context.Context, g *global, kube kubernetes.Int
 	if text := use.String(); text != "" && !f.force {
 		return term.WithHint(fmt.Errorf("still in use: %s", text), "speedctl uninject and speedctl delete replay end that; --force does it for you")
 	}
-	o := f.options()
 	if g.InTTY && !f.yes {
 		if err := g.Confirm(ctx, f.question(o, use), "--yes"); err != nil {
 			return err
