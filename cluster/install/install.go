@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"maps"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -52,17 +51,28 @@ func (o *Options) say(step string) {
 	}
 }
 
-// releases are what is installed, in order.
-func (o *Options) releases() ([]helm.Release, error) {
-	var list []helm.Release
-	add := func(name, namespace string, own, values map[string]any) error {
+// part is a release to be. Its Values are what speedctl sets by itself, and given those
+// of the options.
+type part struct {
+	helm.Release
+	given map[string]any
+}
+
+// over is the release with the values that it has already between both, nil for none.
+func (p part) over(old map[string]any) helm.Release {
+	p.Values = merge(merge(p.Values, old), p.given)
+	return p.Release
+}
+
+// parts are what is installed, in order; the last one is the operator.
+func (o *Options) parts() ([]part, error) {
+	var list []part
+	add := func(name, namespace string, own, given map[string]any) error {
 		folder, err := fs.Sub(o.Charts, name)
 		if err != nil {
 			return err
 		}
-		all := maps.Clone(own)
-		maps.Copy(all, values)
-		list = append(list, helm.Release{Name: name, Namespace: namespace, Chart: folder, Values: all})
+		list = append(list, part{helm.Release{Name: name, Namespace: namespace, Chart: folder, Values: own}, given})
 		return nil
 	}
 	if o.AppURL == "" {
@@ -80,14 +90,22 @@ func (o *Options) releases() ([]helm.Release, error) {
 	return list, add(Operator, o.Namespace, own, o.OperatorValues)
 }
 
+// fresh are the releases of parts with no values from before.
+func fresh(parts []part) (releases []helm.Release) {
+	for _, p := range parts {
+		releases = append(releases, p.over(nil))
+	}
+	return releases
+}
+
 // Template renders all of it without a cluster. The Secrets are not in it, since it
 // would have to make keys: they have to be made by hand.
 func Template(ctx context.Context, o Options, version string) (manifests string, err error) {
-	releases, err := o.releases()
+	parts, err := o.parts()
 	if err != nil {
 		return "", err
 	}
-	return template(ctx, releases, version)
+	return template(ctx, fresh(parts), version)
 }
 
 // template renders releases, or says which value of them is wrong.
@@ -116,11 +134,11 @@ func Run(ctx context.Context, c kubernetes.Interface, h *helm.Client, o Options)
 	if err != nil {
 		return err
 	}
-	releases, err := o.releases()
+	parts, err := o.parts()
 	if err != nil {
 		return err
 	}
-	if _, err := template(ctx, releases, version); err != nil {
+	if _, err := template(ctx, fresh(parts), version); err != nil {
 		return err
 	}
 	if err := o.allowed(ctx, c); err != nil {
@@ -129,7 +147,7 @@ func Run(ctx context.Context, c kubernetes.Interface, h *helm.Client, o Options)
 	if err := o.secrets(ctx, c); err != nil {
 		return err
 	}
-	for _, r := range releases {
+	for _, r := range fresh(parts) {
 		o.say("installing " + r.Name + " into namespace " + r.Namespace)
 		if _, err := h.Apply(ctx, r, o.Timeout); err != nil {
 			return err
