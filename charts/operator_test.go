@@ -65,7 +65,7 @@ func TestOperatorReadsItsConfigMap(t *testing.T) {
 		},
 		all(t): func(s manager.Settings) bool {
 			return s.Instance == "prod-somewhere" && s.Replays.Timeout == 90*time.Minute && slices.Equal(s.Replays.Namespaces, []string{"shop", "payments"}) &&
-				s.Control.Replay.Generator.Resources.Limits.Cpu().String() == "16" && s.Control.Replay.Collector.Resources.Limits.Memory().String() == "1Gi" && s.Control.AppURL == "https://cloud.example.com" && s.Control.Images.Of("goproxy") == "registry.example.com/x/goproxy:1.2" &&
+				s.Control.Replay.Generator.Resources.Limits.Cpu().String() == "16" && s.Control.Replay.Collector.Resources.Limits.Memory().String() == "1Gi" && s.Control.AppURL == "https://cloud.example.com" && s.Control.APIKeyHash == "0a1b2c3d" && s.Control.Images.Of("goproxy") == "registry.example.com/x/goproxy:1.2" &&
 				slices.Equal(s.Control.Images.PullSecrets, []string{"one", "two"}) && s.Control.DLPConfig == "standard" && s.Control.LogLevel == "debug" &&
 				s.Control.Cloud.HTTPProxy != "" && s.Control.Cloud.HTTPSProxy != "" && strings.HasPrefix(s.Control.Cloud.NoProxy, ".svc,.cluster.local,") &&
 				s.Control.Cloud.CA != "" && s.Control.Cloud.CAConfigMap == "speedscale-cloud-ca" && s.Replays.PublicURL == "https://speedscale.example.com" && s.Control.Forwarder.Spool.StorageClass == "fast" && s.Sidecar.MaskIn == "sidecar" &&
@@ -346,7 +346,9 @@ func TestOperatorIsRestartedByItsSettings(t *testing.T) {
 		return corev1.PodTemplateSpec{}
 	}
 	const key = "controlplane.speedscale.com/settings"
-	if a, b := template("").Annotations[key], template("filterRule: ''").Annotations[key]; a == "" || a == b {
-		t.Errorf("settings are %q and %q", a, b)
+	for _, other := range []string{"filterRule: ''", "apiKeyHash: a"} {
+		if a, b := template("").Annotations[key], template(other).Annotations[key]; a == "" || a == b {
+			t.Errorf("settings are %q and, with %s, %q", a, other, b)
+		}
 	}
 }

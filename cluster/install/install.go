@@ -144,9 +144,11 @@ func Run(ctx context.Context, c kubernetes.Interface, h *helm.Client, o Options)
 	if err := o.allowed(ctx, c); err != nil {
 		return err
 	}
-	if err := o.secrets(ctx, c); err != nil {
+	keyHash, err := o.secrets(ctx, c)
+	if err != nil {
 		return err
 	}
+	parts[len(parts)-1].Values["apiKeyHash"] = keyHash
 	for _, r := range fresh(parts) {
 		o.say("installing " + r.Name + " into namespace " + r.Namespace)
 		if _, err := h.Apply(ctx, r, o.Timeout); err != nil {
@@ -156,20 +158,21 @@ func Run(ctx context.Context, c kubernetes.Interface, h *helm.Client, o Options)
 	return nil
 }
 
-// secrets makes the namespaces, and the keys by which one part opens the other.
-func (o *Options) secrets(ctx context.Context, c kubernetes.Interface) error {
+// secrets makes the namespaces, and the keys by which one part opens the other. keyHash is
+// another one whenever the operator's Secret is.
+func (o *Options) secrets(ctx context.Context, c kubernetes.Interface) (keyHash string, err error) {
 	if err := ensureNamespace(ctx, c, o.Namespace); err != nil {
-		return err
+		return "", err
 	}
 	if o.AppURL != "" {
 		return putOperatorKey(ctx, c, o.Namespace, o.AppURL, []byte(o.APIKey))
 	}
 	if err := ensureNamespace(ctx, c, o.CloudNamespace); err != nil {
-		return err
+		return "", err
 	}
 	keys, err := ensureKeys(ctx, c, o.CloudNamespace, o.NewKey)
 	if err != nil {
-		return err
+		return "", err
 	}
 	return putOperatorKey(ctx, c, o.Namespace, o.cloudURL(), keys.Data[EntryOperator])
 }

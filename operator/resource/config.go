@@ -26,6 +26,8 @@ type Config struct {
 	// APIKeySecret names a Secret with the entries SPEEDSCALE_API_KEY and, where
 	// AppURL is empty, SPEEDSCALE_APP_URL.
 	APIKeySecret, AppURL string
+	// APIKeyHash is another one whenever that Secret is.
+	APIKeyHash string
 	// FilterRule and DLPConfig are as the forwarder reads them; "" is the cloud's.
 	FilterRule, DLPConfig string
 	// Cloud is the way to it.

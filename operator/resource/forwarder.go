@@ -82,7 +82,7 @@ func forwarderDeployment(c Config, certificate string, owner *acmetav1.OwnerRefe
 		WithVolumes(spoolVolume(c.Forwarder.Spool),
 			accorev1.Volume().WithName("certs").WithSecret(accorev1.SecretVolumeSource().WithSecretName(ForwarderCerts).WithDefaultMode(0o440)))
 	annotations := map[string]string{certificateHash: hash(certificate)}
-	withCloudCA(c, pod, annotations)
+	withCloud(c, pod, annotations)
 	for _, name := range c.Images.PullSecrets {
 		pod.WithImagePullSecrets(accorev1.LocalObjectReference().WithName(name))
 	}

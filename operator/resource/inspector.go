@@ -39,7 +39,7 @@ func InspectorObjects(c Config, owner *acmetav1.OwnerReferenceApplyConfiguration
 		WithContainers(container(c, "inspector", c.Inspector.Resources, inspectorEnv(c)).
 			WithPorts(port("health", inspectorHealth), port("metrics", inspectorMetrics)))
 	annotations := map[string]string{}
-	withCloudCA(c, pod, annotations)
+	withCloud(c, pod, annotations)
 	for _, name := range c.Images.PullSecrets {
 		pod.WithImagePullSecrets(accorev1.LocalObjectReference().WithName(name))
 	}
