@@ -98,7 +98,7 @@ func TestOperatorReadsItsConfigMap(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		if !check(s) {
+		if s.Control.SettingsHash == "" || !check(s) {
 			t.Errorf("with values %q the operator reads %+v", set, s)
 		}
 		for name := range config.Data {
@@ -117,8 +117,11 @@ func operatorDeployment(list []runtime.Object) *appsv1.Deployment {
 // variables are those of the operator's container that do not come from its ConfigMap.
 func variables(t *testing.T, set, namespace string) map[string]string {
 	found := map[string]string{}
-	for _, v := range operatorDeployment(operatorObjects(t, set)).Spec.Template.Spec.Containers[0].Env {
+	pod := operatorDeployment(operatorObjects(t, set)).Spec.Template
+	for _, v := range pod.Spec.Containers[0].Env {
 		switch {
+		case v.Name == "SETTINGS_HASH":
+			found[v.Name] = pod.Annotations["controlplane.speedscale.com/settings"]
 		case v.ValueFrom.FieldRef != nil:
 			found[v.Name] = namespace
 		case v.Name == "SPEEDSCALE_APP_URL":

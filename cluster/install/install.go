@@ -39,7 +39,8 @@ type Options struct {
 	Charts fs.FS
 	// NewKey makes an API key.
 	NewKey func() string
-	// Timeout bounds each release's wait until it is ready.
+	// Timeout bounds the wait until a release, or a Deployment that the operator makes, is
+	// ready.
 	Timeout time.Duration
 	// Progress is told of each step; nil is silent.
 	Progress func(step string)
@@ -155,7 +156,7 @@ func Run(ctx context.Context, c kubernetes.Interface, h *helm.Client, o Options)
 			return err
 		}
 	}
-	return nil
+	return o.ready(ctx, c)
 }
 
 // secrets makes the namespaces, and the keys by which one part opens the other. keyHash is

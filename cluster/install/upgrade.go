@@ -15,8 +15,8 @@ import (
 var ErrNotInstalled = errors.New("it is not installed")
 
 // Upgrade brings what is installed to the charts of this version. It keeps the values
-// that were given before; those of the options come on top. Keys stay. With values that
-// are wrong (*ValuesError) nothing is changed.
+// that were given before; those of the options come on top. Keys stay. It waits until all
+// is ready. With values that are wrong (*ValuesError) nothing is changed.
 func Upgrade(ctx context.Context, c kubernetes.Interface, h *helm.Client, o Options) error {
 	version, err := supported(c.Discovery())
 	if err != nil {
@@ -40,7 +40,7 @@ func Upgrade(ctx context.Context, c kubernetes.Interface, h *helm.Client, o Opti
 			return err
 		}
 	}
-	return nil
+	return o.ready(ctx, c)
 }
 
 // merged are the releases that are there, with the values that they have, but where

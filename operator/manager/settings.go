@@ -42,6 +42,7 @@ const defaultSpool = "1Gi"
 // the environment. An error names each variable that is wrong.
 //
 //	POD_NAMESPACE          the operator's own
+//	SETTINGS_HASH          another one whenever the others are, on all that the operator makes
 //	CLUSTER_NAME           the cluster's name in what is captured
 //	INSTANCE_ID            this operator's name where a cluster has several; CLUSTER_NAME
 //	IMAGE_REGISTRY, IMAGE_TAG  images are IMAGE_REGISTRY/component:IMAGE_TAG
@@ -73,6 +74,7 @@ func ReadSettings(v *agent.Vars) (Settings, error) {
 	}
 	s := Settings{Control: operatorresource.Config{
 		Namespace:         needed("POD_NAMESPACE", "it is where the operator keeps its objects"),
+		SettingsHash:      v.String("SETTINGS_HASH", ""),
 		Cluster:           needed("CLUSTER_NAME", "it is the cluster's name in what is captured"),
 		LogLevel:          v.String("LOG_LEVEL", "info"),
 		APIKeySecret:      needed("API_KEY_SECRET_NAME", "the Secret has the key that opens the cloud"),

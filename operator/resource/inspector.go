@@ -46,7 +46,7 @@ func InspectorObjects(c Config, owner *acmetav1.OwnerReferenceApplyConfiguration
 	return []runtime.ApplyConfiguration{
 		accorev1.ServiceAccount(Inspector, c.Namespace).WithLabels(labels("inspector")).WithOwnerReferences(owner).
 			WithAutomountServiceAccountToken(false),
-		acappsv1.Deployment(Inspector, c.Namespace).WithLabels(labels("inspector")).WithOwnerReferences(owner).
+		acappsv1.Deployment(Inspector, c.Namespace).WithLabels(labels("inspector")).WithAnnotations(c.annotations()).WithOwnerReferences(owner).
 			WithSpec(acappsv1.DeploymentSpec().
 				WithReplicas(1).
 				WithSelector(acmetav1.LabelSelector().WithMatchLabels(map[string]string{"app": Inspector})).
