@@ -27,11 +27,11 @@ func newUninstall(g *global) *cobra.Command {
 		Use:   "uninstall",
 		Short: "Take the operator and the cloud out of a cluster",
 		Long: `What was captured stays, in the cloud's volume and behind the keys in its Secret, unless --delete-data is given;
-so do the namespaces, and the definition of TrafficReplay with the replays that are over.
+so do the namespaces, and the definition of TrafficReplay with those replays that are over.
 
-It refuses while workloads have a sidecar, replays run, or one of cleanup none is there; --force ends those first, one after the other, and waits. It
-works after the operator's namespace was deleted too, and removes what is left then; while an operator is in a namespace
-that -n does not name, it removes nothing. On a terminal it asks first.`,
+It refuses while workloads have a sidecar, replays run, or one with cleanup none keeps what it made; --force ends those
+first, one after the other, and waits. It works after the operator's namespace was deleted too, and removes what is left
+then. Where there is an operator, but not in the namespace that is meant, it removes nothing. On a terminal it asks first.`,
 		Example: `  speedctl uninstall
   speedctl uninstall --force --yes
   speedctl uninstall --delete-data`,
