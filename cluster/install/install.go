@@ -23,6 +23,15 @@ const (
 	CloudNamespace = "speedscale-cloud"
 )
 
+// Releases are those of a cluster: a *helm.Client.
+type Releases interface {
+	Apply(ctx context.Context, r helm.Release, timeout time.Duration) (notes string, err error)
+	Values(name, namespace string) (values map[string]any, found bool, err error)
+	Uninstall(name, namespace string, timeout time.Duration) (found bool, err error)
+}
+
+var _ Releases = (*helm.Client)(nil)
+
 // Options say what is installed where.
 type Options struct {
 	// Namespace is the operator's, CloudNamespace the cloud's.
@@ -130,7 +139,7 @@ func (e *ValuesError) Unwrap() error { return e.error }
 // Run installs, or upgrades what is there; it waits until all is ready, and is safe
 // to repeat. In a cluster that is too old, with values that are wrong (*ValuesError) or
 // without the rights (*DeniedError), nothing is made.
-func Run(ctx context.Context, c kubernetes.Interface, h *helm.Client, o Options) error {
+func Run(ctx context.Context, c kubernetes.Interface, h Releases, o Options) error {
 	version, err := supported(c.Discovery())
 	if err != nil {
 		return err
@@ -198,7 +207,7 @@ func (o *Options) cloudURL() string {
 // Remove uninstalls both releases and their Secrets; an operator that is of no such
 // release is an error, and then all of it stays. Namespaces stay, and so does the
 // cloud's volume, with all that was captured, unless data is set.
-func Remove(ctx context.Context, c kubernetes.Interface, h *helm.Client, o Options, data bool) (found bool, err error) {
+func Remove(ctx context.Context, c kubernetes.Interface, h Releases, o Options, data bool) (found bool, err error) {
 	// The operator goes first, while what it sends to is still there.
 	for _, r := range []helm.Release{{Name: Operator, Namespace: o.Namespace}, {Name: Cloud, Namespace: o.CloudNamespace}} {
 		was, err := h.Uninstall(r.Name, r.Namespace, o.Timeout)

@@ -78,29 +78,6 @@ func TestCloudElsewhere(t *testing.T) {
 	}
 }
 
-// TestANewKeyRestartsWhatReadsIt: the hash that the chart is given is another one with
-// another key or address, and only then.
-func TestANewKeyRestartsWhatReadsIt(t *testing.T) {
-	c := fake.NewClientset()
-	seen := map[string]string{}
-	for _, tc := range []struct{ url, key string }{
-		{"https://cloud.example", "sp_1"}, {"https://cloud.example", "sp_2"}, {"https://other.example", "sp_2"}, {"https://cloud.example", "sp_1"},
-	} {
-		o := Options{Namespace: "a", AppURL: tc.url, APIKey: tc.key}
-		hash, err := o.secrets(t.Context(), c)
-		if err != nil || hash == "" || strings.Contains(hash, tc.key) {
-			t.Fatalf("%q, %v", hash, err)
-		}
-		if was, ok := seen[hash]; ok && was != tc.url+tc.key {
-			t.Errorf("%s and %s%s have the same hash", was, tc.url, tc.key)
-		}
-		seen[hash] = tc.url + tc.key
-	}
-	if len(seen) != 3 {
-		t.Errorf("3 Secrets have %d hashes", len(seen))
-	}
-}
-
 func TestSecretWithoutAKeyIsNamed(t *testing.T) {
 	c := fake.NewClientset(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: CloudKeys, Namespace: "b"}, Data: map[string][]byte{EntryAdmin: []byte("k")}})
 	o := Options{Namespace: "a", CloudNamespace: "b", NewKey: func() string { return "new" }}

@@ -1,10 +1,6 @@
 package install_test
 
 import (
-	"fmt"
-	"log/slog"
-	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -20,13 +16,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/speedscale/speedscale/cluster/annotation"
 	v1 "github.com/speedscale/speedscale/cluster/api/v1"
-	"github.com/speedscale/speedscale/cluster/helm"
 	"github.com/speedscale/speedscale/cluster/install"
 	"github.com/speedscale/speedscale/cluster/replay"
 	"github.com/speedscale/speedscale/cluster/stamp"
@@ -285,16 +279,8 @@ func operatorIn(namespace string) *appsv1.Deployment {
 
 // TestRemoveWhatHelmDidNotInstall: what was applied by kubectl is not half removed.
 func TestRemoveWhatHelmDidNotInstall(t *testing.T) {
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		fmt.Fprint(w, `{"kind": "SecretList", "apiVersion": "v1", "items": []}`) // there is no release
-	}))
-	t.Cleanup(s.Close)
-	getter := genericclioptions.NewConfigFlags(false)
-	getter.APIServer = &s.URL
 	c := fake.NewClientset(operatorIn("tools"))
-	h := &helm.Client{Getter: getter, Log: slog.New(slog.DiscardHandler)}
-	_, err := install.Remove(t.Context(), c, h, install.Options{Namespace: "tools", CloudNamespace: "cloud"}, true)
+	_, err := install.Remove(t.Context(), c, releases{}, install.Options{Namespace: "tools", CloudNamespace: "cloud"}, true)
 	if err == nil || !strings.Contains(err.Error(), `the operator in namespace "tools" is of no release`) {
 		t.Errorf("got %v", err)
 	}

@@ -17,7 +17,7 @@ var ErrNotInstalled = errors.New("it is not installed")
 // Upgrade brings what is installed to the charts of this version. It keeps the values
 // that were given before; those of the options come on top. Keys stay. It waits until all
 // is ready. With values that are wrong (*ValuesError) nothing is changed.
-func Upgrade(ctx context.Context, c kubernetes.Interface, h *helm.Client, o Options) error {
+func Upgrade(ctx context.Context, c kubernetes.Interface, h Releases, o Options) error {
 	version, err := supported(c.Discovery())
 	if err != nil {
 		return err
@@ -45,7 +45,7 @@ func Upgrade(ctx context.Context, c kubernetes.Interface, h *helm.Client, o Opti
 
 // merged are the releases that are there, with the values that they have, but where
 // others were given now.
-func merged(h *helm.Client, parts []part) (there []helm.Release, err error) {
+func merged(h Releases, parts []part) (there []helm.Release, err error) {
 	for _, p := range parts {
 		old, found, err := h.Values(p.Name, p.Namespace)
 		if err != nil {
