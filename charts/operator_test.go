@@ -65,7 +65,7 @@ func TestOperatorReadsItsConfigMap(t *testing.T) {
 		},
 		all(t): func(s manager.Settings) bool {
 			return s.Instance == "prod-somewhere" && s.Replays.Timeout == 90*time.Minute && slices.Equal(s.Replays.Namespaces, []string{"shop", "payments"}) &&
-				s.Control.Replay.Generator.Resources.Limits.Cpu().String() == "16" && s.Control.Replay.Collector.Resources.Limits.Memory().String() == "1Gi" && s.Control.AppURL == "https://cloud.example.com" && s.Control.Images.Of("goproxy") == "registry.example.com/x/goproxy:1.2" &&
+				s.Control.Replay.Generator.Resources.Limits.Cpu().String() == "16" && s.Control.Replay.Collector.Resources.Limits.Memory().String() == "1Gi" && s.Control.AppURL == "https://cloud.example.com" && s.Control.APIKeyHash == "0a1b2c3d" && s.Control.Images.Of("goproxy") == "registry.example.com/x/goproxy:1.2" &&
 				slices.Equal(s.Control.Images.PullSecrets, []string{"one", "two"}) && s.Control.DLPConfig == "standard" && s.Control.LogLevel == "debug" &&
 				s.Control.Cloud.HTTPProxy != "" && s.Control.Cloud.HTTPSProxy != "" && strings.HasPrefix(s.Control.Cloud.NoProxy, ".svc,.cluster.local,") &&
 				s.Control.Cloud.CA != "" && s.Control.Cloud.CAConfigMap == "speedscale-cloud-ca" && s.Replays.PublicURL == "https://speedscale.example.com" && s.Control.Forwarder.Spool.StorageClass == "fast" && s.Sidecar.MaskIn == "sidecar" &&
@@ -98,7 +98,7 @@ func TestOperatorReadsItsConfigMap(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		if !check(s) {
+		if s.Control.SettingsHash == "" || !check(s) {
 			t.Errorf("with values %q the operator reads %+v", set, s)
 		}
 		for name := range config.Data {
@@ -117,8 +117,11 @@ func operatorDeployment(list []runtime.Object) *appsv1.Deployment {
 // variables are those of the operator's container that do not come from its ConfigMap.
 func variables(t *testing.T, set, namespace string) map[string]string {
 	found := map[string]string{}
-	for _, v := range operatorDeployment(operatorObjects(t, set)).Spec.Template.Spec.Containers[0].Env {
+	pod := operatorDeployment(operatorObjects(t, set)).Spec.Template
+	for _, v := range pod.Spec.Containers[0].Env {
 		switch {
+		case v.Name == "SETTINGS_HASH":
+			found[v.Name] = pod.Annotations["controlplane.speedscale.com/settings"]
 		case v.ValueFrom.FieldRef != nil:
 			found[v.Name] = namespace
 		case v.Name == "SPEEDSCALE_APP_URL":
@@ -386,7 +389,9 @@ func TestOperatorIsRestartedByItsSettings(t *testing.T) {
 		return corev1.PodTemplateSpec{}
 	}
 	const key = "controlplane.speedscale.com/settings"
-	if a, b := template("").Annotations[key], template("filterRule: ''").Annotations[key]; a == "" || a == b {
-		t.Errorf("settings are %q and %q", a, b)
+	for _, other := range []string{"filterRule: ''", "apiKeyHash: a"} {
+		if a, b := template("").Annotations[key], template(other).Annotations[key]; a == "" || a == b {
+			t.Errorf("settings are %q and, with %s, %q", a, other, b)
+		}
 	}
 }

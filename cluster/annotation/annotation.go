@@ -84,6 +84,9 @@ const (
 	Stamp = "operator.speedscale.com/stamp"
 	// Settings is on an injected pod: the Hash of what it was injected with.
 	Settings = "operator.speedscale.com/settings"
+	// ControlPlane is on the operator's pods, and on the Deployments that it makes: a hash of
+	// the settings that they are made from.
+	ControlPlane = "controlplane.speedscale.com/settings"
 	// Refused is why a workload's pods have no sidecar.
 	Refused = "operator.speedscale.com/refused"
 	// ForwarderCA and UpstreamCA are PEM certificates on an injected pod, which

@@ -144,13 +144,21 @@ func (c *Client) Uninstall(name, namespace string, timeout time.Duration) (found
 	if err != nil {
 		return false, err
 	}
-	uninstall := action.NewUninstall(cfg)
-	uninstall.Wait, uninstall.Timeout, uninstall.IgnoreNotFound = true, timeout, true
-	res, err := uninstall.Run(name)
+	// Helm's own IgnoreNotFound takes any error, such as a missing right, for a release that
+	// is not there.
+	_, err = cfg.Releases.History(name)
+	if errors.Is(err, driver.ErrReleaseNotFound) {
+		return false, nil
+	}
+	if err == nil {
+		uninstall := action.NewUninstall(cfg)
+		uninstall.Wait, uninstall.Timeout = true, timeout
+		_, err = uninstall.Run(name)
+	}
 	if err != nil {
 		return false, explain(Release{Name: name, Namespace: namespace}, err)
 	}
-	return res != nil && res.Release != nil, nil
+	return true, nil
 }
 
 func (c *Client) configuration(namespace string) (*action.Configuration, error) {

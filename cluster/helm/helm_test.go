@@ -1,10 +1,17 @@
 package helm_test
 
 import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"k8s.io/cli-runtime/pkg/genericclioptions"
 
 	"github.com/speedscale/speedscale/cluster/helm"
 )
@@ -54,5 +61,33 @@ func TestSetFile(t *testing.T) {
 		if err := helm.SetFile(text, values); err == nil || !strings.Contains(err.Error(), text) {
 			t.Errorf("%s: %v", text, err)
 		}
+	}
+}
+
+// TestUninstallTellsMissingFromUnreadable: only a release that is not there is none.
+func TestUninstallTellsMissingFromUnreadable(t *testing.T) {
+	denied := false
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case r.URL.Path == "/version":
+			fmt.Fprint(w, `{"gitVersion": "v1.37.2"}`)
+		case denied:
+			w.WriteHeader(http.StatusForbidden)
+			fmt.Fprint(w, `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Forbidden", "code": 403, "message": "you may not list secrets"}`)
+		default:
+			fmt.Fprint(w, `{"kind": "SecretList", "apiVersion": "v1", "items": []}`)
+		}
+	}))
+	t.Cleanup(s.Close)
+	getter := genericclioptions.NewConfigFlags(false)
+	getter.APIServer = &s.URL
+	c := &helm.Client{Getter: getter, Log: slog.New(slog.DiscardHandler)}
+	if found, err := c.Uninstall("speedscale-operator", "there", time.Second); found || err != nil {
+		t.Errorf("no release: %v, %v", found, err)
+	}
+	denied = true
+	if _, err := c.Uninstall("speedscale-operator", "there", time.Second); err == nil || !strings.Contains(err.Error(), "you may not list secrets") {
+		t.Errorf("a release that may not be read: %v", err)
 	}
 }

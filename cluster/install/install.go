@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"maps"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,6 +23,15 @@ const (
 	CloudNamespace = "speedscale-cloud"
 )
 
+// Releases are those of a cluster: a *helm.Client.
+type Releases interface {
+	Apply(ctx context.Context, r helm.Release, timeout time.Duration) (notes string, err error)
+	Values(name, namespace string) (values map[string]any, found bool, err error)
+	Uninstall(name, namespace string, timeout time.Duration) (found bool, err error)
+}
+
+var _ Releases = (*helm.Client)(nil)
+
 // Options say what is installed where.
 type Options struct {
 	// Namespace is the operator's, CloudNamespace the cloud's.
@@ -40,7 +48,8 @@ type Options struct {
 	Charts fs.FS
 	// NewKey makes an API key.
 	NewKey func() string
-	// Timeout bounds each release's wait until it is ready.
+	// Timeout bounds the wait until a release, or a Deployment that the operator makes, is
+	// ready.
 	Timeout time.Duration
 	// Progress is told of each step; nil is silent.
 	Progress func(step string)
@@ -52,17 +61,28 @@ func (o *Options) say(step string) {
 	}
 }
 
-// releases are what is installed, in order.
-func (o *Options) releases() ([]helm.Release, error) {
-	var list []helm.Release
-	add := func(name, namespace string, own, values map[string]any) error {
+// part is a release to be. Its Values are what speedctl sets by itself, and given those
+// of the options.
+type part struct {
+	helm.Release
+	given map[string]any
+}
+
+// over is the release with the values that it has already between both, nil for none.
+func (p part) over(old map[string]any) helm.Release {
+	p.Values = merge(merge(p.Values, old), p.given)
+	return p.Release
+}
+
+// parts are what is installed, in order; the last one is the operator.
+func (o *Options) parts() ([]part, error) {
+	var list []part
+	add := func(name, namespace string, own, given map[string]any) error {
 		folder, err := fs.Sub(o.Charts, name)
 		if err != nil {
 			return err
 		}
-		all := maps.Clone(own)
-		maps.Copy(all, values)
-		list = append(list, helm.Release{Name: name, Namespace: namespace, Chart: folder, Values: all})
+		list = append(list, part{helm.Release{Name: name, Namespace: namespace, Chart: folder, Values: own}, given})
 		return nil
 	}
 	if o.AppURL == "" {
@@ -80,14 +100,22 @@ func (o *Options) releases() ([]helm.Release, error) {
 	return list, add(Operator, o.Namespace, own, o.OperatorValues)
 }
 
+// fresh are the releases of parts with no values from before.
+func fresh(parts []part) (releases []helm.Release) {
+	for _, p := range parts {
+		releases = append(releases, p.over(nil))
+	}
+	return releases
+}
+
 // Template renders all of it without a cluster. The Secrets are not in it, since it
 // would have to make keys: they have to be made by hand.
 func Template(ctx context.Context, o Options, version string) (manifests string, err error) {
-	releases, err := o.releases()
+	parts, err := o.parts()
 	if err != nil {
 		return "", err
 	}
-	return template(ctx, releases, version)
+	return template(ctx, fresh(parts), version)
 }
 
 // template renders releases, or says which value of them is wrong.
@@ -111,47 +139,50 @@ func (e *ValuesError) Unwrap() error { return e.error }
 // Run installs, or upgrades what is there; it waits until all is ready, and is safe
 // to repeat. In a cluster that is too old, with values that are wrong (*ValuesError) or
 // without the rights (*DeniedError), nothing is made.
-func Run(ctx context.Context, c kubernetes.Interface, h *helm.Client, o Options) error {
+func Run(ctx context.Context, c kubernetes.Interface, h Releases, o Options) error {
 	version, err := supported(c.Discovery())
 	if err != nil {
 		return err
 	}
-	releases, err := o.releases()
+	parts, err := o.parts()
 	if err != nil {
 		return err
 	}
-	if _, err := template(ctx, releases, version); err != nil {
+	if _, err := template(ctx, fresh(parts), version); err != nil {
 		return err
 	}
 	if err := o.allowed(ctx, c); err != nil {
 		return err
 	}
-	if err := o.secrets(ctx, c); err != nil {
+	keyHash, err := o.secrets(ctx, c)
+	if err != nil {
 		return err
 	}
-	for _, r := range releases {
+	parts[len(parts)-1].Values["apiKeyHash"] = keyHash
+	for _, r := range fresh(parts) {
 		o.say("installing " + r.Name + " into namespace " + r.Namespace)
 		if _, err := h.Apply(ctx, r, o.Timeout); err != nil {
 			return err
 		}
 	}
-	return nil
+	return o.ready(ctx, c)
 }
 
-// secrets makes the namespaces, and the keys by which one part opens the other.
-func (o *Options) secrets(ctx context.Context, c kubernetes.Interface) error {
+// secrets makes the namespaces, and the keys by which one part opens the other. keyHash is
+// another one whenever the operator's Secret is.
+func (o *Options) secrets(ctx context.Context, c kubernetes.Interface) (keyHash string, err error) {
 	if err := ensureNamespace(ctx, c, o.Namespace); err != nil {
-		return err
+		return "", err
 	}
 	if o.AppURL != "" {
 		return putOperatorKey(ctx, c, o.Namespace, o.AppURL, []byte(o.APIKey))
 	}
 	if err := ensureNamespace(ctx, c, o.CloudNamespace); err != nil {
-		return err
+		return "", err
 	}
 	keys, err := ensureKeys(ctx, c, o.CloudNamespace, o.NewKey)
 	if err != nil {
-		return err
+		return "", err
 	}
 	return putOperatorKey(ctx, c, o.Namespace, o.cloudURL(), keys.Data[EntryOperator])
 }
@@ -173,12 +204,16 @@ func (o *Options) cloudURL() string {
 	return url
 }
 
-// Remove uninstalls both releases and their Secrets. Namespaces stay, and so does the
+// Remove uninstalls both releases and their Secrets; an operator that is of no such
+// release is an error, and then all of it stays. Namespaces stay, and so does the
 // cloud's volume, with all that was captured, unless data is set.
-func Remove(ctx context.Context, c kubernetes.Interface, h *helm.Client, o Options, data bool) (found bool, err error) {
+func Remove(ctx context.Context, c kubernetes.Interface, h Releases, o Options, data bool) (found bool, err error) {
 	// The operator goes first, while what it sends to is still there.
 	for _, r := range []helm.Release{{Name: Operator, Namespace: o.Namespace}, {Name: Cloud, Namespace: o.CloudNamespace}} {
 		was, err := h.Uninstall(r.Name, r.Namespace, o.Timeout)
+		if err == nil && !was && r.Name == Operator {
+			err = o.removable(ctx, c)
+		}
 		if err != nil {
 			return found, err
 		}

@@ -2,6 +2,8 @@ package install
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -58,21 +60,24 @@ func ensureKeys(ctx context.Context, c kubernetes.Interface, namespace string, n
 	return s, nil
 }
 
-// putOperatorKey tells the operator where the cloud is, and how it opens.
-func putOperatorKey(ctx context.Context, c kubernetes.Interface, namespace, url string, key []byte) error {
+// putOperatorKey tells the operator where the cloud is, and how it opens. Running pods keep
+// what they have read, so that the chart is told by a hash whether to restart them. Nobody
+// finds the key by it, of which 32 bytes are random.
+func putOperatorKey(ctx context.Context, c kubernetes.Interface, namespace, url string, key []byte) (keyHash string, err error) {
 	want := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: OperatorKey, Namespace: namespace, Labels: ours()},
 		Data:       map[string][]byte{EntryKey: key, EntryURL: []byte(url)},
 	}
 	secrets := c.CoreV1().Secrets(namespace)
-	_, err := secrets.Create(ctx, want, metav1.CreateOptions{})
+	_, err = secrets.Create(ctx, want, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
 		_, err = secrets.Update(ctx, want, metav1.UpdateOptions{})
 	}
 	if err != nil {
-		return fmt.Errorf("secret %q in namespace %q: %w", OperatorKey, namespace, err)
+		return "", fmt.Errorf("secret %q in namespace %q: %w", OperatorKey, namespace, err)
 	}
-	return nil
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s", url, key))
+	return hex.EncodeToString(sum[:8]), nil
 }
 
 // deleteSecret deletes a Secret, unless it is gone.

@@ -23,7 +23,8 @@ import (
 type Use struct {
 	// Injected are workloads of others that ask for a sidecar or have one.
 	Injected []*workload.Workload
-	// Replays are those that are there, of which Active have not ended.
+	// Replays are those that are there, of which Active have not ended, or keep what they
+	// made until they are deleted.
 	Replays []v1.TrafficReplay
 	Active  int
 }
@@ -41,11 +42,16 @@ func InUse(ctx context.Context, c kubernetes.Interface, replays replay.Client) (
 		err = nil // their definition is gone
 	}
 	for i := range u.Replays {
-		if !replay.Ended(&u.Replays[i]) {
+		if r := &u.Replays[i]; !replay.Over(r) && !cleansUp(r) {
 			u.Active++
 		}
 	}
 	return u, err
+}
+
+// cleansUp says that a replay has ended, and leaves the cluster as it was by itself.
+func cleansUp(r *v1.TrafficReplay) bool {
+	return replay.Ended(r) && r.Spec.Cleanup != v1.CleanupNone
 }
 
 // String names what is in use, "" for nothing.
@@ -65,23 +71,19 @@ func (u Use) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// replayLimit is how long the operator may take to end a replay.
-const replayLimit = 2 * time.Minute
+// replayLimit is how long the operator may take to end a replay: longer than it waits for
+// pods that are routed to the mocks.
+const replayLimit = 150 * time.Second
 
 // Release has replays end and takes the sidecars out of workloads, one after the
 // other, while the operator is there to do it. What is gone by then needs nothing.
 func (u Use) Release(ctx context.Context, c kubernetes.Interface, replays replay.Client, limit time.Duration, say func(string)) error {
+	operators, err := Operators(ctx, c)
+	if err != nil {
+		return err
+	}
 	for i := range u.Replays {
-		r := &u.Replays[i]
-		if replay.Ended(r) {
-			continue
-		}
-		say("cancelling the replay " + r.Namespace + "/" + r.Name)
-		if err := replays.Delete(ctx, r.Namespace, r.Name); err != nil && !apierrors.IsNotFound(err) {
-			return err
-		}
-		// One that the operator does not end is cleared away after the operator.
-		if err := replay.WaitGone(ctx, replays, r.Namespace, r.Name, replayLimit); err != nil && ctx.Err() != nil {
+		if err := end(ctx, replays, &u.Replays[i], len(operators) > 0, say); err != nil {
 			return err
 		}
 	}
@@ -98,10 +100,39 @@ func (u Use) Release(ctx context.Context, c kubernetes.Interface, replays replay
 	return nil
 }
 
+// end has a replay end and clean up. What no operator does, or not in time, Clear does.
+func end(ctx context.Context, replays replay.Client, r *v1.TrafficReplay, operated bool, say func(string)) error {
+	if replay.Over(r) {
+		return nil
+	}
+	name, wait := r.Namespace+"/"+r.Name, replay.WaitGone
+	if cleansUp(r) {
+		say("waiting until the replay " + name + " has cleaned up")
+		wait = replay.WaitOver
+	} else {
+		say("cancelling the replay " + name)
+		if err := replays.Delete(ctx, r.Namespace, r.Name); err != nil && !apierrors.IsNotFound(err) {
+			return err
+		}
+	}
+	if !operated {
+		return nil
+	}
+	if err := wait(ctx, replays, r.Namespace, r.Name, replayLimit); err != nil && ctx.Err() != nil {
+		return err
+	}
+	return nil
+}
+
 // Clear removes what an operator leaves that could not clean up, as when its namespace
 // was deleted: objects of the whole cluster, and its hold on TrafficReplays and their
-// workloads. It is for when the operator is gone.
+// workloads. While an operator is there, wherever that is, it needs them, and nothing is
+// removed.
 func Clear(ctx context.Context, c kubernetes.Interface, replays replay.Client) error {
+	operators, err := Operators(ctx, c)
+	if err != nil || len(operators) > 0 {
+		return err
+	}
 	list, err := replays.List(ctx, metav1.NamespaceAll)
 	if err != nil && !apierrors.IsNotFound(err) {
 		return err
@@ -116,7 +147,7 @@ func Clear(ctx context.Context, c kubernetes.Interface, replays replay.Client) e
 
 // clearCluster deletes objects that belong to no namespace, or to those of others.
 func clearCluster(ctx context.Context, c kubernetes.Interface) error {
-	ours := metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=" + Operator}
+	ours := metav1.ListOptions{LabelSelector: byOperator}
 	demo := metav1.ListOptions{LabelSelector: "app.kubernetes.io/part-of=speedscale-demo"}
 	var none metav1.DeleteOptions
 	registered, rbac := c.AdmissionregistrationV1(), c.RbacV1()

@@ -1,8 +1,11 @@
 package install_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
@@ -12,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
 
@@ -63,6 +67,14 @@ func running(name string, workloads ...string) *v1.TrafficReplay {
 	return r
 }
 
+// ended is a replay that is over, unless it is active still.
+func ended(name string, cleanup v1.Cleanup, active bool, workloads ...string) *v1.TrafficReplay {
+	r := running(name, workloads...)
+	r.Spec.Cleanup, r.Status.Active = cleanup, active
+	r.Status.Conditions = []metav1.Condition{{Type: v1.ConditionReady, Status: metav1.ConditionTrue}}
+	return r
+}
+
 func TestInUse(t *testing.T) {
 	asks := map[string]string{annotation.Inject: "true"}
 	c := fake.NewClientset(
@@ -71,9 +83,7 @@ func TestInUse(t *testing.T) {
 		deployment("plain", nil, metav1.ObjectMeta{}),
 		deployment("java-server", asks, meta("", "app.kubernetes.io/managed-by", "speedscale-operator")),
 	)
-	ended := running("ended")
-	ended.Status.Conditions = []metav1.Condition{{Type: v1.ConditionReady, Status: metav1.ConditionTrue}}
-	use, err := install.InUse(t.Context(), c, replays(t, running("one"), ended))
+	use, err := install.InUse(t.Context(), c, replays(t, running("one"), ended("ended", "", false), ended("ending", v1.CleanupInventory, true)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,6 +116,75 @@ func TestRelease(t *testing.T) {
 	}
 	if got := strings.Join(said, "\n"); !strings.Contains(got, "shop/one") || !strings.Contains(got, "shop/cart") {
 		t.Errorf("it said %s", got)
+	}
+}
+
+// TestReplayThatKeepsWhatItMade: one of cleanup none is in use after its end, and is ended
+// as one that runs.
+func TestReplayThatKeepsWhatItMade(t *testing.T) {
+	c, r := fake.NewClientset(operatorIn("speedscale")), replays(t, ended("kept", v1.CleanupNone, true))
+	use, err := install.InUse(t.Context(), c, r)
+	if err != nil || use.String() != "1 replays" {
+		t.Errorf("in use: %q, %v", use, err)
+	}
+	if err := use.Release(t.Context(), c, r, 1e9, func(string) {}); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := r.List(t.Context(), ""); err != nil || len(list) != 0 {
+		t.Errorf("%v, %v", list, err)
+	}
+}
+
+// TestReplayThatCleansUp: the operator goes when it has cleaned up after a replay that has
+// ended, or has not done so for long.
+func TestReplayThatCleansUp(t *testing.T) {
+	for name, tt := range map[string]struct{ after, want time.Duration }{
+		"in time": {5 * time.Second, 5 * time.Second}, "never": {time.Hour, 150 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, r := fake.NewClientset(operatorIn("speedscale")), replays(t, ended("ending", v1.CleanupInventory, true))
+				use, err := install.InUse(t.Context(), c, r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				start := time.Now()
+				cleaned := time.AfterFunc(tt.after, func() {
+					patch := []byte(`{"status": {"active": false}}`)
+					if _, err := r.Dynamic.Resource(replay.Resource()).Namespace("shop").Patch(t.Context(), "ending", types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+						t.Error(err)
+					}
+				})
+				defer cleaned.Stop()
+				if err := use.Release(t.Context(), c, r, 1e9, func(string) {}); err != nil {
+					t.Fatal(err)
+				}
+				if took := time.Since(start).Round(time.Second); took < tt.want || took > tt.want+2*time.Second {
+					t.Errorf("it took %s, want %s", took, tt.want)
+				}
+				if _, err := r.Get(t.Context(), "shop", "ending"); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// TestClearTakesWhatReplaysMade: a replay that has not cleaned up is deleted, and what it
+// owns goes with it; its report's TrafficReplay stays where it has.
+func TestClearTakesWhatReplaysMade(t *testing.T) {
+	r := replays(t, ended("over", "", false), ended("active", "", true), ended("kept", v1.CleanupNone, true), running("begun"))
+	if err := install.Clear(t.Context(), fake.NewClientset(), r); err != nil {
+		t.Fatal(err)
+	}
+	list, err := r.List(t.Context(), "")
+	var names []string
+	for _, x := range list {
+		names = append(names, x.Name)
+	}
+	slices.Sort(names)
+	if got := strings.Join(names, " "); err != nil || got != "begun over" {
+		t.Errorf("there are %q (%v)", got, err)
 	}
 }
 
@@ -188,5 +267,46 @@ func TestClear(t *testing.T) {
 		if _, has := d.Spec.Template.Annotations[annotation.Replay]; has != kept || d.Spec.Template.Annotations["a"] != "1" {
 			t.Errorf("the template of %s has %v", workload, d.Spec.Template.Annotations)
 		}
+	}
+}
+
+// operatorIn is the Deployment that the chart makes.
+func operatorIn(namespace string) *appsv1.Deployment {
+	d := deployment("speedscale-operator", nil, metav1.ObjectMeta{})
+	d.Namespace, d.Labels = namespace, map[string]string{"app.kubernetes.io/name": "speedscale-operator"}
+	return d
+}
+
+// TestRemoveWhatHelmDidNotInstall: what was applied by kubectl is not half removed.
+func TestRemoveWhatHelmDidNotInstall(t *testing.T) {
+	c := fake.NewClientset(operatorIn("tools"))
+	_, err := install.Remove(t.Context(), c, releases{}, install.Options{Namespace: "tools", CloudNamespace: "cloud"}, true)
+	if err == nil || !strings.Contains(err.Error(), `the operator in namespace "tools" is of no release`) {
+		t.Errorf("got %v", err)
+	}
+	if list := made(c); len(list) > 1 { // it has listed Deployments
+		t.Errorf("it did %v", list)
+	}
+}
+
+// TestClearWhileAnOperatorRuns: what it needs stays, in whatever namespace it is.
+func TestClearWhileAnOperatorRuns(t *testing.T) {
+	const name, operator = "app.kubernetes.io/name", "speedscale-operator"
+	c := fake.NewClientset(operatorIn("tools"), &rbacv1.ClusterRole{ObjectMeta: meta("ours", name, operator)},
+		&corev1.Namespace{ObjectMeta: meta("speedscale-demo", "app.kubernetes.io/part-of", "speedscale-demo")})
+	r := replays(t, running("one"))
+	if err := install.Clear(t.Context(), c, r); err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range c.Actions() {
+		if a.GetVerb() != "list" {
+			t.Errorf("it did %s %s", a.GetVerb(), a.GetResource().Resource)
+		}
+	}
+	if one, err := r.Get(t.Context(), "shop", "one"); err != nil || len(one.Finalizers) != 2 {
+		t.Errorf("finalizers are %v (%v)", one.Finalizers, err)
+	}
+	if got, err := install.Operators(t.Context(), c); err != nil || len(got) != 1 || got[0] != "tools" {
+		t.Errorf("operators are in %v (%v)", got, err)
 	}
 }

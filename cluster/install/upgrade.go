@@ -15,19 +15,20 @@ import (
 var ErrNotInstalled = errors.New("it is not installed")
 
 // Upgrade brings what is installed to the charts of this version. It keeps the values
-// that were given before; those of the options come on top. Keys stay. With values that
-// are wrong (*ValuesError) nothing is changed.
-func Upgrade(ctx context.Context, c kubernetes.Interface, h *helm.Client, o Options) error {
+// that were given before; those of the options come on top. Keys stay. It waits until all
+// is ready. With values that are wrong (*ValuesError) nothing is changed.
+func Upgrade(ctx context.Context, c kubernetes.Interface, h Releases, o Options) error {
 	version, err := supported(c.Discovery())
 	if err != nil {
 		return err
 	}
 	o.AppURL = "" // whether there is a cloud in the cluster says the cluster
-	releases, err := o.releases()
+	parts, err := o.parts()
 	if err != nil {
 		return err
 	}
-	if releases, err = merged(h, releases); err != nil {
+	releases, err := merged(h, parts)
+	if err != nil {
 		return err
 	}
 	if _, err := template(ctx, releases, version); err != nil {
@@ -39,24 +40,24 @@ func Upgrade(ctx context.Context, c kubernetes.Interface, h *helm.Client, o Opti
 			return err
 		}
 	}
-	return nil
+	return o.ready(ctx, c)
 }
 
-// merged are the releases that are there, with the values that they have beneath.
-func merged(h *helm.Client, releases []helm.Release) (there []helm.Release, err error) {
-	for _, r := range releases {
-		old, found, err := h.Values(r.Name, r.Namespace)
+// merged are the releases that are there, with the values that they have, but where
+// others were given now.
+func merged(h Releases, parts []part) (there []helm.Release, err error) {
+	for _, p := range parts {
+		old, found, err := h.Values(p.Name, p.Namespace)
 		if err != nil {
 			return nil, err
 		}
-		if !found && r.Name == Cloud {
+		if !found && p.Name == Cloud {
 			continue // it is elsewhere
 		}
 		if !found {
-			return nil, fmt.Errorf("release %q in namespace %q: %w", r.Name, r.Namespace, ErrNotInstalled)
+			return nil, fmt.Errorf("release %q in namespace %q: %w", p.Name, p.Namespace, ErrNotInstalled)
 		}
-		r.Values = merge(old, r.Values)
-		there = append(there, r)
+		there = append(there, p.over(old))
 	}
 	return there, nil
 }

@@ -19,7 +19,8 @@ import (
 )
 
 // Abandon does for a replay what the operator would, where there is none any more: its
-// workloads lose its annotation, and nothing keeps it from being deleted.
+// workloads lose its annotation, and nothing keeps it from being deleted. One that has
+// objects in the cluster is deleted, and they go with it.
 func (c Client) Abandon(ctx context.Context, kube kubernetes.Interface, r *v1.TrafficReplay) error {
 	var errs []error
 	for _, w := range r.Spec.Workloads {
@@ -30,6 +31,20 @@ func (c Client) Abandon(ctx context.Context, kube kubernetes.Interface, r *v1.Tr
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("trafficreplay %s/%s: %w", r.Namespace, r.Name, err)
 	}
+	if err := c.letGo(ctx, r); err != nil {
+		return err
+	}
+	if !r.Status.Active {
+		return nil
+	}
+	if err := c.Delete(ctx, r.Namespace, r.Name); !apierrors.IsNotFound(err) {
+		return err
+	}
+	return nil
+}
+
+// letGo takes the operator's finalizer off a replay.
+func (c Client) letGo(ctx context.Context, r *v1.TrafficReplay) error {
 	rest := slices.DeleteFunc(slices.Clone(r.Finalizers), func(f string) bool { return f == v1.Finalizer })
 	if len(rest) == len(r.Finalizers) {
 		return nil

@@ -126,3 +126,7 @@ func holds(r *v1.TrafficReplay, kind string) bool {
 
 // Ended says whether a replay has ended, whatever its verdict.
 func Ended(r *v1.TrafficReplay) bool { return holds(r, v1.ConditionReady) }
+
+// Over says whether a replay has ended and has cleaned up, which one of cleanup none does
+// only when it is deleted.
+func Over(r *v1.TrafficReplay) bool { return Ended(r) && !r.Status.Active }

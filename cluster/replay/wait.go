@@ -50,6 +50,22 @@ func WaitGone(ctx context.Context, c Client, namespace, name string, limit time.
 	})
 }
 
+// WaitOver waits until a replay that has ended has cleaned up, or is gone.
+func WaitOver(ctx context.Context, c Client, namespace, name string, limit time.Duration) error {
+	return poll(ctx, limit, func(ctx context.Context) (bool, error) {
+		r, err := c.Get(ctx, namespace, name)
+		switch {
+		case apierrors.IsNotFound(err):
+			return true, nil
+		case transient(err):
+			return false, nil
+		}
+		return err == nil && Over(r), err
+	}, func() error {
+		return fmt.Errorf("trafficreplay %s/%s has not cleaned up after %s", namespace, name, limit)
+	})
+}
+
 // Status is a replay's newest message.
 func Status(r *v1.TrafficReplay) string {
 	if r == nil || len(r.Status.Conditions) == 0 {

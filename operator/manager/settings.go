@@ -44,12 +44,14 @@ const defaultSpool = "1Gi"
 // the environment. An error names each variable that is wrong.
 //
 //	POD_NAMESPACE          the operator's own
+//	SETTINGS_HASH          another one whenever the others are, on all that the operator makes
 //	CLUSTER_NAME           the cluster's name in what is captured
 //	INSTANCE_ID            this operator's name where a cluster has several; CLUSTER_NAME
 //	IMAGE_REGISTRY, IMAGE_TAG  images are IMAGE_REGISTRY/component:IMAGE_TAG
 //	IMAGE_PULL_POLICY      Always, IfNotPresent or Never; IMAGE_PULL_SECRETS names between commas
 //	LOG_LEVEL              info, for the operator and all that it makes
 //	API_KEY_SECRET_NAME    a Secret with SPEEDSCALE_API_KEY and, without the next, SPEEDSCALE_APP_URL
+//	API_KEY_HASH           another one whenever that Secret is, which restarts the pods that read it
 //	SPEEDSCALE_APP_URL     the cloud, and SPEEDSCALE_API_KEY, which opens it with the scope control
 //	SPEEDSCALE_FILTER_RULE, SPEEDSCALE_DLP_CONFIG  as the forwarder reads them
 //	SPEEDSCALE_PUBLIC_URL  the cloud, as people reach it; SPEEDSCALE_APP_URL without it
@@ -74,9 +76,11 @@ func ReadSettings(v *agent.Vars) (Settings, error) {
 	}
 	s := Settings{Control: operatorresource.Config{
 		Namespace:         needed("POD_NAMESPACE", "it is where the operator keeps its objects"),
+		SettingsHash:      v.String("SETTINGS_HASH", ""),
 		Cluster:           needed("CLUSTER_NAME", "it is the cluster's name in what is captured"),
 		LogLevel:          v.String("LOG_LEVEL", "info"),
 		APIKeySecret:      needed("API_KEY_SECRET_NAME", "the Secret has the key that opens the cloud"),
+		APIKeyHash:        v.String("API_KEY_HASH", ""),
 		AppURL:            v.String("SPEEDSCALE_APP_URL", ""),
 		FilterRule:        v.String("SPEEDSCALE_FILTER_RULE", ""),
 		DLPConfig:         v.String("SPEEDSCALE_DLP_CONFIG", ""),

@@ -25,9 +25,10 @@ const (
 
 	caVolume = "cloud-ca"
 	caDir    = "/etc/speedscale/cloud"
-	// caHash on pods restarts them when the certificates are others: they are read at
-	// the start.
-	caHash = "controlplane.speedscale.com/cloud-ca"
+	// caHash on pods restarts them when the certificates are others, and keyHash when the
+	// key is: they are read at the start.
+	caHash  = "controlplane.speedscale.com/cloud-ca"
+	keyHash = "controlplane.speedscale.com/api-key"
 )
 
 // variables are those of an agent that calls the cloud, in order, without empty ones.
@@ -71,9 +72,12 @@ func cloudEnv(c Config) (env []*accorev1.EnvVarApplyConfiguration) {
 	return env
 }
 
-// withCloudCA mounts the certificates that verify the cloud into a pod of the control
-// plane, which has one container.
-func withCloudCA(c Config, pod *accorev1.PodSpecApplyConfiguration, annotations map[string]string) {
+// withCloud mounts the certificates that verify the cloud into a pod of the control plane,
+// which has one container, and restarts it when they or the key are others.
+func withCloud(c Config, pod *accorev1.PodSpecApplyConfiguration, annotations map[string]string) {
+	if c.APIKeyHash != "" {
+		annotations[keyHash] = c.APIKeyHash
+	}
 	if c.Cloud.CA == "" {
 		return
 	}

@@ -7,6 +7,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/speedscale/speedscale/cluster/annotation"
 )
 
 // Operator is the name of the operator's own objects: its ConfigMap, which owns
@@ -17,6 +19,9 @@ const Operator = "speedscale-operator"
 type Config struct {
 	// Namespace is where all objects go.
 	Namespace string
+	// SettingsHash is another one whenever the settings are: by it speedctl install tells
+	// what is of the present ones.
+	SettingsHash string
 	// Cluster is the cluster's name in what is captured.
 	Cluster string
 	// Instance is this operator's name in annotation.ManagedBy.
@@ -28,6 +33,8 @@ type Config struct {
 	// APIKeySecret names a Secret with the entries SPEEDSCALE_API_KEY and, where
 	// AppURL is empty, SPEEDSCALE_APP_URL.
 	APIKeySecret, AppURL string
+	// APIKeyHash is another one whenever that Secret is.
+	APIKeyHash string
 	// FilterRule and DLPConfig are as the forwarder reads them; "" is the cloud's.
 	FilterRule, DLPConfig string
 	// Cloud is the way to it.
@@ -84,6 +91,15 @@ type Spool struct {
 // them, since a file is only deleted as a whole.
 func (s Spool) Room() resource.Quantity {
 	return *resource.NewQuantity(s.Size.Value()/4*5, resource.BinarySI)
+}
+
+// annotations of a Deployment. Its pods do not have them, and stay where nothing of theirs
+// is another.
+func (c Config) annotations() map[string]string {
+	if c.SettingsHash == "" {
+		return nil
+	}
+	return map[string]string{annotation.ControlPlane: c.SettingsHash}
 }
 
 // labels of a component's objects, and of its pods.

@@ -82,11 +82,11 @@ func forwarderDeployment(c Config, certificate string, owner *acmetav1.OwnerRefe
 		WithVolumes(spoolVolume(c.Forwarder.Spool),
 			accorev1.Volume().WithName("certs").WithSecret(accorev1.SecretVolumeSource().WithSecretName(ForwarderCerts).WithDefaultMode(0o440)))
 	annotations := map[string]string{certificateHash: hash(certificate)}
-	withCloudCA(c, pod, annotations)
+	withCloud(c, pod, annotations)
 	for _, name := range c.Images.PullSecrets {
 		pod.WithImagePullSecrets(accorev1.LocalObjectReference().WithName(name))
 	}
-	return acappsv1.Deployment(Forwarder, c.Namespace).WithLabels(labels("forwarder")).WithOwnerReferences(owner).
+	return acappsv1.Deployment(Forwarder, c.Namespace).WithLabels(labels("forwarder")).WithAnnotations(c.annotations()).WithOwnerReferences(owner).
 		WithSpec(acappsv1.DeploymentSpec().
 			WithReplicas(1).
 			WithStrategy(acappsv1.DeploymentStrategy().WithType(appsv1.RecreateDeploymentStrategyType)).

@@ -39,14 +39,14 @@ func InspectorObjects(c Config, owner *acmetav1.OwnerReferenceApplyConfiguration
 		WithContainers(container(c, "inspector", c.Inspector.Resources, inspectorEnv(c)).
 			WithPorts(port("health", inspectorHealth), port("metrics", inspectorMetrics)))
 	annotations := map[string]string{}
-	withCloudCA(c, pod, annotations)
+	withCloud(c, pod, annotations)
 	for _, name := range c.Images.PullSecrets {
 		pod.WithImagePullSecrets(accorev1.LocalObjectReference().WithName(name))
 	}
 	return []runtime.ApplyConfiguration{
 		accorev1.ServiceAccount(Inspector, c.Namespace).WithLabels(labels("inspector")).WithOwnerReferences(owner).
 			WithAutomountServiceAccountToken(false),
-		acappsv1.Deployment(Inspector, c.Namespace).WithLabels(labels("inspector")).WithOwnerReferences(owner).
+		acappsv1.Deployment(Inspector, c.Namespace).WithLabels(labels("inspector")).WithAnnotations(c.annotations()).WithOwnerReferences(owner).
 			WithSpec(acappsv1.DeploymentSpec().
 				WithReplicas(1).
 				WithSelector(acmetav1.LabelSelector().WithMatchLabels(map[string]string{"app": Inspector})).

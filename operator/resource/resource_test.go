@@ -41,7 +41,8 @@ func config() resource.Config {
 
 func everything() resource.Config {
 	c := config()
-	c.AppURL, c.DLPConfig = "https://cloud.example", "standard"
+	c.AppURL, c.DLPConfig, c.APIKeyHash = "https://cloud.example", "standard", "0a1b2c3d"
+	c.SettingsHash = "4e5f6a7b"
 	c.Cloud = resource.Cloud{
 		CA: "a CA", CAConfigMap: "speedscale-cloud-ca",
 		HTTPProxy: "http://proxy.example:80", HTTPSProxy: "http://proxy.example:3128", NoProxy: ".svc",

@@ -83,8 +83,17 @@ func inCluster(ctx context.Context, o Options, c Cluster, target home.Context) (
 	return &Client{Client: made, key: key, roots: api.Roots, forward: way, encrypted: encrypted(service)}, nil
 }
 
+// encrypted says that a Service speaks TLS, at whatever port. An older chart does not state
+// it, and means port 443.
 func encrypted(s *corev1.Service) bool {
-	return len(s.Spec.Ports) > 0 && s.Spec.Ports[0].Port == 443
+	if len(s.Spec.Ports) == 0 {
+		return false
+	}
+	port := s.Spec.Ports[0]
+	if port.AppProtocol == nil {
+		return port.Port == 443
+	}
+	return *port.AppProtocol == "https"
 }
 
 // clusterKey reads the first admin key of the cloud, by the kubeconfig's own right.

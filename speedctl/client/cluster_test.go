@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -72,6 +73,35 @@ func TestNoCloudOrKeyInTheCluster(t *testing.T) {
 	empty.Data = nil
 	if err := connect(cluster(service(), empty)); err == nil || !strings.Contains(err.Error(), `no entry "admin"`) {
 		t.Errorf("an empty Secret: %v", err)
+	}
+}
+
+// TestTLSOfTheClustersCloud is what its Service states, whatever the port; one that states
+// nothing has TLS at port 443.
+func TestTLSOfTheClustersCloud(t *testing.T) {
+	for _, tt := range []struct {
+		port     int32
+		protocol *string
+		want     bool
+	}{
+		{80, new("https"), true}, {8443, new("https"), true}, {443, nil, true},
+		{80, nil, false}, {80, new("http"), false}, {443, new("http"), false},
+	} {
+		s := service()
+		s.Spec.Ports[0].Port, s.Spec.Ports[0].AppProtocol = tt.port, tt.protocol
+		made, err := client.Connect(t.Context(), client.Options{
+			Home: home.Dir(t.TempDir()), Cluster: cluster(s, secret()), Logger: slog.New(slog.DiscardHandler), Say: t.Logf,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel() // nothing answers
+		_, err = made.Bus(ctx, "test", slog.New(slog.DiscardHandler))
+		if err == nil || strings.Contains(err.Error(), "the cluster's cloud has a certificate") != tt.want {
+			t.Errorf("port %d: %v, TLS is %v", tt.port, err, tt.want)
+		}
+		made.Close()
 	}
 }
 

@@ -115,7 +115,7 @@ func (f kubeFlags) home(cloudNamespace string) (home.Cluster, error) {
 
 // withClusterCloud runs do with a connection to the cloud that the cluster's operator
 // reports to: the one that -c names, else the one in the cluster, else that of the
-// current context.
+// current context, if that has an address.
 func (g *global) withClusterCloud(ctx context.Context, do func(*client.Client) error) error {
 	c, err := g.connectCluster(ctx, false)
 	if err != nil {
@@ -138,12 +138,44 @@ func (g *global) connectCluster(ctx context.Context, running bool) (*client.Clie
 		}
 		o.Cluster = &cluster
 	}
-	c, err := client.Connect(ctx, o)
+	c, err := g.reach(ctx, o)
 	if errors.Is(err, client.ErrNoCloud) && g.context == "" && elsewhere(o.Home) {
 		o.Cluster = nil
 		c, err = client.Connect(ctx, o)
 	}
 	return c, err
+}
+
+// reach is client.Connect, but that a cluster's cloud is also where a context of the same
+// cluster has it: install was told a namespace of its own for it.
+func (g *global) reach(ctx context.Context, o client.Options) (*client.Client, error) {
+	c, err := client.Connect(ctx, o)
+	if o.Cluster == nil || !errors.Is(err, client.ErrNoCloud) {
+		return c, err
+	}
+	if o.Context = g.contextOfCluster(o.Home); o.Context == "" {
+		return nil, err
+	}
+	return client.Connect(ctx, o)
+}
+
+// contextOfCluster names the context whose cloud is in the cluster that is meant, "" where
+// there is none.
+func (g *global) contextOfCluster(dir home.Dir) string {
+	cfg, err := dir.Load()
+	if err != nil {
+		return ""
+	}
+	meant, err := g.kube.home("")
+	if err != nil {
+		return ""
+	}
+	for _, c := range cfg.Contexts {
+		if c.Cluster != nil && c.Cluster.Kubeconfig == meant.Kubeconfig && c.Cluster.KubeContext == meant.KubeContext {
+			return c.Name
+		}
+	}
+	return ""
 }
 
 // elsewhere says that the current context is of a cloud that has an address.

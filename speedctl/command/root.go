@@ -150,7 +150,7 @@ func (g *global) connect(ctx context.Context) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return client.Connect(ctx, o)
+	return g.reach(ctx, o)
 }
 
 // cloudOptions say which cloud is meant: that of the context which -c names, else the

@@ -171,7 +171,7 @@ func (t *tap) follow() *client.Follow {
 			return nil, err
 		}
 		o.Running = running
-		return client.Connect(ctx, o)
+		return t.g.reach(ctx, o)
 	}}
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/kubernetes"
@@ -25,10 +27,11 @@ func newUninstall(g *global) *cobra.Command {
 		Use:   "uninstall",
 		Short: "Take the operator and the cloud out of a cluster",
 		Long: `What was captured stays, in the cloud's volume and behind the keys in its Secret, unless --delete-data is given;
-so do the namespaces, and the definition of TrafficReplay with the replays of it.
+so do the namespaces, and the definition of TrafficReplay with those replays that are over.
 
-It refuses while workloads have a sidecar or replays run; --force ends those first, one after the other, and waits. It
-works after the operator's namespace was deleted too, and removes what is left then. On a terminal it asks first.`,
+It refuses while workloads have a sidecar, replays run, or one with cleanup none keeps what it made; --force ends those
+first, one after the other, and waits. It works after the operator's namespace was deleted too, and removes what is left
+then. Where there is an operator, but not in the namespace that is meant, it removes nothing. On a terminal it asks first.`,
 		Example: `  speedctl uninstall
   speedctl uninstall --force --yes
   speedctl uninstall --delete-data`,
@@ -54,6 +57,15 @@ works after the operator's namespace was deleted too, and removes what is left t
 }
 
 func (f *uninstallFlags) run(ctx context.Context, g *global, kube kubernetes.Interface, replays replay.Client) error {
+	o := f.options()
+	operators, err := install.Operators(ctx, kube)
+	if err != nil {
+		return workloadCode(err)
+	}
+	if len(operators) > 0 && !slices.Contains(operators, o.Namespace) {
+		err := fmt.Errorf("no operator is in namespace %q: it is in %s", o.Namespace, strings.Join(operators, ", "))
+		return term.WithCode(term.WithHint(err, "speedctl uninstall -n "+operators[0]+" removes it"), term.ExitNotFound)
+	}
 	use, err := install.InUse(ctx, kube, replays)
 	if err != nil {
 		return workloadCode(err)
@@ -61,7 +73,6 @@ func (f *uninstallFlags) run(ctx context.Context, g *global, kube kubernetes.Int
 	if text := use.String(); text != "" && !f.force {
 		return term.WithHint(fmt.Errorf("still in use: %s", text), "speedctl uninject and speedctl delete replay end that; --force does it for you")
 	}
-	o := f.options()
 	if g.InTTY && !f.yes {
 		if err := g.Confirm(ctx, f.question(o, use), "--yes"); err != nil {
 			return err

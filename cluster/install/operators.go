@@ -1,0 +1,39 @@
+package install
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+)
+
+// byOperator selects the chart's own objects.
+const byOperator = "app.kubernetes.io/name=" + Operator
+
+// Operators returns the namespaces that have an operator, in order. One that is being
+// deleted does not count.
+func Operators(ctx context.Context, c kubernetes.Interface) (namespaces []string, err error) {
+	list, err := c.AppsV1().Deployments(metav1.NamespaceAll).List(ctx, metav1.ListOptions{LabelSelector: byOperator})
+	if err != nil {
+		return nil, fmt.Errorf("operators: %w", err)
+	}
+	for _, d := range list.Items {
+		if d.DeletionTimestamp == nil {
+			namespaces = append(namespaces, d.Namespace)
+		}
+	}
+	slices.Sort(namespaces)
+	return slices.Compact(namespaces), nil
+}
+
+// removable says that the operator's namespace has one that is of no release of speedctl's:
+// of one of another name, or applied by kubectl.
+func (o *Options) removable(ctx context.Context, c kubernetes.Interface) error {
+	operators, err := Operators(ctx, c)
+	if err == nil && slices.Contains(operators, o.Namespace) {
+		err = fmt.Errorf("the operator in namespace %q is of no release %q: remove it by what installed it, helm uninstall or kubectl delete", o.Namespace, Operator)
+	}
+	return err
+}
