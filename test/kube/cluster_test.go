@@ -185,6 +185,7 @@ func (c *cluster) objectsIn(namespace string) []string {
 func (c *cluster) listed(format, kinds string, scope ...string) []string {
 	c.Helper()
 	list := strings.Split(c.kubectl(append([]string{"get", kinds, "-o", "go-template={{range .items}}" + format + "\n{{end}}"}, scope...)...), "\n")
+	list = slices.DeleteFunc(list, func(line string) bool { return strings.HasPrefix(line, "Warning: ") }) // of kinds that go out of use
 	slices.Sort(list)
 	return slices.Compact(list)
 }

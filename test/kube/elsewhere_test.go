@@ -46,9 +46,8 @@ func usesFarCloud(c *cluster) {
 	f.shutIn(c)
 	far := f.user
 	far.install("--app-url", f.url, "--api-key", far.speedctl("create", "api-key", "--name", "operator", "--scopes", "ingest,control", "-q"), "--app-ca", f.files.CA)
-	defer c.backHome()
+	defer c.install() // which goes back to the cluster's own cloud
 	far.eventually("the inspector does not connect to the cloud elsewhere", func() bool { return strings.Contains(far.speedctl("infra", "inspectors"), "e2e") })
-	c.rollout("speedscale", "deployment/speedscale-forwarder")
 
 	// Control.
 	if out := far.speedctl("infra", "workloads", "-n", "speedscale"); !strings.Contains(out, "java-server") {
@@ -84,14 +83,6 @@ func usesFarCloud(c *cluster) {
 		c.Errorf("the report's page: %v\n%s", err, out)
 	}
 	c.nothingLeft("shop")
-}
-
-// backHome has the cluster use its own cloud.
-func (c *cluster) backHome() {
-	c.Helper()
-	c.install()
-	c.rollout("speedscale", "deployment/speedscale-forwarder")
-	c.rollout("speedscale", "deployment/speedscale-inspector")
 }
 
 // farCloud is a cloud on the node, and user somebody whose speedctl means it.

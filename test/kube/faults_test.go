@@ -319,19 +319,22 @@ func (s *shop) nobodyAsked(since string) {
 	}
 }
 
-// startEarly starts an app that has its sidecar before the webhooks are away.
+// startEarly starts apps that have their sidecar before the webhooks are away.
 func (c *cluster) startEarly() {
 	c.Helper()
 	c.namespace("late")
-	c.serve("late", "early", injected, false)
-	c.rollout("late", "deployment/early")
+	for _, app := range []string{"early", "leaving"} {
+		c.serve("late", app, injected, false)
+		c.rollout("late", "deployment/"+app)
+	}
 }
 
 // startLate starts pods without a sidecar, which are found once the webhooks are back: of an
-// app that has one, and of those that ask for one meanwhile.
+// app that has one, and of those that ask for one meanwhile. Another app asks for none any more.
 func (c *cluster) startLate() {
 	c.Helper()
 	c.kubectl("-n", "late", "scale", "deployment", "early", "--replicas=2")
+	c.kubectl("-n", "late", "annotate", "deployment", "leaving", "sidecar.speedscale.com/inject-")
 	c.kubectl("-n", "late", "apply", "-f", "testdata/idle.yaml")
 	for _, w := range []string{"deployment/idle", "statefulset/idle-set", "daemonset/idle-everywhere", "cronjob/idle-yearly"} {
 		c.kubectl("-n", "late", "annotate", w, "sidecar.speedscale.com/inject=true")
@@ -352,7 +355,7 @@ func (c *cluster) lateAreFound() {
 		stamp := c.kubectl("-n", "late", "get", "cronjob", "idle-yearly", "-o", "jsonpath={.spec.jobTemplate.spec.template.metadata.annotations}")
 		return c.containers("late", "idle") == "speedscale-goproxy idle" && c.containers("late", "idle-set") == "speedscale-goproxy idle" &&
 			c.containers("late", "idle-everywhere") == "speedscale-goproxy idle" &&
-			c.containers("late", "early") == "speedscale-goproxy httpbin speedscale-goproxy httpbin" &&
+			c.containers("late", "early") == "speedscale-goproxy httpbin speedscale-goproxy httpbin" && c.containers("late", "leaving") == "httpbin" &&
 			strings.Contains(stamp, "operator.speedscale.com/stamp")
 	})
 }

@@ -3,6 +3,7 @@ package kube
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -44,6 +45,15 @@ func kinds(c *cluster) {
 		if last := pod.Spec.InitContainers[len(pod.Spec.InitContainers)-1].Name; last != want.last {
 			c.Errorf("%s: the last init container is %s, want %s", want.app, last, want.last)
 		}
+	}
+	if out, err := c.try("kubectl", "-n", namespace, "annotate", "--overwrite", "job", "kind-job", "sidecar.speedscale.com/inject=perhaps"); err == nil || !strings.Contains(out, `"perhaps"`) {
+		c.Errorf("a wrong annotation of a Job that is there: %v\n%s", err, out)
+	}
+	if out := c.kubectl("-n", namespace, "annotate", "pod", "kind-pod", "sidecar.speedscale.com/tls-out=true"); !strings.Contains(out, "Warning: ") {
+		c.Errorf("an annotation of a pod that is there, which does nothing:\n%s", out)
+	}
+	if out, err := c.try("kubectl", "-n", namespace, "apply", "-f", "testdata/replicaset.yaml"); err == nil || !strings.Contains(out, "ReplicaSet") {
+		c.Errorf("a ReplicaSet by itself: %v\n%s", err, out)
 	}
 	for app, location := range map[string]string{
 		"kind-daemon": "/anything/app", "kind-pod": "/anything/app", "kind-job": "/anything/app", "kind-cron": "/anything/app",

@@ -21,6 +21,7 @@ func replays(c *cluster) {
 		inShops(c, []shopPart{
 			{name: "two replays of one workload", test: twoReplays},
 			{name: "several generators", test: severalGenerators},
+			{name: "secret that is not there", test: secretNotThere},
 			{name: "requests of others", test: requestsOfOthers},
 			{name: "generator only", test: generatorOnlyIsNotLive},
 			{name: "screen to the verdict", test: func(s *shop) { screenToVerdict(s, "80", "24") }, version: "2"},
@@ -41,6 +42,9 @@ func twoReplays(s *shop) {
 	s.eventually("the second replay does not say for what it waits", func() bool {
 		return strings.HasPrefix(s.ready("second"), `False Waiting: waits for TrafficReplay "first", which has Deployment "web"`)
 	})
+	if out, err := s.try("kubectl", "-n", s.ns, "patch", "trafficreplay", "first", "--type=merge", "-p", `{"spec":{"timeout":"1h"}}`); err == nil || !strings.Contains(out, "spec.timeout: Forbidden") {
+		s.Errorf("the timeout of a replay that runs: %v\n%s", err, out)
+	}
 	s.kubectl("wait", "trafficreplay/second", "--for=condition=Ready", "--timeout=3m")
 	if got, want := s.ready("second"), `True Error: Error: timeout of 10s: waits for TrafficReplay "first"`; !strings.HasPrefix(got, want) {
 		s.Errorf("the second replay ended with %q, want %q", got, want)
@@ -49,6 +53,21 @@ func twoReplays(s *shop) {
 		s.Errorf("the first replay: exit code %d:\n%s", code, strings.Join(first.said, "\n"))
 	}
 	s.forget("second", "first")
+}
+
+// secretNotThere: the replay says so soon, and the workload is not restarted for it.
+func secretNotThere(s *shop) {
+	generation := func() string { return s.kubectl("get", "deployment", "web", "-o", "jsonpath={.metadata.generation}") }
+	before := generation()
+	s.applyReplay("mistyped", `{snapshotID: web, testConfigID: standard, secretRefs: [{name: jwt-kee}], workloads: [{ref: {name: web}, tests: ["*"], mocks: ["*"]}]}`)
+	s.kubectl("wait", "trafficreplay/mistyped", "--for=condition=Ready", "--timeout=3m")
+	if got, want := s.ready("mistyped"), `spec.secretRefs[0].name: there is no Secret "jwt-kee" in namespace "`+s.ns+`"`; !strings.HasPrefix(got, "True Error") || !strings.Contains(got, want) {
+		s.Errorf("the replay ended with %q, want %q", got, want)
+	}
+	if now := generation(); now != before {
+		s.Errorf("the workload was changed: its generation was %s and is %s", before, now)
+	}
+	s.forget("mistyped")
 }
 
 // severalGenerators: together they send each recorded request once.

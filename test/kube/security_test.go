@@ -55,6 +55,7 @@ func restrictedPods(c *cluster) {
 	c.serve(namespace, "walled", "{}", false)
 	c.serve(namespace, "walled-new", injected, false)
 	c.serve(namespace, "walled-dual", dual, false)
+	c.kubectl("-n", namespace, "apply", "-f", "testdata/job.yaml")
 	c.rollout(namespace, "deployment/walled")
 	url := "http://" + c.clusterIP(namespace, "walled") + "/status/200"
 	c.reach(url)
@@ -81,15 +82,21 @@ func restrictedPods(c *cluster) {
 	for _, app := range []string{"walled", "walled-new"} {
 		c.withdrawn(namespace, app, "violates PodSecurity")
 	}
+	// The template of a Job stays, and its pod is let in without.
+	c.kubectl("-n", namespace, "wait", "job/walled-job", "--for=condition=Complete", "--timeout=3m")
+	if got := c.kubectl("-n", namespace, "get", "job", "walled-job", "-o", `jsonpath={.metadata.annotations.operator\.speedscale\.com/refused}`); !strings.Contains(got, "violates PodSecurity") {
+		c.Errorf("the Job says %q", got)
+	}
 	p.stop(c)
 }
 
 // podSecurity: of all pods of ours, those with the rules of transparent mode only need more than
-// the restricted level allows.
+// the restricted level allows. That their other containers do not is seen where the mode has
+// none, in restrictedPods.
 func podSecurity(c *cluster) {
 	for _, namespace := range ourNamespaces {
 		for _, pod := range c.beyondRestricted(namespace) {
-			if !strings.HasPrefix(pod, "java-server-") || !strings.HasSuffix(pod, `(container "speedscale-initproxy" must not include "NET_ADMIN" in securityContext.capabilities.add)`) {
+			if !strings.HasPrefix(pod, "java-server-") || !strings.HasSuffix(pod, ": unrestricted capabilities, runAsNonRoot != true, runAsUser=0") {
 				c.Errorf("in namespace %s not restricted: %s", namespace, pod)
 			}
 		}
@@ -199,6 +206,32 @@ func (c *cluster) told(namespace, app, reason, text string) {
 		notes := c.kubectl("-n", namespace, "get", "events", "--field-selector=reason="+reason+",involvedObject.kind=Deployment,involvedObject.name="+app, "-o", "jsonpath={.items[*].message}")
 		return strings.Contains(notes, text)
 	})
+}
+
+// ambient: a namespace's pods are in a mesh by its label, of which only the API server knows.
+func ambient(c *cluster) {
+	const namespace = "ambient"
+	c.namespace(namespace)
+	c.kubectl("label", "namespace", namespace, "istio.io/dataplane-mode=ambient")
+	c.serve(namespace, "meshed", injected, false)
+	c.rollout(namespace, "deployment/meshed")
+	if got := c.containers(namespace, "meshed"); got != "httpbin" {
+		c.Errorf("in a mesh containers are %q", got)
+	}
+	c.why(namespace, "meshed", "istio.io/dataplane-mode")
+}
+
+// authoritiesNotThere: an app starts without what its annotations name, and why says so.
+func authoritiesNotThere(c *cluster) {
+	const namespace = "authorities"
+	c.namespace(namespace)
+	c.serve(namespace, "trusting", `{sidecar.speedscale.com/inject: "true", sidecar.speedscale.com/tls-out: "true", sidecar.speedscale.com/tls-out-ca: configmap/authorities}`, false)
+	c.rollout(namespace, "deployment/trusting")
+	c.reach("http://" + c.clusterIP(namespace, "trusting") + "/status/200")
+	if got := c.containers(namespace, "trusting"); got != "speedscale-goproxy httpbin" {
+		c.Errorf("containers are %q", got)
+	}
+	c.why(namespace, "trusting", "authorities")
 }
 
 // hostNetwork: rules would be the node's.

@@ -60,6 +60,8 @@ func workloads(c *cluster) {
 			{"limit range", limitRange},
 			{"policy engine", policyEngine},
 			{"host network", hostNetwork},
+			{"ambient mesh", ambient},
+			{"authorities that are not there", authoritiesNotThere},
 			{"termination", termination},
 			{"node traffic", nodeTraffic},
 			{"tap", tap},

@@ -13,7 +13,6 @@ import (
 func switches(c *cluster) {
 	const often = "telemetry.interval=5s"
 	c.install("--set", often+",forwarder.spool.persistent=true")
-	c.controlPlane()
 	if got := c.kubectl("-n", "speedscale", "get", "persistentvolumeclaims", "-o", "jsonpath={.items[*].status.phase}"); got != "Bound" {
 		c.Errorf("the volume of the forwarder's spool is %q", got)
 	}
@@ -56,14 +55,6 @@ func switches(c *cluster) {
 
 	quietDirections(c, started)
 	c.install()
-	c.controlPlane()
-}
-
-// controlPlane waits for the control plane of the last settings.
-func (c *cluster) controlPlane() {
-	c.Helper()
-	c.rollout("speedscale", "deployment/speedscale-operator")
-	c.rollout("speedscale", "deployment/speedscale-forwarder")
 }
 
 // quietDirections: the app of testdata/quiet.yaml is told about by events, by check and by

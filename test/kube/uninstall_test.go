@@ -14,12 +14,17 @@ type machine struct{ objects, rules []string }
 // leaves nothing but what the user keeps.
 func uninstall(c *cluster, before machine) {
 	c.namespace("kept")
-	c.serve("kept", "app", injected, false)
-	c.rollout("kept", "deployment/app")
+	c.serve("kept", "app", "{}", false)
+	c.speedctl("inject", "deployment/app", "-n", "kept")
 	if out, err := c.try(speedctl, "uninstall", "--delete-data", "--yes"); err == nil || !strings.Contains(out, "still in use: kept/deployment/app") {
 		c.Errorf("while an app has a sidecar: %v\n%s", err, out)
 	}
-	c.controlPlane()
+	if out, err := c.try(speedctl, "uninstall", "-n", "kept", "--delete-data", "--force", "--yes"); err == nil || !strings.Contains(out, "speedctl uninstall -n speedscale") {
+		c.Errorf("of another namespace: %v\n%s", err, out)
+	}
+	if got := c.pods("speedscale"); len(got) != 5 {
+		c.Errorf("after uninstall was refused there are %v", got)
+	}
 	c.speedctl("uninstall", "--delete-data", "--force")
 	if got := c.kubectl("-n", "kept", "get", "deployment", "app", "-o", "yaml"); strings.Contains(got, "speedscale.com") {
 		c.Errorf("the app keeps\n%s", got)
@@ -82,6 +87,9 @@ func namespaceDeletedFirst(c *cluster, before machine) {
 	}
 	r.end()
 	c.speedctl("uninstall", "--delete-data", "--force")
+	if left := c.kubectl("get", "trafficreplays", "-A", "-o", "name"); left != "" {
+		s.Errorf("of replays there is %s", left)
+	}
 	s.nothingLeft()
 	if now := s.template(); strings.Contains(now, "speedscale.com") {
 		s.Errorf("the template is\n%s\nand was\n%s", now, original)

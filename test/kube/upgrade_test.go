@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
@@ -24,11 +25,15 @@ func upgrade(c *cluster) {
 	before := c.injectedPods()
 
 	c.speedctl("upgrade", "--set", "logLevel=debug")
-	c.controlPlane()
+	if got := c.kubectl("-n", "speedscale", "get", "pods", "-l", "app=speedscale-forwarder", "-o", `jsonpath={.items[*].spec.containers[0].env[?(@.name=="LOG_LEVEL")].value}`); got != "debug" {
+		c.Errorf("the upgrade ended before the forwarder had its settings: its log level is %q", got)
+	}
 	time.Sleep(20 * time.Second) // in the first 15 a new operator leaves workloads alone
 	if diff := gocmp.Diff(before, c.injectedPods(), gocmp.Transformer("uids", uids)); diff != "" {
 		c.Errorf("the upgrade changed pods (-before +after):\n%s", diff)
 	}
+
+	c.refusedUpgrade()
 
 	c.speedctl("upgrade", "--roll")
 	after := c.injectedPods()
@@ -51,6 +56,23 @@ func upgrade(c *cluster) {
 		}
 		last = r
 	}
+}
+
+// refusedUpgrade: with settings that the forwarder would not take, the pods that run go on.
+func (c *cluster) refusedUpgrade() {
+	c.Helper()
+	running := func() string {
+		return c.kubectl("-n", "speedscale", "get", "pods", "-l", "app in (speedscale-operator,speedscale-forwarder)", "--field-selector=status.phase=Running",
+			"-o", `jsonpath={.items[?(@.status.containerStatuses[0].ready==true)].metadata.uid}`)
+	}
+	before := running()
+	if out, err := c.try(speedctl, "upgrade", "--set", "filterRule=standrad", "--timeout", "15s"); err == nil {
+		c.Errorf("a filter rule that there is not is taken:\n%s", out)
+	}
+	if now := running(); now != before || len(strings.Fields(now)) != 2 {
+		c.Errorf("of operator and forwarder there ran %s, and there run %s", before, now)
+	}
+	c.speedctl("upgrade", "--set", "filterRule=standard")
 }
 
 // injectedPods are those with a sidecar that are not going away.
