@@ -52,7 +52,7 @@ func kinds(c *cluster) {
 	if out := c.kubectl("-n", namespace, "annotate", "pod", "kind-pod", "sidecar.speedscale.com/tls-out=true"); !strings.Contains(out, "Warning: ") {
 		c.Errorf("an annotation of a pod that is there, which does nothing:\n%s", out)
 	}
-	if out, err := c.try("kubectl", "-n", namespace, "apply", "-f", "testdata/replicaset.yaml"); err == nil || !strings.Contains(out, "ReplicaSet") {
+	if out, err := c.try("kubectl", "-n", namespace, "apply", "-f", "testdata/replicaset.yaml"); err == nil || !strings.Contains(out, "a replicaset by itself cannot have") {
 		c.Errorf("a ReplicaSet by itself: %v\n%s", err, out)
 	}
 	for app, location := range map[string]string{
