@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/kubernetes"
@@ -204,7 +205,7 @@ func (o *Options) cloudURL() string {
 	return url
 }
 
-// Remove uninstalls both releases and their Secrets; an operator that is of no such
+// Remove uninstalls both releases, their Secrets and the operator's Lease; an operator that is of no such
 // release is an error, and then all of it stays. Namespaces stay, and so does the
 // cloud's volume, with all that was captured, unless data is set.
 func Remove(ctx context.Context, c kubernetes.Interface, h Releases, o Options, data bool) (found bool, err error) {
@@ -221,6 +222,11 @@ func Remove(ctx context.Context, c kubernetes.Interface, h Releases, o Options, 
 	}
 	if err := deleteSecret(ctx, c, o.Namespace, OperatorKey); err != nil {
 		return found, err
+	}
+	// By which the operator's replicas chose their leader; no chart has it.
+	err = c.CoordinationV1().Leases(o.Namespace).Delete(ctx, Operator, metav1.DeleteOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return found, fmt.Errorf("lease %q in namespace %q: %w", Operator, o.Namespace, err)
 	}
 	if !data {
 		return found, nil // the volume's catalog has the hashes of the cloud's keys

@@ -9,6 +9,7 @@ import (
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -286,6 +287,31 @@ func TestRemoveWhatHelmDidNotInstall(t *testing.T) {
 	}
 	if list := made(c); len(list) > 1 { // it has listed Deployments
 		t.Errorf("it did %v", list)
+	}
+}
+
+// TestRemoveTakesWhatNoChartHas: the lease of the operator's replicas, and no other one.
+func TestRemoveTakesWhatNoChartHas(t *testing.T) {
+	lease := func(namespace, name string) *coordinationv1.Lease {
+		return &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	}
+	c := fake.NewClientset(lease("tools", "speedscale-operator"), lease("tools", "theirs"), lease("other", "speedscale-operator"))
+	o := install.Options{Namespace: "tools", CloudNamespace: "cloud"}
+	for range 2 {
+		if _, err := install.Remove(t.Context(), c, releases{}, o, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := c.CoordinationV1().Leases("").List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	for _, l := range list.Items {
+		left = append(left, l.Namespace+"/"+l.Name)
+	}
+	if slices.Sort(left); !slices.Equal(left, []string{"other/speedscale-operator", "tools/theirs"}) {
+		t.Errorf("left are %v", left)
 	}
 }
 

@@ -301,8 +301,8 @@ func (s *shop) scaleWithoutRouting() {
 		notes := s.kubectl("get", "events", "--field-selector=reason=FailedCreate,involvedObject.kind=ReplicaSet", "-o", "jsonpath={.items[*].message}")
 		return strings.Contains(notes, "replayed.sidecar.speedscale.com")
 	})
-	if pods := s.kubectl("get", "pods", "-l", "app=web,!replay.speedscale.com/target", "-o", "name"); pods != "" {
-		s.Errorf("without routing there are %s", pods)
+	for _, pod := range s.staying(s.ns, "app=web,!replay.speedscale.com/target") {
+		s.Errorf("pod %s has no routing", pod.Name)
 	}
 }
 

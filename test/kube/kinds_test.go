@@ -79,14 +79,20 @@ func (c *cluster) called(app, location string) {
 	})
 }
 
+// staying are a namespace's pods that have the labels, and are not going away.
+func (c *cluster) staying(namespace, labels string) []corev1.Pod {
+	c.Helper()
+	var list corev1.PodList
+	if err := json.Unmarshal([]byte(c.kubectl("-n", namespace, "get", "pods", "-l", labels, "-o", "json")), &list); err != nil {
+		c.Fatal(err)
+	}
+	return slices.DeleteFunc(list.Items, func(p corev1.Pod) bool { return p.DeletionTimestamp != nil })
+}
+
 // pod is an app's only pod that is not going away.
 func (c *cluster) pod(namespace, app string) *corev1.Pod {
 	c.Helper()
-	var list corev1.PodList
-	if err := json.Unmarshal([]byte(c.kubectl("-n", namespace, "get", "pods", "-l", "app="+app, "-o", "json")), &list); err != nil {
-		c.Fatal(err)
-	}
-	pods := slices.DeleteFunc(list.Items, func(p corev1.Pod) bool { return p.DeletionTimestamp != nil })
+	pods := c.staying(namespace, "app="+app)
 	if len(pods) != 1 {
 		c.Fatalf("%s has %d pods", app, len(pods))
 	}

@@ -16,7 +16,7 @@ func uninstall(c *cluster, before machine) {
 	c.namespace("kept")
 	c.serve("kept", "app", "{}", false)
 	c.speedctl("inject", "deployment/app", "-n", "kept")
-	if out, err := c.try(speedctl, "uninstall", "--delete-data", "--yes"); err == nil || !strings.Contains(out, "still in use: kept/deployment/app") {
+	if out, err := c.try(speedctl, "uninstall", "--delete-data", "--yes"); err == nil || !strings.Contains(out, "deployment kept/app") {
 		c.Errorf("while an app has a sidecar: %v\n%s", err, out)
 	}
 	if out, err := c.try(speedctl, "uninstall", "-n", "kept", "--delete-data", "--force", "--yes"); err == nil || !strings.Contains(out, "speedctl uninstall -n speedscale") {
@@ -46,6 +46,11 @@ func (c *cluster) nothingInstalled(before machine) {
 		}
 		// What every namespace has is made anew whenever it is gone.
 		var left string
+		c.Cleanup(func() {
+			if c.Failed() {
+				c.Logf("in %s was left at last: %s", namespace, left)
+			}
+		})
 		c.eventually("objects are left in "+namespace, func() bool {
 			left = strings.Join(c.objectsIn(namespace), " ")
 			return left == "ConfigMap/kube-root-ca.crt ServiceAccount/default"
