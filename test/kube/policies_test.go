@@ -58,6 +58,9 @@ func replayDemo(c *cluster) {
 	if code != 0 && code != 3 || r.Requests.Sent == 0 || r.Mocks == nil || r.Mocks.Matched == 0 {
 		c.Errorf("the demo's replay: exit code %d, %s", code, describe(r))
 	}
+	// What has ended stays until its owner deletes it, also when all is uninstalled.
+	c.kubectl("-n", "speedscale", "delete", "trafficreplays", "--all", "--timeout=3m")
+	c.nothingLeft("speedscale")
 }
 
 // scrape reads metrics from a pod of another namespace, as Prometheus does.
