@@ -14,8 +14,8 @@ func SpaceOf(dir string) (Space, error) {
 	if err := unix.Statfs(dir, &st); err != nil {
 		return Space{}, err
 	}
-	block := int64(st.Bsize)                                                          //nolint:unconvert // it is not an int64 on every system
-	return Space{Size: int64(st.Blocks) * block, Free: int64(st.Bavail) * block}, nil //nolint:unconvert // as above
+	block := int64(st.Bsize) //nolint:unconvert // it is not an int64 on every system
+	return Space{Size: int64(st.Blocks) * block, Free: int64(st.Bavail) * block}, nil
 }
 
 // TryLock locks an open file until it is closed, shared with other shared locks or

@@ -105,12 +105,12 @@ func examples(t *testing.T, root *cobra.Command) (lines []string) {
 	}
 	visit(root)
 	rank := func(line string) int {
-		switch args := splitShell(line); {
-		case args[1] == "capture":
+		switch splitShell(line)[1] {
+		case "capture":
 			return 0
-		case args[1] == "create":
+		case "create":
 			return 1
-		case args[1] == "delete":
+		case "delete":
 			return 3
 		}
 		return 2

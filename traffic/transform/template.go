@@ -81,7 +81,7 @@ func parsePiece(inside string, env *Environment) (p piece, err error) {
 		p.random, err = parsePattern(strings.Trim(arg, `"`))
 		return p, err
 	}
-	return p, fmt.Errorf("%q is not supported in %s%s: use a variable, secret:, env_var:, file: or rand_string:", kind, open, closing)
+	return p, fmt.Errorf("%q is not supported in %s%s: use a variable, or one of secret:, env_var:, file: and rand_string: with what they are about", kind, open, closing)
 }
 
 // readSecret reads name/key. Its errors never have what is in it.

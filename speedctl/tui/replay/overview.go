@@ -91,10 +91,10 @@ func (m *Model) phaseLine(p phase, width int) string {
 		return m.theme.Faint.Render(style.Fit("· "+p.name, width))
 	}
 	sign, took := m.theme.Warn.Render("●"), m.now.Sub(p.started)
-	switch {
-	case p.state == "done":
+	switch p.state {
+	case "done":
 		sign = m.theme.Good.Render("✓")
-	case p.state == "failed":
+	case "failed":
 		sign = m.theme.Bad.Render("✗")
 	}
 	if !p.ended.IsZero() {
