@@ -127,11 +127,15 @@ func (a *archive) sums(t testing.TB, producer string) (pairs uint64, lost map[st
 
 func receive(t testing.TB, s *broker.Server, a *archive) *bus.Receiver {
 	t.Helper()
-	r, err := bus.Receive(bus.ReceiverOptions{Conn: inProcess(t, s), Handle: a.handle})
+	nc := inProcess(t, s)
+	r, err := bus.Receive(bus.ReceiverOptions{Conn: nc, Handle: a.handle})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.Close)
+	if err := nc.Flush(); err != nil { // the server knows of it then
+		t.Fatal(err)
+	}
 	return r
 }
 

@@ -35,6 +35,10 @@ const (
 // stays for the moment: pods that are being replaced still send to it.
 func (p *pass) finish(ctx context.Context) (time.Duration, error) {
 	outcome := p.replay.Status.Condition(v1.ConditionPassed)
+	if p.early() {
+		p.say(v1.ReasonCleaningUp, "waits for the operator's webhook, by which the workload's new pods get their sidecar")
+		return poll, nil
+	}
 	if err := p.restore(ctx); err != nil {
 		if p.Now().Before(outcome.LastTransitionTime.Add(restoreLimit)) {
 			p.say(v1.ReasonCleaningUp, err.Error())
@@ -75,6 +79,9 @@ func (p *pass) afterwards(ctx context.Context) (time.Duration, error) {
 
 // cleanUp takes away what is left of a replay that has ended.
 func (p *pass) cleanUp(ctx context.Context) (time.Duration, error) {
+	if p.early() {
+		return poll, nil
+	}
 	if err := p.restore(ctx); err != nil {
 		return 0, err
 	}
@@ -115,6 +122,9 @@ func (p *pass) remove(ctx context.Context) (time.Duration, error) {
 	if err := p.stopGenerator(ctx); err != nil {
 		return 0, err
 	}
+	if p.early() {
+		return poll, nil
+	}
 	if err := p.restore(ctx); err != nil {
 		return 0, err
 	}
@@ -152,6 +162,11 @@ func (p *pass) remove(ctx context.Context) (time.Duration, error) {
 // whose requests are all sent, or that mocked until now.
 func (p *pass) reports(reason string) bool {
 	return reason == v1.ReasonReporting || !Sends(&p.replay.Spec) && p.replay.Spec.NeedsReport
+}
+
+// early says that the operator has just started, and may have workloads to give back.
+func (p *pass) early() bool {
+	return p.replay.Status.StartedTime != nil && p.Now().Before(p.From)
 }
 
 // restore takes the annotation from the workloads or, where the policy says so, deletes

@@ -12,6 +12,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/speedscale/speedscale/cluster/annotation"
 	v1 "github.com/speedscale/speedscale/cluster/api/v1"
@@ -50,6 +51,32 @@ func TestManyPodsThatAreStillRouted(t *testing.T) {
 	_, text, _ := strings.Cut(w.event("StillRouted"), "StillRouted ")
 	if len(text) > note.Most || !strings.Contains(text, annotation.ReplayID+"="+uid) || !strings.Contains(text, "web-of-the-paused-rollout-0, ") {
 		t.Errorf("%d bytes, which are %q", len(text), text)
+	}
+}
+
+// TestWorkloadIsGivenBackOnceTheWebhookIsReached: the operator that gave it back at once had its new pods start without a
+// sidecar, and rolled it out once more for that.
+func TestWorkloadIsGivenBackOnceTheWebhookIsReached(t *testing.T) {
+	for name, end := range map[string]func(*world){"by itself": func(*world) {}, "deleted": (*world).delete} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, checkout(), trafficReplay(nil))
+			w.cluster()
+			w.until("generating", w.in(v1.ReasonGenerating))
+			end(w)
+			for w.from = w.now.Add(15 * time.Second); w.now.Before(w.from); w.now = w.now.Add(time.Second) {
+				if _, err := w.pass(); err != nil {
+					t.Fatal(err)
+				}
+				w.cluster()
+				d := &appsv1.Deployment{}
+				w.must(w.c.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "checkout"}, d))
+				if d.Spec.Template.Annotations[annotation.Replay] == "" {
+					t.Fatalf("it was given back %v too early", w.from.Sub(w.now))
+				}
+			}
+			w.until("over", func() bool { return w.get() == nil || w.ended() })
+			w.nothingLeft()
+		})
 	}
 }
 

@@ -66,6 +66,9 @@ type Reconciler struct {
 	Instance string
 	// Timeout ends replays that do not say one themselves.
 	Timeout time.Duration
+	// From is when the operator's webhook is reached at the latest. Workloads are not given
+	// back before: their new pods would start without the sidecar that they had.
+	From time.Time
 	// Events get what happens to a replay.
 	Events note.Recorder
 	// Now is the time.

@@ -118,6 +118,7 @@ type world struct {
 	cloud *cloudFake
 	api   cloudv1connect.ReplayServiceClient
 	now   time.Time
+	from  time.Time // of the Reconciler
 	// key is the replay that passes are about.
 	key types.NamespacedName
 	// writes counts changes by the operator; the one numbered killAt, before or after it
@@ -245,7 +246,7 @@ func (w *world) pass() (reconcile.Result, error) {
 	r := &replay.Reconciler{
 		Client: w.client(), Cloud: w.api, CloudURL: w.cloud.url, PublicURL: "https://cloud.example.com", Instance: "this-one", Timeout: 20 * time.Minute,
 		Config: resource.Config{Cluster: "prod", LogLevel: "info", Images: resource.Images{Registry: "r", Tag: "1"}},
-		Events: note.Recorder{To: &events.FakeRecorder{Events: w.events}}, Now: func() time.Time { return w.now }, Logger: slog.New(slog.DiscardHandler),
+		Events: note.Recorder{To: &events.FakeRecorder{Events: w.events}}, Now: func() time.Time { return w.now }, From: w.from, Logger: slog.New(slog.DiscardHandler),
 	}
 	return r.Reconcile(w.t.Context(), reconcile.Request{NamespacedName: w.key})
 }
