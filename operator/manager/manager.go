@@ -31,6 +31,7 @@ import (
 	"github.com/speedscale/speedscale/cluster/inject"
 	"github.com/speedscale/speedscale/operator/certs"
 	"github.com/speedscale/speedscale/operator/controller"
+	"github.com/speedscale/speedscale/operator/note"
 	"github.com/speedscale/speedscale/operator/resource"
 	"github.com/speedscale/speedscale/operator/webhook"
 )
@@ -97,7 +98,8 @@ func New(ctx context.Context, config *rest.Config, s Settings, env *agent.Env) (
 	if err != nil {
 		return nil, err
 	}
-	runs := []ctrlmanager.Runnable{serving, pinned}
+	bare := controller.NewBarePods(direct, note.Recorder{To: mgr.GetEventRecorder(resource.Operator)}, env.Log)
+	runs := []ctrlmanager.Runnable{serving, pinned, bare}
 	if s.Control.Demo == resource.DemoJava {
 		runs = append(runs, catalog)
 	}
@@ -111,7 +113,7 @@ func New(ctx context.Context, config *rest.Config, s Settings, env *agent.Env) (
 	hooks.Register(webhook.AmbientPath, &admission.Webhook{Handler: webhook.Ambient{}})
 	hooks.Register(webhook.PodsPath, &admission.Webhook{Handler: webhook.Pods{
 		Instance: s.Instance, Logger: env.Log, Options: func() inject.Options { return injection(s, pinned.PEM()) },
-		Running: webhook.AskRunning(direct, env.Log), Withdrawn: webhook.AskWithdrawn(direct, env.Log),
+		Running: webhook.AskRunning(direct, env.Log), Withdrawn: webhook.AskWithdrawn(direct, env.Log), Refused: bare.Refused,
 	}})
 	control := &controller.ControlPlane{
 		Client: mgr.GetClient(), Config: s.Control, Certificate: pinned.PEM, DemoCertificate: catalog.PEM, Namespaces: s.Replays.Namespaces, Logger: env.Log,

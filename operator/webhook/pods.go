@@ -12,6 +12,7 @@ import (
 
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/speedscale/speedscale/cluster/annotation"
@@ -33,6 +34,9 @@ type Pods struct {
 	Running Running
 	// Withdrawn says why the pods of a Job or CronJob are to have no sidecar.
 	Withdrawn Withdrawn
+	// Refused is told of pods without a workload that start without a sidecar, before they
+	// are stored.
+	Refused func(client.ObjectKey)
 	// Logger says which pods were injected, and which not.
 	Logger *slog.Logger
 }
@@ -154,6 +158,10 @@ func (p Pods) refuse(log *slog.Logger, req admission.Request, pod *corev1.Pod, e
 		log.Info("pod is not injected", "reason", err)
 	} else {
 		log.Error("pod is not injected", "error", err)
+	}
+	again := pod.Annotations[annotation.Refused] != ""
+	if !again && len(pod.OwnerReferences) == 0 && pod.Name != "" && (req.DryRun == nil || !*req.DryRun) {
+		p.Refused(client.ObjectKey{Namespace: req.Namespace, Name: pod.Name})
 	}
 	after := pod.DeepCopy()
 	if after.Annotations == nil {

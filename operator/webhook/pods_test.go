@@ -48,6 +48,7 @@ func pods(t *testing.T) webhook.Pods {
 		Instance: "test", Logger: discard(), Options: func() clusterinject.Options { return o },
 		Running:   func(context.Context, stamp.Replay) bool { return true },
 		Withdrawn: func(context.Context, string, client.ObjectKey) string { return "" },
+		Refused:   func(client.ObjectKey) {},
 	}
 }
 
@@ -203,6 +204,37 @@ func TestBarePods(t *testing.T) {
 	req = create(t, pod(inject+", sidecar.speedscale.com/proxy-type: sideways", "", "nodeName: worker"))
 	if resp := pods(t).Handle(t.Context(), req); resp.Allowed || !strings.Contains(resp.Result.Message, annotation.ProxyType) {
 		t.Errorf("a wrong annotation of a pod by itself is taken: %v", resp)
+	}
+}
+
+// TestBarePodThatIsRefusedIsPassedOn: an event tells of it. Those of workloads are told of elsewhere.
+func TestBarePodThatIsRefusedIsPassedOn(t *testing.T) {
+	const onHost = "hostNetwork: true"
+	named := func(manifest string) string {
+		return strings.Replace(manifest, "generateName: checkout-7d9-", "name: alone", 1)
+	}
+	dry := create(t, named(pod(inject, "", onHost)))
+	dry.DryRun = new(true)
+	for name, c := range map[string]struct {
+		req  webhookRequest
+		want string
+	}{
+		"by itself":       {create(t, named(pod(inject, "", onHost))), "alone"},
+		"asked again":     {create(t, named(pod(inject+`, operator.speedscale.com/refused: "it said so"`, "", onHost))), ""},
+		"dry run":         {dry, ""},
+		"of a workload":   {create(t, named(pod(stamped(t, map[string]string{}), replicaSet, onHost))), ""},
+		"without a name":  {create(t, pod(inject, "", onHost)), ""},
+		"with a sidecar":  {create(t, named(pod(inject, "", "nodeName: worker"))), ""},
+		"asks for no one": {create(t, named(pod("", "", onHost))), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got string
+			p := pods(t)
+			p.Refused = func(key client.ObjectKey) { got += key.Name }
+			if resp := p.Handle(t.Context(), c.req); !resp.Allowed || got != c.want {
+				t.Errorf("allowed %v, passed on %q, want %q", resp.Allowed, got, c.want)
+			}
+		})
 	}
 }
 

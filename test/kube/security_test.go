@@ -250,5 +250,10 @@ func hostNetwork(c *cluster) {
 	}
 	c.reach("http://" + c.clusterIP(namespace, "neighbour") + "/status/200")
 	c.told(namespace, "neighbour", "SidecarNotInjected", reason)
+	c.kubectl("-n", namespace, "run", "alone", "--image=docker.io/speedscale-test/servers:1", "--image-pull-policy=Never", "--grace-period=1", "--annotations=sidecar.speedscale.com/inject=true",
+		"--overrides", `{"apiVersion": "v1", "spec": {"hostNetwork": true}}`, "--command", "--", "sleep", "600")
+	c.eventually("there is no event about a pod by itself", func() bool {
+		return strings.Contains(c.kubectl("-n", namespace, "describe", "pod", "alone"), "SidecarNotInjected")
+	})
 	c.why(namespace, "neighbour", reason)
 }
