@@ -61,6 +61,7 @@ func (s *Settings) member(ctx context.Context, m *replay.Member) error {
 	s.Report.SendFrom(s.Addresses)
 	s.Progress = func(p Progress) { m.Events.Publish(p.Event()) }
 	if err == nil {
+		s.reach(ctx)
 		err = s.replay(ctx)
 	} else if err = s.ended(ctx, err); err != nil {
 		s.Logger.Error("the replay was not run", "error", err)
