@@ -32,7 +32,8 @@ type Settings struct {
 	// PodNetwork says that all sockets of the network namespace belong to one pod, so
 	// that they tell whether its app may still connect.
 	PodNetwork bool
-	// DrainWhole drains until the time-out, since nothing tells when the app is gone.
+	// DrainWhole drains until the time-out: where others than the pod have sockets in its
+	// network namespace, nothing tells when the app is gone.
 	DrainWhole bool
 	// Version is shown to people. TelemetryInterval is how often the forwarder is told
 	// how the proxy is; 0 is never.
@@ -74,8 +75,8 @@ type Settings struct {
 //	IGNORE_DST_IPS        as initproxy reads it: in a replay no mocked host has one of these addresses
 //	POD_NETWORK           false; true where the network namespace is that of one pod:
 //	                      after SIGTERM goproxy then goes on while others in it have sockets
-//	DRAIN_WHOLE           false; true where an app of another network namespace's may connect
-//	                      until it ends: after SIGTERM goproxy goes on for DRAIN_TIMEOUT
+//	DRAIN_WHOLE           false; true where sockets do not tell when the app is gone, as with
+//	                      hostNetwork: after SIGTERM goproxy goes on for DRAIN_TIMEOUT
 //	SPEEDSCALE_VERSION    shown to people; TELEMETRY_INTERVAL 60s, 0 is never
 //	CONNECT_TIMEOUT       10s; DRAIN_TIMEOUT 30s; SILENCE_WARNING 60s
 func ReadSettings(v *agent.Vars) (Settings, error) {

@@ -31,7 +31,6 @@ import (
 	"github.com/speedscale/speedscale/cluster/inject"
 	"github.com/speedscale/speedscale/operator/certs"
 	"github.com/speedscale/speedscale/operator/controller"
-	"github.com/speedscale/speedscale/operator/note"
 	"github.com/speedscale/speedscale/operator/resource"
 	"github.com/speedscale/speedscale/operator/webhook"
 )
@@ -98,7 +97,7 @@ func New(ctx context.Context, config *rest.Config, s Settings, env *agent.Env) (
 	if err != nil {
 		return nil, err
 	}
-	bare := controller.NewBarePods(direct, note.Recorder{To: mgr.GetEventRecorder(resource.Operator)}, env.Log)
+	bare := controller.NewBarePods(direct, recorder(mgr), env.Log)
 	runs := []ctrlmanager.Runnable{serving, pinned, bare}
 	if s.Control.Demo == resource.DemoJava {
 		runs = append(runs, catalog)

@@ -18,7 +18,6 @@ import (
 	"github.com/speedscale/speedscale/agents/agent"
 	cloud "github.com/speedscale/speedscale/cloud/client"
 	v1 "github.com/speedscale/speedscale/cluster/api/v1"
-	"github.com/speedscale/speedscale/operator/note"
 	"github.com/speedscale/speedscale/operator/replay"
 	"github.com/speedscale/speedscale/operator/resource"
 	"github.com/speedscale/speedscale/operator/webhook"
@@ -145,7 +144,7 @@ func setupReplays(mgr ctrl.Manager, direct client.Client, s Settings, env *agent
 	server.Register(webhook.ValidateReplaysPath, admission.WithValidator[*v1.TrafficReplay](mgr.GetScheme(), hooks))
 	reconciler := &replay.Reconciler{
 		Client: direct, Cloud: api.Replays, CloudURL: s.Replays.url, PublicURL: s.Replays.PublicURL, Config: s.Control, Instance: s.Instance,
-		Timeout: s.Replays.Timeout, Events: note.Recorder{To: mgr.GetEventRecorder(resource.Operator)}, Now: time.Now, From: time.Now().Add(webhookLead), Logger: env.Log,
+		Timeout: s.Replays.Timeout, Events: recorder(mgr), Now: time.Now, From: time.Now().Add(webhookLead), Logger: env.Log,
 	}
 	return reconciler.Setup(mgr)
 }

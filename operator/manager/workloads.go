@@ -21,12 +21,17 @@ const webhookLead = 15 * time.Second
 // lookAgain is how soon Argo Rollouts are met that are installed later.
 const lookAgain = 10 * time.Second
 
+// recorder writes the operator's events.
+func recorder(mgr ctrl.Manager) note.Recorder {
+	return note.Recorder{To: mgr.GetEventRecorder(resource.Operator)}
+}
+
 // setupWorkloads adds the controllers of workloads that ask for a sidecar. direct reads
 // without a cache.
 func setupWorkloads(mgr ctrl.Manager, direct client.Client, s Settings, env *agent.Env) error {
 	workloads := &controller.Workloads{
 		Client: direct, Instance: s.Instance, Namespaces: s.Replays.Namespaces,
-		Events: note.Recorder{To: mgr.GetEventRecorder(resource.Operator)}, Now: time.Now, From: time.Now().Add(webhookLead), Logger: env.Log,
+		Events: recorder(mgr), Now: time.Now, From: time.Now().Add(webhookLead), Logger: env.Log,
 		LookAgain: lookAgain,
 	}
 	return workloads.Setup(mgr)
@@ -40,6 +45,6 @@ func setupQuiet(mgr ctrl.Manager, direct client.Client, s Settings, env *agent.E
 	at := net.JoinHostPort(resource.Forwarder+"."+s.Control.Namespace+".svc", strconv.Itoa(resource.ForwarderHealth))
 	return mgr.Add(&controller.Quiet{
 		Telemetry: controller.AskForwarder("http://" + at + "/telemetry"),
-		Client:    direct, Events: note.Recorder{To: mgr.GetEventRecorder(resource.Operator)}, Now: time.Now, Logger: env.Log,
+		Client:    direct, Events: recorder(mgr), Now: time.Now, Logger: env.Log,
 	})
 }
