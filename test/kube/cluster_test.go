@@ -198,10 +198,15 @@ func (c *cluster) packetFilter() []string {
 		c.Logf("SKIPPED: packet filter rules cannot be compared: %v: %s", err, out)
 		return nil
 	}
-	counters := regexp.MustCompile(`counter packets \d+ bytes \d+`)
+	out = regexp.MustCompile(`counter packets \d+ bytes \d+`).ReplaceAllString(out, "counter")
+	// kube-proxy empties the chain of a Service that is gone, and deletes it when it writes rules the next time,
+	// which without a change to a Service may be an hour later.
+	out = regexp.MustCompile(`(?m)^\s*chain \S+ \{\n\s*\}\n`).ReplaceAllString(out, "")
 	var list []string
-	for line := range strings.Lines(counters.ReplaceAllString(out, "counter")) {
-		list = append(list, strings.TrimSpace(line))
+	for line := range strings.Lines(out) {
+		if line = strings.TrimSpace(line); line != "" {
+			list = append(list, line)
+		}
 	}
 	slices.Sort(list)
 	return list
