@@ -5,6 +5,7 @@ package kube
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -43,6 +44,17 @@ func (c *cluster) try(name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(c.Context(), name, args...)
 	cmd.Env = c.env
 	out, err := cmd.CombinedOutput()
+	return strings.TrimSpace(string(out)), err
+}
+
+// output is what a command prints, without its notes on stderr, which its error has.
+func (c *cluster) output(name string, args ...string) (string, error) {
+	cmd := exec.CommandContext(c.Context(), name, args...)
+	cmd.Env = c.env
+	out, err := cmd.Output()
+	if failed, ok := errors.AsType[*exec.ExitError](err); ok {
+		err = fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, failed.Stderr)
+	}
 	return strings.TrimSpace(string(out)), err
 }
 
@@ -167,25 +179,31 @@ func (c *cluster) pods(namespace string) []string {
 // objects lists what the API server has, but for what changes by itself.
 func (c *cluster) objects() []string {
 	c.Helper()
-	kinds := strings.Fields(c.kubectl("api-resources", "--verbs=list", "-o", "name"))
-	kinds = slices.DeleteFunc(kinds, func(k string) bool {
-		return strings.HasPrefix(k, "events") || strings.HasPrefix(k, "leases.")
-	})
-	return c.listed("{{.kind}} {{.metadata.namespace}}/{{.metadata.name}}", strings.Join(kinds, ","), "-A")
+	changing := regexp.MustCompile(`^events|^leases\.|\.metrics\.k8s\.io$`)
+	return c.listed("{{.kind}} {{.metadata.namespace}}/{{.metadata.name}}", changing, []string{"--verbs=list"}, "-A")
 }
 
 // objectsIn lists what a namespace has, but for events.
 func (c *cluster) objectsIn(namespace string) []string {
 	c.Helper()
-	kinds := strings.Fields(c.kubectl("api-resources", "--namespaced", "--verbs=list", "-o", "name"))
-	kinds = slices.DeleteFunc(kinds, func(k string) bool { return strings.HasPrefix(k, "events") })
-	return c.listed("{{.kind}}/{{.metadata.name}}", strings.Join(kinds, ","), "-n", namespace)
+	changing := regexp.MustCompile(`^events|\.metrics\.k8s\.io$`)
+	return c.listed("{{.kind}}/{{.metadata.name}}", changing, []string{"--namespaced", "--verbs=list"}, "-n", namespace)
 }
 
-func (c *cluster) listed(format, kinds string, scope ...string) []string {
+// listed lists objects of all kinds but those that are left out. A kind that goes away at
+// this moment, or a server of an API that is away for it, fails all of it, so it is repeated.
+func (c *cluster) listed(format string, without *regexp.Regexp, which []string, scope ...string) (list []string) {
 	c.Helper()
-	list := strings.Split(c.kubectl(append([]string{"get", kinds, "-o", "go-template={{range .items}}" + format + "\n{{end}}"}, scope...)...), "\n")
-	list = slices.DeleteFunc(list, func(line string) bool { return strings.HasPrefix(line, "Warning: ") }) // of kinds that go out of use
+	var failed error
+	c.eventually("objects cannot be listed", func() bool {
+		var kinds, objects string
+		if kinds, failed = c.output("kubectl", append([]string{"api-resources", "-o", "name"}, which...)...); failed == nil {
+			wanted := slices.DeleteFunc(strings.Fields(kinds), without.MatchString)
+			objects, failed = c.output("kubectl", append([]string{"get", strings.Join(wanted, ","), "-o", "go-template={{range .items}}" + format + "\n{{end}}"}, scope...)...)
+		}
+		list = strings.Split(objects, "\n")
+		return failed == nil
+	})
 	slices.Sort(list)
 	return slices.Compact(list)
 }

@@ -218,6 +218,9 @@ func pipelineAway(s *shop) {
 // end, and one is not.
 func operatorKilled(s *shop) {
 	r := s.start("--test-config", "slow", "--ttl", "1s", "--name", "killed")
+	s.kubectl("wait", "trafficreplay/killed", "--for=create", "--timeout=1m")
+	s.killOperator() // before it has said anything
+	id := s.kubectl("get", "trafficreplay", "killed", "-o", "jsonpath={.metadata.uid}")
 	for _, phase := range []string{"prepare", "responder", "workload"} {
 		r.await(phase, "started")
 		s.killOperator()
@@ -230,6 +233,9 @@ func operatorKilled(s *shop) {
 		s.Errorf("exit code %d:\n%s", code, strings.Join(r.said, "\n"))
 	}
 	s.killOperator() // while it cleans up
+	if r := s.report(id); r.Requests.Sent > slowSends {
+		s.Errorf("some requests were sent twice: %s", describe(r))
+	}
 	s.nothingLeft()
 	s.eventually("the replay outlives its time", func() bool {
 		_, err := s.try("kubectl", "-n", s.ns, "get", "trafficreplay", "killed")
@@ -257,10 +263,12 @@ func replayDeleted(s *shop) {
 // workloadEdited: what its owner and an autoscaler change meanwhile stays.
 func workloadEdited(s *shop) {
 	r := s.start("--test-config", "slow", "--name", "edited")
+	// The autoscaler's first look comes some 15 s after it was made.
+	r.await("responder", "started")
+	s.kubectl("apply", "-f", "testdata/autoscaler.yaml")
 	r.await("workload", "done")
 	s.kubectl("annotate", "deployment", "web", "team=payments")
 	s.kubectl("patch", "deployment", "web", "--type=json", "-p", `[{"op":"add","path":"/spec/template/metadata/labels/tier","value":"front"}]`)
-	s.kubectl("apply", "-f", "testdata/autoscaler.yaml")
 	s.eventually("the autoscaler does not scale", func() bool {
 		return s.kubectl("get", "deployment", "web", "-o", "jsonpath={.spec.replicas}") == "3"
 	})
@@ -318,11 +326,19 @@ func (s *shop) scaleWithoutRouting() {
 func (s *shop) nobodyAsked(since string) {
 	s.Helper()
 	for _, dependency := range []string{"orders", "httpbin"} {
-		log := s.cluster.kubectl("-n", "deps", "logs", "deployment/"+dependency, "--since-time="+since)
-		for line := range strings.Lines(log) {
-			if strings.Contains(line, "/orders/") || strings.Contains(line, "base64") {
-				s.Errorf("%s, which is mocked, answered: %s", dependency, line)
+		served := func(flags ...string) (lines []string) {
+			for line := range strings.Lines(s.cluster.kubectl(append([]string{"-n", "deps", "logs", "deployment/" + dependency}, flags...)...)) {
+				if strings.Contains(line, "/orders/") || strings.Contains(line, "base64") {
+					lines = append(lines, line)
+				}
 			}
+			return lines
+		}
+		if len(served()) == 0 {
+			s.Errorf("the log of %s does not tell who asks", dependency)
+		}
+		if now := served("--since-time=" + since); len(now) > 0 {
+			s.Errorf("%s, which is mocked, answered:\n%s", dependency, strings.Join(now, ""))
 		}
 	}
 }

@@ -11,7 +11,8 @@ const (
 	// pair sends as recorded, from two generators.
 	pair = `{"id": "pair", "generator": {"numReplicas": 2}}`
 	// slow sends for long enough to do things meanwhile.
-	slow = `{"id": "slow", "generator": {"stages": [{"duration": "20s", "arrivals": {"rate": 20}}]}, "cluster": {"logsCollected": true}}`
+	slow      = `{"id": "slow", "generator": {"stages": [{"duration": "20s", "arrivals": {"rate": 20}}]}, "cluster": {"logsCollected": true}}`
+	slowSends = 20 * 20
 )
 
 // replays is about what replays can say, and what happens to them, with the snapshot of loop.
@@ -24,6 +25,8 @@ func replays(c *cluster) {
 			{name: "secret that is not there", test: secretNotThere},
 			{name: "requests of others", test: requestsOfOthers},
 			{name: "generator only", test: generatorOnlyIsNotLive},
+			{name: "responder only", test: responderOnly},
+			{name: "custom URL", test: customURL},
 			{name: "screen to the verdict", test: func(s *shop) { screenToVerdict(s, "80", "24") }, version: "2"},
 			{name: "wide screen to the verdict", test: func(s *shop) { screenToVerdict(s, "140", "40") }, version: "2"},
 			{name: "screen of one that is canceled", test: screenCanceled},
@@ -104,8 +107,9 @@ func requestsOfOthers(s *shop) {
 	before := s.keptPairs()
 	r := s.start("--test-config", "slow", "--name", "visited")
 	r.await("generator", "started")
+	s.onlyRouted()
 	s.kubectl("run", "visitor", "--image=docker.io/speedscale-test/servers:1", "--image-pull-policy=Never", "--restart=Never", "--command", "--",
-		"/bin/sh", "-ec", "for n in 1 2 3 4 5 6 7 8 9 10 11 12; do curl -fsS -o /dev/null http://web/healthz; done")
+		"/bin/sh", "-ec", "for n in 1 2 3 4 5 6 7 8 9 10 11 12; do curl -fsS --retry 10 --retry-connrefused --retry-delay 1 -o /dev/null http://web/healthz; done")
 	s.kubectl("wait", "pod/visitor", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=3m")
 	if code := r.end(); code != 0 {
 		s.Errorf("exit code %d:\n%s", code, strings.Join(r.said, "\n"))
@@ -140,6 +144,34 @@ func generatorOnlyIsNotLive(s *shop) {
 	}
 }
 
+// responderOnly mocks until it is deleted, and has a report where one is asked for.
+func responderOnly(s *shop) {
+	s.applyReplay("mocked", `{snapshotID: web, testConfigID: standard, mode: responder-only, needsReport: true, workloads: [{ref: {name: web}, mocks: ["*"]}]}`)
+	id := s.kubectl("get", "trafficreplay", "mocked", "-o", "jsonpath={.metadata.uid}")
+	s.kubectl("wait", "trafficreplay/mocked", "--for=condition=MocksReady", "--timeout=3m")
+	s.replayPods("collector responder")
+	s.onlyRouted()
+	s.drive()
+	s.forget("mocked")
+	if r := s.report(id); r.Mocks == nil || r.Mocks.Matched < driven || r.Mocks.Missed != 0 || r.Requests.Sent != 0 {
+		s.Errorf("responder only: %s", describe(r))
+	}
+}
+
+// customURL is sent everything, and no workload is restarted for it.
+func customURL(s *shop) {
+	before := s.kubectl("get", "pods", "-l", "app=web", "-o", "name")
+	s.applyReplay("by-url", `{snapshotID: web, testConfigID: standard, customURL: "http://web.`+s.ns+`.svc"}`)
+	s.replayPods("generator")
+	if r := s.reportOf("by-url"); r.Status != report.Passed || r.Requests.Passed != driven || r.Target != "http://web."+s.ns+".svc" {
+		s.Errorf("custom URL: %s", describe(r))
+	}
+	if now := s.kubectl("get", "pods", "-l", "app=web", "-o", "name"); now != before {
+		s.Errorf("the app's pods are %s, and were %s", now, before)
+	}
+	s.forget("by-url")
+}
+
 // otherKinds: a StatefulSet and a DaemonSet that were made for a replay each end with it.
 func otherKinds(c *cluster) {
 	const namespace = "shop-kinds"
@@ -164,7 +196,8 @@ func dependenciesGone(c *cluster, meanwhile func()) {
 	aliased := openCaptured(c, "shop-aliased", "1")
 	several := openCaptured(c, "shop-several", "1")
 	restore := c.withoutDependencies()
-	aliased.applyReplay("aliased", `{snapshotID: web, testConfigID: standard, workloads: [{ref: {name: web}, tests: ["*"], mocks: ["*"], routing: hostalias}]}`)
+	// Its pods stay as they are for the replay until it is deleted.
+	aliased.applyReplay("aliased", `{snapshotID: web, testConfigID: standard, cleanup: none, workloads: [{ref: {name: web}, tests: ["*"], mocks: ["*"], routing: hostalias}]}`)
 	several.applyReplay("several", `{snapshotID: web, testConfigID: standard, workloads: [{ref: {name: web}, mocks: [orders, httpbin]}, {customURI: "http://web.shop-several.svc", tests: ["*"]}]}`)
 	meanwhile()
 	aliased.hostAliases()

@@ -125,12 +125,30 @@ func (s *shop) reportOf(name string) *report.Report {
 	if out, err := s.try("kubectl", "-n", s.ns, "wait", "trafficreplay/"+name, "--for=condition=Ready", "--timeout=5m"); err != nil {
 		s.Fatalf("replay %s does not end: %s\n%s\n%s", name, out, s.ready(name), s.cluster.kubectl("get", "pods,events", "-A"))
 	}
-	text := s.speedctl("get", "report", s.kubectl("get", "trafficreplay", name, "-o", "jsonpath={.status.reportID}"), "-o", "json", "-q")
+	return s.report(s.kubectl("get", "trafficreplay", name, "-o", "jsonpath={.status.reportID}"))
+}
+
+// report of an id, which is that of its TrafficReplay.
+func (c *cluster) report(id string) *report.Report {
+	c.Helper()
+	text, err := c.output(speedctl, "get", "report", id, "-o", "json", "-q")
 	var r report.Report
-	if err := json.Unmarshal([]byte(text), &r); err != nil {
-		s.Fatalf("report of %s: %v\n%s", name, err, text)
+	if err == nil {
+		err = json.Unmarshal([]byte(text), &r)
+	}
+	if err != nil {
+		c.Fatalf("report %s: %v\n%s", id, err, text)
 	}
 	return &r
+}
+
+// onlyRouted waits until no pod of the app is left from before the replay: the node may go
+// on sending requests to one that ends.
+func (s *shop) onlyRouted() {
+	s.Helper()
+	s.eventually("pods without the replay's routing are still there", func() bool {
+		return s.kubectl("get", "pods", "-l", "app=web,!replay.speedscale.com/target", "-o", "name") == ""
+	})
 }
 
 // forget deletes replays of the app, and waits until it is as it was.

@@ -126,8 +126,10 @@ type record struct {
 // traffic returns what the cloud has of a service.
 func (c *cluster) traffic(service string) (list []record, text string) {
 	c.Helper()
-	text = c.speedctl("get", "traffic", "--service", service, "-o", "json", "-q")
-	list, err := records(text)
+	text, err := c.output(speedctl, "get", "traffic", "--service", service, "-o", "json", "-q")
+	if err == nil {
+		list, err = records(text)
+	}
 	if err != nil {
 		c.Fatal(err)
 	}
@@ -136,7 +138,7 @@ func (c *cluster) traffic(service string) (list []record, text string) {
 
 // tryTraffic is traffic of a cloud that may be away.
 func (c *cluster) tryTraffic(service string) ([]record, error) {
-	text, err := c.try(speedctl, "get", "traffic", "--service", service, "-o", "json", "-q")
+	text, err := c.output(speedctl, "get", "traffic", "--service", service, "-o", "json", "-q")
 	if err != nil {
 		return nil, err
 	}

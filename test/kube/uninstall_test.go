@@ -29,9 +29,7 @@ func uninstall(c *cluster, before machine) {
 	if got := c.kubectl("-n", "kept", "get", "deployment", "app", "-o", "yaml"); strings.Contains(got, "speedscale.com") {
 		c.Errorf("the app keeps\n%s", got)
 	}
-	if got := c.containers("kept", "app"); got != "httpbin" {
-		c.Errorf("the app's containers are %q", got)
-	}
+	c.eventually("pods with a sidecar stay", func() bool { return c.containers("kept", "app") == "httpbin" })
 	c.kubectl("delete", "namespace", "kept", "--timeout=3m")
 	c.nothingInstalled(before)
 }
@@ -99,9 +97,7 @@ func namespaceDeletedFirst(c *cluster, before machine) {
 	if now := s.template(); strings.Contains(now, "speedscale.com") {
 		s.Errorf("the template is\n%s\nand was\n%s", now, original)
 	}
-	if got := c.containers(s.ns, "web"); got != "nginx nginx" {
-		s.Errorf("the app's containers are %q", got)
-	}
+	c.eventually("the app's pods are not as they were", func() bool { return c.containers(s.ns, "web") == "nginx nginx" })
 	c.kubectl("delete", "namespace", s.ns, "deps", "--timeout=3m")
 	c.nothingInstalled(before)
 }

@@ -46,7 +46,8 @@ await() { # NAME COMMAND...
 # both joins the values for IPv4 and IPv6, as flags of dual stack take them.
 both() { if dual_stack; then echo "$1,$2"; else echo "$1"; fi; }
 
-# A watch lasts for four hours: the one of a test that looks on must not end before the test.
+# A watch lasts for four hours: the one of a test that looks on must not end before the test. The audit log is one file
+# to the end, since a test reads all of it.
 start_apiserver() {
   local p=$state/pki
   start kube-apiserver --etcd-servers=http://127.0.0.1:2379 --bind-address="$node_ip" --advertise-address="$node_ip" --secure-port=6443 \
@@ -62,7 +63,7 @@ start_apiserver() {
     --requestheader-extra-headers-prefix=X-Remote-Extra- \
     --proxy-client-cert-file="$p/front-proxy-client.crt" --proxy-client-key-file="$p/front-proxy-client.key" \
     --min-request-timeout=14400 \
-    --audit-policy-file="$here/config/audit.yaml" --audit-log-path="$state/log/audit.log"
+    --audit-policy-file="$here/config/audit.yaml" --audit-log-path="$state/log/audit.log" --audit-log-maxsize=2000
 }
 
 start_containerd() {
