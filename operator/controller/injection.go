@@ -12,6 +12,8 @@ import (
 // Injection is what is known of a workload and its pods.
 type Injection struct {
 	Kind, Name string
+	// Others says that it is for others to look after, or for nobody.
+	Others bool
 	// Settings are what its annotations ask for, and Wrong is why that cannot be told; ""
 	// where it can.
 	Settings annotation.Sidecar
@@ -79,7 +81,7 @@ const (
 // Decide returns what is to be done.
 func Decide(i Injection) Step {
 	switch {
-	case i.Settings.Ignore:
+	case i.Others || i.Fixed && i.Settings.Ignore:
 		return Step{}
 	case i.Wrong != "":
 		return Step{Reports: []Report{{ReasonWrong, "it is left as it is, since its annotations are wrong: " + i.Wrong}}}
@@ -87,8 +89,8 @@ func Decide(i Injection) Step {
 		return Step{Reports: i.elsewhere()}
 	case i.Fixed:
 		return i.fixed()
-	case !i.Settings.Inject:
-		// The operator was away when the owner took the annotation away.
+	case !i.Settings.Inject || i.Settings.Ignore:
+		// The operator was away when the owner took the annotation away, or wrote ignore.
 		return Step{Restamp: i.Stamp != ""}
 	case i.refused(i.Settings.Hash()):
 		return Step{Restamp: i.Stamp != ""}
@@ -139,7 +141,7 @@ func (i Injection) refused(hash string) bool {
 
 // elsewhere is said of what asks for a sidecar, and has no template for it.
 func (i Injection) elsewhere() []Report {
-	if !i.Settings.Inject {
+	if !i.Settings.Inject || i.Settings.Ignore {
 		return nil
 	}
 	return []Report{{ReasonNotInjected, i.Elsewhere}}

@@ -194,8 +194,7 @@ func (w *Workloads) reconcile(ctx context.Context, k kind, key client.ObjectKey)
 	return w.act(ctx, id, object, about, i)
 }
 
-// observe gathers what Decide wants to know. A workload that is somebody else's is one
-// that is ignored.
+// observe gathers what Decide wants to know.
 func (w *Workloads) observe(ctx context.Context, k kind, object client.Object, about description) (Injection, error) {
 	notes := object.GetAnnotations()
 	settings, err := annotation.Parse(notes)
@@ -203,7 +202,7 @@ func (w *Workloads) observe(ctx context.Context, k kind, object client.Object, a
 	// These two can be told of wrong annotations too.
 	manager := notes[annotation.ManagedBy]
 	if ours || about.leave || manager != "" && manager != w.Instance || err != nil && (!asks(object) || notes[annotation.Ignore] == "true") {
-		return Injection{Settings: annotation.Sidecar{Ignore: true}}, nil
+		return Injection{Others: true}, nil
 	}
 	if err != nil {
 		return Injection{Wrong: err.Error()}, nil

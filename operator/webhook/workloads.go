@@ -115,16 +115,16 @@ func (w Workloads) restamp(object, old *unstructured.Unstructured, at []string) 
 		return false, err
 	}
 	switch {
-	case s.Ignore || s.ManagedBy != "" && s.ManagedBy != w.Instance:
-		return false, nil
-	case s.Inject && object.GetKind() == "ReplicaSet":
-		return false, fmt.Errorf("replicaset %q asks for a sidecar (%s), which a replicaset by itself cannot have: use a deployment", name(object), annotation.Inject)
-	case s.Inject && argo.Elsewhere(object) != nil:
-		return false, fmt.Errorf("%s %q asks for a sidecar (%s), and %s", strings.ToLower(object.GetKind()), name(object), annotation.Inject, argo.Elsewhere(object).Reason())
-	case !s.Inject:
+	case s.Inject && s.ManagedBy != "" && s.ManagedBy != w.Instance:
+		return false, nil // its stamp is the other operator's
+	case !s.Inject || s.Ignore:
 		forgotten := forget(object)
 		changed, err := setStamp(object, at, "")
 		return changed || forgotten, err
+	case object.GetKind() == "ReplicaSet":
+		return false, fmt.Errorf("replicaset %q asks for a sidecar (%s), which a replicaset by itself cannot have: use a deployment", name(object), annotation.Inject)
+	case argo.Elsewhere(object) != nil:
+		return false, fmt.Errorf("%s %q asks for a sidecar (%s), and %s", strings.ToLower(object.GetKind()), name(object), annotation.Inject, argo.Elsewhere(object).Reason())
 	}
 	forgotten := false
 	if text, ok := object.GetAnnotations()[annotation.Refused]; ok {

@@ -109,16 +109,26 @@ func TestUpdates(t *testing.T) {
 			workload("Deployment", inject, plain), workload("Deployment", `sidecar.speedscale.com/inject: "false"`, plain), ""},
 		"a stamp that is damaged": {
 			workload("Deployment", inject, plain), workload("Deployment", inject, "damaged"), plain},
-		"ignored: the stamp stays": {
-			workload("Deployment", inject, plain), workload("Deployment", inject+`, operator.speedscale.com/ignore: "true"`, plain), plain},
+		"ignored: the stamp goes": {
+			workload("Deployment", inject, plain), workload("Deployment", inject+`, operator.speedscale.com/ignore: "true"`, plain), ""},
+		"ignored, and asks no more": {
+			workload("Deployment", inject, plain), workload("Deployment", `operator.speedscale.com/ignore: "true"`, plain), ""},
+		"ignored, and a manifest brings it back": {
+			workload("Deployment", inject+`, operator.speedscale.com/ignore: "true"`, ""), workload("Deployment", inject+`, operator.speedscale.com/ignore: "true"`, plain), ""},
 		"ignored: none is written": {
 			workload("Deployment", "", ""), workload("Deployment", inject+`, operator.speedscale.com/ignore: "true"`, ""), ""},
 		"another operator's": {
 			workload("Deployment", "", ""), workload("Deployment", inject+`, operator.speedscale.com/managed-by: other`, ""), ""},
+		"another operator's: its stamp stays": {
+			workload("Deployment", inject, plain), workload("Deployment", inject+`, operator.speedscale.com/managed-by: other`, plain), plain},
+		"another operator's, which asks no more": {
+			workload("Deployment", inject, plain), workload("Deployment", `operator.speedscale.com/managed-by: other`, plain), ""},
 		"our own": {
 			workload("Deployment", "", ""), workload("Deployment", inject+`, operator.speedscale.com/managed-by: test`, ""), plain},
 		"a job keeps what it has": {
 			workload("Job", inject, plain), workload("Job", "", plain), plain},
+		"a job that is ignored keeps it": {
+			workload("Job", inject, plain), workload("Job", inject+`, operator.speedscale.com/ignore: "true"`, plain), plain},
 		"a job without a stamp gets none": {
 			workload("Job", "", ""), workload("Job", inject, ""), ""},
 		"a job's manifest is applied again": {
