@@ -193,15 +193,22 @@ func injected(pods []metav1.PartialObjectMetadata) (found []InjectedPod) {
 // not there yet, or that cannot be made for a while, would not be made without one either.
 // What our own webhook denies it takes a little later.
 func refusal(message string) string {
-	if strings.Contains(message, ownWebhook) {
-		return ""
+	for _, text := range []string{
+		ownWebhook,
+		"error looking up service account", "no PriorityClass with name", "RuntimeClass",
+		"because it is being terminated",                              // of its namespace
+		"cannot create resource",                                      // of the controller's rights
+		"status unknown for quota", "not yet ready to handle request", // of admission that has just started
+		`is forbidden: Post "`, // of a backend that is away
+	} {
+		if strings.Contains(message, text) {
+			return ""
+		}
 	}
 	for _, text := range []string{
 		inject.Goproxy, inject.Initproxy, // containers and volumes of ours
 		"speedscale-ca", "speedscale-trust",
-		"violates PodSecurity",           // of Pod Security admission
-		"exceeded quota", "failed quota", // of ResourceQuota
-		"usage per Container", "usage per Pod", "limit to request ratio", // of LimitRange
+		"is forbidden",                         // of Pod Security, ResourceQuota, LimitRange, OpenShift's constraints, ImagePolicyWebhook
 		"denied the request", "denied request", // of a policy engine
 		"is invalid",
 	} {
