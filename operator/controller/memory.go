@@ -56,14 +56,15 @@ func (m *memory) forget(id string) {
 }
 
 // seen returns since when a workload is known to have a stamp, and no more pods of it
-// than it has.
-func (m *memory) seen(id, stamp string, made int, now time.Time) time.Time {
+// than it has. whole says that it seems to have had all of them, which counts when it is seen
+// for the first time: the operator has just started then.
+func (m *memory) seen(id, stamp string, made int, whole bool, now time.Time) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	k := m.of(id)
 	another := k.stamp != stamp
 	if another {
-		k.stamp, k.whole = stamp, false
+		k.stamp, k.whole = stamp, k.stamp == "" && whole
 		clear(k.said)
 	}
 	if another || made > k.made {
@@ -74,8 +75,7 @@ func (m *memory) seen(id, stamp string, made int, now time.Time) time.Time {
 }
 
 // whole notes whether a workload has all of its pods with the stamp that was seen last,
-// and says whether it ever had. An operator that starts anew does not know, and takes the
-// sidecar away rather than leave the app without pods.
+// and says whether it ever had.
 func (m *memory) whole(id string, now bool) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -41,6 +41,9 @@ type description struct {
 	// want is how many pods there should be where they stay, and 0 where they end by
 	// themselves.
 	want int32
+	// complete says that all of them were there once with the template as it is, where the
+	// object itself says it.
+	complete bool
 	// failure is why the API server refused pods, where the object itself says it;
 	// makers are the objects of whose events that is read otherwise.
 	failure string
@@ -76,10 +79,15 @@ func deployment(o client.Object) (description, error) {
 			if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
 				d.failure = refusal(c.Message)
 			}
+			d.complete = d.complete || c.Type == appsv1.DeploymentProgressing && c.Reason == rolledOut && w.Status.UpdatedReplicas == w.Status.Replicas
 		}
 	}
 	return d.selecting(w.Spec.Selector)
 }
+
+// rolledOut is why a Deployment makes no progress any more, though it may be scaled since
+// (k8s.io/kubernetes/pkg/controller/deployment/util).
+const rolledOut = "NewReplicaSetAvailable"
 
 func statefulSet(o client.Object) (description, error) {
 	w := o.(*appsv1.StatefulSet)
@@ -186,6 +194,16 @@ func injected(pods []metav1.PartialObjectMetadata) (found []InjectedPod) {
 		})
 	}
 	return found
+}
+
+// grown says that all pods are of a stamp and injected, and were there at a moment.
+func grown(pods []metav1.PartialObjectMetadata, stamp string, at time.Time) bool {
+	for _, p := range pods {
+		if p.DeletionTimestamp == nil && (p.Annotations[annotation.Stamp] != stamp || p.Labels[annotation.Injected] != "true" || p.CreationTimestamp.After(at)) {
+			return false
+		}
+	}
+	return len(pods) > 0
 }
 
 // refusal returns a message of the API server about a pod where that may be because of

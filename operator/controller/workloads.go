@@ -231,7 +231,12 @@ func (w *Workloads) observePods(ctx context.Context, object client.Object, about
 	}
 	i.Pods = injected(pods.Items)
 	id := i.Kind + " " + client.ObjectKeyFromObject(object).String()
-	since := w.memory.seen(id, i.Stamp, i.made(), w.Now())
+	now := w.Now()
+	settled := now.Add(-patience)
+	if about.complete {
+		settled = now
+	}
+	since := w.memory.seen(id, i.Stamp, i.made(), about.want > 0 && grown(pods.Items, i.Stamp, settled), now)
 	have := i.count(func(p InjectedPod) bool { return p.Injected })
 	i.Whole = w.memory.whole(id, about.want > 0 && have >= int(about.want))
 	if !i.Missing {
@@ -247,7 +252,7 @@ func (w *Workloads) observePods(ctx context.Context, object client.Object, about
 		failures = append(failures, list.Items...)
 	}
 	i.Failure = cmp.Or(i.Failure, newest(failures, since))
-	if i.made() > 0 && w.Now().Sub(since) < patience {
+	if i.made() > 0 && now.Sub(since) < patience {
 		i.Failure = ""
 	}
 	return nil

@@ -30,6 +30,9 @@ type world struct {
 	now    time.Time
 }
 
+// began is when a world's clock begins.
+func began() time.Time { return time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC) }
+
 func newWorld(t *testing.T, objects ...client.Object) *world {
 	t.Helper()
 	c := fake.NewClientBuilder().WithObjects(objects...).
@@ -37,7 +40,7 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 		WithIndex(&corev1.Event{}, "involvedObject.uid", func(o client.Object) []string { return []string{string(o.(*corev1.Event).InvolvedObject.UID)} }).
 		WithIndex(&corev1.Event{}, "reason", func(o client.Object) []string { return []string{o.(*corev1.Event).Reason} }).
 		Build()
-	v := &world{t: t, client: c, events: events.NewFakeRecorder(100), now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}
+	v := &world{t: t, client: c, events: events.NewFakeRecorder(100), now: began()}
 	v.w = &controller.Workloads{
 		Client: c, Instance: "test", Events: note.Recorder{To: v.events}, Now: func() time.Time { return v.now }, Logger: slog.New(slog.DiscardHandler),
 	}
@@ -115,7 +118,7 @@ func deployment(t *testing.T, name string) *appsv1.Deployment {
 // podOf a template, which the webhook has not seen.
 func podOf(name string, t corev1.PodTemplateSpec) *corev1.Pod {
 	p := &corev1.Pod{ObjectMeta: *t.ObjectMeta.DeepCopy()}
-	p.Namespace, p.Name = "shop", name
+	p.Namespace, p.Name, p.CreationTimestamp = "shop", name, metav1.NewTime(began())
 	return p
 }
 
