@@ -198,13 +198,13 @@ func (i Injection) reports() (reports []Report) {
 		reports = append(reports, Report{ReasonShort,
 			"the API server refuses a pod, though it has had all of them with the sidecar before, which they keep: " + i.Failure})
 	}
-	const missed = "pods were made while the operator was away, and have no sidecar; they "
+	const away = "pods were made while the operator was away, and have no sidecar; they "
 	switch {
 	case !i.unseen():
 	case i.Held != "":
-		reports = append(reports, Report{ReasonMissing, missed + "stay, since " + i.Held})
+		reports = append(reports, Report{ReasonMissing, away + "stay, since " + i.Held})
 	default:
-		reports = append(reports, Report{ReasonRolled, missed + "are made anew"})
+		reports = append(reports, Report{ReasonRolled, away + "are made anew"})
 	}
 	return reports
 }

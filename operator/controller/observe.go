@@ -2,6 +2,7 @@ package controller
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -204,6 +205,15 @@ func grown(pods []metav1.PartialObjectMetadata, stamp string, at time.Time) bool
 		}
 	}
 	return len(pods) > 0
+}
+
+// templateChange is a patch by which the template gets an annotation; nil takes it away.
+func (d description) templateChange(key string, value any) map[string]any {
+	change := map[string]any{"metadata": map[string]any{"annotations": map[string]any{key: value}}}
+	for _, field := range slices.Backward(d.templatePath) {
+		change = map[string]any{field: change}
+	}
+	return change
 }
 
 // refusal returns a message of the API server about a pod where that may be because of

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"time"
 
@@ -265,6 +264,14 @@ func (w *Workloads) act(ctx context.Context, id string, object client.Object, ab
 		if wait := w.memory.mayRoll(id, w.Now()); wait > 0 {
 			return reconcile.Result{RequeueAfter: wait}, nil
 		}
+		why, err := w.vain(ctx, id, object, about)
+		if err != nil {
+			return reconcile.Result{}, fmt.Errorf("%s: %w", id, err)
+		}
+		if why != "" {
+			w.report(object, id, Report{ReasonMissing, missing + "stay, since " + why})
+			return reconcile.Result{RequeueAfter: reachAgain}, nil
+		}
 	}
 	if step.Restamp || step.Refused != "" {
 		if err := w.patch(ctx, object, about, step); err != nil {
@@ -275,9 +282,18 @@ func (w *Workloads) act(ctx context.Context, id string, object client.Object, ab
 	if step.Roll {
 		w.memory.rolled(id, w.Now())
 	} else if !i.Missing {
-		w.memory.settled(id)
+		w.memory.settled(id, i.made() > 0)
 	}
-	for _, r := range step.Reports {
+	w.report(object, id, step.Reports...)
+	if i.Missing || step.Restamp {
+		return reconcile.Result{RequeueAfter: unsettled}, nil
+	}
+	return reconcile.Result{}, nil
+}
+
+// report tells a workload's owner, once each.
+func (w *Workloads) report(object client.Object, id string, reports ...Report) {
+	for _, r := range reports {
 		if w.memory.first(id, r) {
 			kind := corev1.EventTypeWarning
 			if r.Reason == ReasonRolled {
@@ -286,34 +302,31 @@ func (w *Workloads) act(ctx context.Context, id string, object client.Object, ab
 			w.Events.Eventf(object, nil, kind, r.Reason, "Inject", "%s", r.Text)
 		}
 	}
-	if i.Missing || step.Restamp {
-		return reconcile.Result{RequeueAfter: unsettled}, nil
-	}
-	return reconcile.Result{}, nil
 }
 
 // patch writes a step, unless the workload is another one by now.
 func (w *Workloads) patch(ctx context.Context, object client.Object, about description, step Step) error {
-	meta := map[string]any{"resourceVersion": object.GetResourceVersion()}
-	if step.Refused != "" {
-		meta["annotations"] = map[string]any{annotation.Refused: step.Refused}
-	}
 	change := map[string]any{}
 	if step.Restamp {
 		var value any // null takes it away
 		if step.Stamp != "" {
 			value = step.Stamp
 		}
-		var spec any = map[string]any{"metadata": map[string]any{"annotations": map[string]any{annotation.Stamp: value}}}
-		for _, field := range slices.Backward(about.templatePath) {
-			spec = map[string]any{field: spec}
-		}
-		change = spec.(map[string]any)
+		change = about.templateChange(annotation.Stamp, value)
+	}
+	meta := map[string]any{"resourceVersion": object.GetResourceVersion()}
+	if step.Refused != "" {
+		meta["annotations"] = map[string]any{annotation.Refused: step.Refused}
 	}
 	change["metadata"] = meta
+	return w.write(ctx, object, change)
+}
+
+// write makes a change of a workload.
+func (w *Workloads) write(ctx context.Context, object client.Object, change map[string]any, opts ...client.PatchOption) error {
 	text, err := json.Marshal(change)
 	if err != nil {
 		return err
 	}
-	return w.Client.Patch(ctx, object, client.RawPatch(types.MergePatchType, text), client.FieldOwner(fieldManager))
+	return w.Client.Patch(ctx, object, client.RawPatch(types.MergePatchType, text), append(opts, client.FieldOwner(fieldManager))...)
 }

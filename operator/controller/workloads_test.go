@@ -42,7 +42,7 @@ func TestPodsThatWereNotSeenAreMadeAnew(t *testing.T) {
 	v.pass("Deployment", "cart")
 	v.expectTold()
 
-	// A webhook that is still not reached is no reason to go on restarting the app.
+	// Pods that it still does not see are no reason to go on restarting the app.
 	must(t, v.client.Create(t.Context(), podOf("cart-3", d.Spec.Template)))
 	if r := v.pass("Deployment", "cart"); r.RequeueAfter <= 0 {
 		t.Error("it is not looked at again")
@@ -319,7 +319,7 @@ func TestStampThatNobodyWrote(t *testing.T) {
 func TestAnOwnersEditIsNotOverwritten(t *testing.T) {
 	d := deployment(t, "cart")
 	v := newWorld(t, d, podOf("cart-1", d.Spec.Template))
-	inner := v.client.(client.WithWatch)
+	inner := v.w.Client.(client.WithWatch)
 	v.w.Client = interceptor.NewClient(inner, interceptor.Funcs{
 		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
 			now := read(v, &appsv1.Deployment{}, "cart")

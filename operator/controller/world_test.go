@@ -1,6 +1,7 @@
 package controller_test
 
 import (
+	"context"
 	"log/slog"
 	"strings"
 	"testing"
@@ -9,10 +10,12 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/speedscale/speedscale/cluster/annotation"
@@ -28,6 +31,8 @@ type world struct {
 	w      *controller.Workloads
 	events *events.FakeRecorder
 	now    time.Time
+	deaf   bool // the API server does not reach the webhook
+	asked  int  // how often it was to ask it
 }
 
 // began is when a world's clock begins.
@@ -42,9 +47,27 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 		Build()
 	v := &world{t: t, client: c, events: events.NewFakeRecorder(100), now: began()}
 	v.w = &controller.Workloads{
-		Client: c, Instance: "test", Events: note.Recorder{To: v.events}, Now: func() time.Time { return v.now }, Logger: slog.New(slog.DiscardHandler),
+		Client: interceptor.NewClient(c, interceptor.Funcs{Patch: v.patch}), Instance: "test", Events: note.Recorder{To: v.events}, Now: func() time.Time { return v.now }, Logger: slog.New(slog.DiscardHandler),
 	}
 	return v
+}
+
+// patch asks the webhook about a dry run, as an API server does.
+func (v *world) patch(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
+	var options client.PatchOptions
+	options.ApplyOptions(opts)
+	if err := c.Patch(ctx, o, p, opts...); err != nil || len(options.DryRun) == 0 {
+		return err
+	}
+	v.asked++
+	if v.deaf {
+		return nil
+	}
+	path := []string{"spec", "template", "metadata", "annotations", annotation.Stamp}
+	if o.GetObjectKind().GroupVersionKind().Kind == "CronJob" {
+		path = append([]string{"spec", "jobTemplate"}, path...)
+	}
+	return unstructured.SetNestedField(o.(*unstructured.Unstructured).Object, "a stamp", path...)
 }
 
 func (v *world) pass(kind, name string) reconcile.Result {
