@@ -28,6 +28,7 @@ import (
 
 	"github.com/speedscale/speedscale/cluster/annotation"
 	"github.com/speedscale/speedscale/cluster/argo"
+	"github.com/speedscale/speedscale/cluster/stamp"
 	"github.com/speedscale/speedscale/operator/note"
 )
 
@@ -59,6 +60,9 @@ type Workloads struct {
 	From time.Time
 	// Events tells owners.
 	Events note.Recorder
+	// Running says whether a replay, which a template names, still runs; where that cannot
+	// be known, it does.
+	Running func(context.Context, stamp.Replay) bool
 	// LookAgain is how soon Rollouts are looked after whose definition is installed later.
 	LookAgain time.Duration
 	// Now is the time.
@@ -185,6 +189,13 @@ func (w *Workloads) reconcile(ctx context.Context, k kind, key client.ObjectKey)
 	about, err := k.describe(object)
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("%s: %w", id, err)
+	}
+	if w.ended(ctx, about) {
+		if err := w.unroute(ctx, object, about); err != nil {
+			return reconcile.Result{}, fmt.Errorf("%s: %w", id, err)
+		}
+		w.Logger.Info("workload takes part in no replay any more", "workload", id)
+		return reconcile.Result{RequeueAfter: unsettled}, nil
 	}
 	i, err := w.observe(ctx, k, object, about)
 	if err != nil {

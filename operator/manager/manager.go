@@ -108,7 +108,9 @@ func New(ctx context.Context, config *rest.Config, s Settings, env *agent.Env) (
 		}
 	}
 	hooks := mgr.GetWebhookServer()
-	hooks.Register(webhook.WorkloadsPath, &admission.Webhook{Handler: webhook.Workloads{Instance: s.Instance, Logger: env.Log}})
+	hooks.Register(webhook.WorkloadsPath, &admission.Webhook{Handler: webhook.Workloads{
+		Instance: s.Instance, Running: webhook.AskRunning(direct, env.Log), Logger: env.Log,
+	}})
 	hooks.Register(webhook.AmbientPath, &admission.Webhook{Handler: webhook.Ambient{}})
 	hooks.Register(webhook.PodsPath, &admission.Webhook{Handler: webhook.Pods{
 		Instance: s.Instance, Logger: env.Log, Options: func() inject.Options { return injection(s, pinned.PEM()) },

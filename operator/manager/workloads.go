@@ -12,6 +12,7 @@ import (
 	"github.com/speedscale/speedscale/operator/controller"
 	"github.com/speedscale/speedscale/operator/note"
 	"github.com/speedscale/speedscale/operator/resource"
+	"github.com/speedscale/speedscale/operator/webhook"
 )
 
 // webhookLead is how long after its start the operator's webhook is reached at the
@@ -32,7 +33,7 @@ func setupWorkloads(mgr ctrl.Manager, direct client.Client, s Settings, env *age
 	workloads := &controller.Workloads{
 		Client: direct, Instance: s.Instance, Namespaces: s.Replays.Namespaces,
 		Events: recorder(mgr), Now: time.Now, From: time.Now().Add(webhookLead), Logger: env.Log,
-		LookAgain: lookAgain,
+		LookAgain: lookAgain, Running: webhook.AskRunning(direct, env.Log),
 	}
 	return workloads.Setup(mgr)
 }
