@@ -44,6 +44,8 @@ type InjectedPod struct {
 	// Injected says that it has a sidecar, Refused why it has none.
 	Injected bool
 	Refused  string
+	// Untrusting says that it trusts another certificate than the forwarder's.
+	Untrusting bool
 }
 
 // Step is what is to be done about a workload. The zero value is nothing.
@@ -75,6 +77,7 @@ const (
 	ReasonShort       = "SidecarPodRefused"  // a pod could not be made with one, though others could before
 	ReasonWrong       = "SidecarSettings"    // annotations are wrong
 	ReasonMissing     = "SidecarMissing"     // the operator was away when pods were made
+	ReasonUntrusted   = "SidecarCertificate" // pods do not trust the forwarder any more
 	ReasonRolled      = "SidecarRolledOut"   // pods are made anew, to have one
 )
 
@@ -193,6 +196,10 @@ func (i Injection) reports() (reports []Report) {
 		if p.Refused != "" && p.Stamp == i.Stamp && !slices.Contains(reports, r) {
 			reports = append(reports, r)
 		}
+	}
+	if slices.ContainsFunc(i.Pods, func(p InjectedPod) bool { return p.Untrusting }) {
+		reports = append(reports, Report{ReasonUntrusted, "pods trust a certificate that the forwarder does not have any more, so that nothing of them is captured; " +
+			"kubectl rollout restart makes them anew, and speedctl upgrade --roll those of all workloads"})
 	}
 	if i.Missing && i.Failure != "" {
 		reports = append(reports, Report{ReasonShort,

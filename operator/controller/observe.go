@@ -184,14 +184,17 @@ func replicas(n *int32) int32 {
 	return *n
 }
 
-// injected returns the pods of a workload's template that are not going away.
-func injected(pods []metav1.PartialObjectMetadata) (found []InjectedPod) {
+// injected returns the pods of a workload's template that are not going away. certificate is
+// the forwarder's, "" where it is not known.
+func injected(pods []metav1.PartialObjectMetadata, certificate string) (found []InjectedPod) {
 	for _, p := range pods {
 		if p.DeletionTimestamp != nil || p.Annotations[annotation.Stamp] == "" {
 			continue
 		}
+		trusts, carries := p.Annotations[annotation.ForwarderCA]
 		found = append(found, InjectedPod{
-			Stamp: p.Annotations[annotation.Stamp], Injected: p.Labels[annotation.Injected] == "true", Refused: p.Annotations[annotation.Refused],
+			Untrusting: carries && certificate != "" && trusts != certificate,
+			Stamp:      p.Annotations[annotation.Stamp], Injected: p.Labels[annotation.Injected] == "true", Refused: p.Annotations[annotation.Refused],
 		})
 	}
 	return found

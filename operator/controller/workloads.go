@@ -60,6 +60,8 @@ type Workloads struct {
 	From time.Time
 	// Events tells owners.
 	Events note.Recorder
+	// Certificate returns the forwarder's, "" while it is not known.
+	Certificate func() string
 	// Running says whether a replay, which a template names, still runs; where that cannot
 	// be known, it does.
 	Running func(context.Context, stamp.Replay) bool
@@ -239,7 +241,7 @@ func (w *Workloads) observePods(ctx context.Context, object client.Object, about
 	if err := w.Client.List(ctx, pods, client.InNamespace(object.GetNamespace()), client.MatchingLabelsSelector{Selector: about.pods}); err != nil {
 		return fmt.Errorf("pods: %w", err)
 	}
-	i.Pods = injected(pods.Items)
+	i.Pods = injected(pods.Items, w.Certificate())
 	id := i.Kind + " " + client.ObjectKeyFromObject(object).String()
 	now := w.Now()
 	settled := now.Add(-patience)

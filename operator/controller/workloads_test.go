@@ -150,6 +150,24 @@ func TestReasonsOfPodsAreToldOnce(t *testing.T) {
 	}
 }
 
+// TestPodsThatTrustAnotherCertificateAreTold of, once; they are left as they are.
+func TestPodsThatTrustAnotherCertificateAreTold(t *testing.T) {
+	d := deployment(t, "cart")
+	objects := []client.Object{d}
+	for i, certificate := range []string{"the present one", "an old one", "an old one"} {
+		p := podOf(fmt.Sprint("cart-", i), d.Spec.Template)
+		p.Labels[annotation.Injected], p.Annotations[annotation.ForwarderCA] = "true", certificate
+		objects = append(objects, p)
+	}
+	v := newWorld(t, objects...)
+	v.pass("Deployment", "cart")
+	v.pass("Deployment", "cart")
+	v.expectTold("Warning SidecarCertificate pods trust a certificate that the forwarder does not have any more")
+	if read(v, &appsv1.Deployment{}, "cart").ResourceVersion != "999" {
+		t.Error("it was changed")
+	}
+}
+
 const quota = `pods "x" is forbidden: exceeded quota: q, requested: pods=1`
 
 func TestDeploymentWhosePodsAreRefusedLosesItsStamp(t *testing.T) {

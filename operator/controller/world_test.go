@@ -48,7 +48,8 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 	v := &world{t: t, client: c, events: events.NewFakeRecorder(100), now: began()}
 	v.w = &controller.Workloads{
 		Client: interceptor.NewClient(c, interceptor.Funcs{Patch: v.patch}), Instance: "test", Events: note.Recorder{To: v.events}, Now: func() time.Time { return v.now }, Logger: slog.New(slog.DiscardHandler),
-		Running: func(_ context.Context, r stamp.Replay) bool { return r.Name == "shop/runs" },
+		Certificate: func() string { return "the present one" },
+		Running:     func(_ context.Context, r stamp.Replay) bool { return r.Name == "shop/runs" },
 	}
 	return v
 }

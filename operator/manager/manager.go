@@ -128,7 +128,7 @@ func New(ctx context.Context, config *rest.Config, s Settings, env *agent.Env) (
 	if err := setupQuiet(mgr, direct, s, env); err != nil {
 		return nil, err
 	}
-	if err := setupWorkloads(mgr, direct, s, env); err != nil {
+	if err := setupWorkloads(mgr, direct, pinned.PEM, s, env); err != nil {
 		return nil, err
 	}
 	for name, check := range map[string]healthz.Checker{

@@ -28,12 +28,12 @@ func recorder(mgr ctrl.Manager) note.Recorder {
 }
 
 // setupWorkloads adds the controllers of workloads that ask for a sidecar. direct reads
-// without a cache.
-func setupWorkloads(mgr ctrl.Manager, direct client.Client, s Settings, env *agent.Env) error {
+// without a cache, and certificate is the forwarder's.
+func setupWorkloads(mgr ctrl.Manager, direct client.Client, certificate func() string, s Settings, env *agent.Env) error {
 	workloads := &controller.Workloads{
 		Client: direct, Instance: s.Instance, Namespaces: s.Replays.Namespaces,
 		Events: recorder(mgr), Now: time.Now, From: time.Now().Add(webhookLead), Logger: env.Log,
-		LookAgain: lookAgain, Running: webhook.AskRunning(direct, env.Log),
+		LookAgain: lookAgain, Certificate: certificate, Running: webhook.AskRunning(direct, env.Log),
 	}
 	return workloads.Setup(mgr)
 }
