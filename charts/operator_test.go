@@ -344,6 +344,8 @@ func TestWebhooksAreAskedForWhatConcernsThem(t *testing.T) {
 		{"annotated", workloads, annotated, "", true},
 		{"annotation removed", workloads, plain, annotated, true},
 		{"stamp left behind", workloads, stamped, stamped, true},
+		{"rolled back to a replay", workloads, strings.ReplaceAll(stamped, "/stamp", "/replay"), plain, true},
+		{"cron job rolled back to a replay", workloads, strings.ReplaceAll(stampCron, "/stamp", "/replay"), cron, true},
 		{"cron job", workloads, cron, "", false},
 		{"cron job with a stamp", workloads, stampCron, "", true},
 		{"pod", pods, "{metadata: {}}", "", false},

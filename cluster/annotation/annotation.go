@@ -75,7 +75,7 @@ const (
 // Annotations of the operator. Owners write Ignore and ManagedBy; the others are the
 // operator's own.
 const (
-	// Ignore, "true", keeps the operator away from a workload.
+	// Ignore, "true", keeps the operator away from a workload and its new pods.
 	Ignore = "operator.speedscale.com/ignore"
 	// ManagedBy names the operator instance that changes a workload.
 	ManagedBy = "operator.speedscale.com/managed-by"

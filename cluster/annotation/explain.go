@@ -54,7 +54,7 @@ func (s setting) wants() string {
 func about() map[string]string {
 	return map[string]string{
 		Inject:                   "Asks for a sidecar in the workload's pods.",
-		Ignore:                   "Keeps the operator away from the workload.",
+		Ignore:                   "Keeps the operator away from the workload: its new pods have no sidecar, whatever the other annotations say.",
 		ManagedBy:                "Leaves the workload to the operator instance of this name: the INSTANCE_ID in the ConfigMap speedscale-operator. Without it every one looks after the workload.",
 		InsertInitFirst:          "Puts our init containers before the app's, whose connections are then captured too.",
 		CaptureMode:              "How traffic is captured.",

@@ -99,6 +99,8 @@ func after() []group {
 		{"sidecars", "Sidecars", []check{
 			{"sidecar-ready", "the sidecars run", sidecarsReady},
 			{"sidecar-version", "the sidecars are of the operator's version", sidecarsVersion},
+			{"sidecar-trust", "the sidecars trust the forwarder's certificate", sidecarsTrust},
+			{"sidecar-telemetry", "the forwarder hears of every sidecar", sidecarsHeard},
 			{"sidecar-capture", "the sidecars capture", sidecarsCapture},
 			{"sidecar-drops", "the sidecars drop nothing that they should capture", sidecarsDrops},
 			{"sidecar-quiet", "the sidecars see traffic", sidecarsQuiet},

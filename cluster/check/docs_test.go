@@ -52,7 +52,7 @@ func TestIdsStay(t *testing.T) {
 		webhook-ca-bundle webhook-certificate webhook-answers forwarder-ready forwarder-endpoints forwarder-version forwarder-telemetry
 		forwarder-takes forwarder-spool forwarder-acknowledged forwarder-clock inspector-ready cloud-reachable cloud-key cloud-intake cloud-clock
 		workload-captured workload-withdrawn workload-managed-by workload-autoscaler workload-network-policy
-		sidecar-ready sidecar-version sidecar-capture sidecar-drops sidecar-quiet sidecar-clock metrics-api`
+		sidecar-ready sidecar-version sidecar-trust sidecar-telemetry sidecar-capture sidecar-drops sidecar-quiet sidecar-clock metrics-api`
 	there := map[string]bool{}
 	for _, e := range check.Entries() {
 		there[e.ID] = true

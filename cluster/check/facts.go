@@ -71,6 +71,8 @@ type Facts struct {
 	// Injected are the pods with a sidecar.
 	Injected      []corev1.Pod
 	InjectedError error
+	// Certificate is the forwarder's.
+	Certificate Fetched[x509.Certificate]
 	// Policies are those of the namespaces that have such pods, and ForwarderPod is one
 	// that they have to reach.
 	Policies      []networkingv1.NetworkPolicy

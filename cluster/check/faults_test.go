@@ -64,7 +64,7 @@ func faultsOfTheCluster() []fault {
 // skippedWithoutCloud are checks by what the cloud says.
 func skippedWithoutCloud() []string {
 	return []string{"cloud-key", "cloud-intake", "cloud-clock", "forwarder-telemetry", "forwarder-takes", "forwarder-spool", "forwarder-acknowledged", "forwarder-clock",
-		"sidecar-capture", "sidecar-drops", "sidecar-quiet", "sidecar-clock"}
+		"sidecar-telemetry", "sidecar-capture", "sidecar-drops", "sidecar-quiet", "sidecar-clock"}
 }
 
 // pending has a component's pod wait for a reason.
@@ -147,7 +147,7 @@ func faultsOfTheForwarder() []fault {
 	lost := []*cloudv1.LossTelemetry{{Reason: traffic.ReasonQueue, Pairs: 1000, RecentPairs: 5}}
 	return []fault{
 		{"nothing was heard", func(w *world) { w.cloud.Telemetry.Latest = nil }, "forwarder-telemetry", check.Warning, `nothing of cluster "prod"`,
-			[]string{"forwarder-takes", "forwarder-spool", "forwarder-acknowledged", "forwarder-clock", "sidecar-capture", "sidecar-drops", "sidecar-quiet", "sidecar-clock"}},
+			[]string{"forwarder-takes", "forwarder-spool", "forwarder-acknowledged", "forwarder-clock", "sidecar-telemetry", "sidecar-capture", "sidecar-drops", "sidecar-quiet", "sidecar-clock"}},
 		{"not heard for long", func(w *world) { w.cloud.Telemetry.Age = 4 * time.Minute }, "forwarder-telemetry", check.Warning, "4m ago, and should every 1m0s", nil},
 		{"takes nothing", told(func(f *cloudv1.ForwarderTelemetry, _ *cloudv1.SidecarTelemetry) {
 			f.Unready = "it has no masking rules"
@@ -195,6 +195,12 @@ func faultsOfWorkloads() []fault {
 		{"sidecar does not start", func(w *world) {
 			w.pod.Status.ContainerStatuses[0].State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImageNeverPull", Message: "no image"}}
 		}, "sidecar-ready", check.Failed, `container "speedscale-goproxy" waits: ErrImageNeverPull: no image`, nil},
+		{"sidecar that is not heard of", func(w *world) { t := w.cloud.Telemetry.Latest; t.Sidecars, t.SidecarCount = nil, 0 }, "sidecar-telemetry", check.Warning, "1 pods, such as cart-1, have a sidecar that the forwarder does not hear of", nil},
+		{"sidecar of another certificate", func(w *world) {
+			w.pod.Annotations = map[string]string{annotation.ForwarderCA: string(newAuthority(w.t, time.Now()).pem())}
+		}, "sidecar-trust", check.Warning, "1 pods, such as cart-1, trust a certificate that the forwarder does not have any more", nil},
+		{"certificate of the forwarder unreadable", func(w *world) { w.secret.Data = nil }, "sidecar-trust", check.Skipped, "no certificate in PEM form", nil},
+		{"no certificate of the forwarder", func(w *world) { w.secret.Name = "other" }, "sidecar-trust", check.Skipped, `no secret "speedscale-forwarder-certs"`, nil},
 		{"sidecar of another version", func(w *world) { w.pod.Spec.Containers[0].Image = "ghcr.io/speedscale/goproxy:v1" }, "sidecar-version", check.Warning, "other versions than the operator's v2: 1 of v1", nil},
 	}
 }
@@ -270,6 +276,24 @@ func TestWhatIsNoFault(t *testing.T) {
 		"quiet by nature": func(w *world) {
 			s := w.cloud.Telemetry.Latest.GetSidecars()[0]
 			s.Mode, s.Outbound.LastSeen = "transparent", 0
+		},
+		"sidecar that has just started": func(w *world) {
+			t := w.cloud.Telemetry.Latest
+			t.Sidecars, t.SidecarCount = nil, 0
+			w.pod.Status.ContainerStatuses[0].State.Running.StartedAt = metav1.NewTime(time.Now().Add(-2 * time.Minute))
+		},
+		"sidecar that is to say nothing": func(w *world) {
+			t := w.cloud.Telemetry.Latest
+			t.Sidecars, t.SidecarCount = nil, 0
+			w.pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "TELEMETRY_INTERVAL", Value: "0s"}}
+		},
+		"sidecars too many to be named": func(w *world) {
+			t := w.cloud.Telemetry.Latest
+			t.Sidecars, t.Omitted, t.SidecarCount = nil, 5000, 5000
+		},
+		"forwarder has just started, and hears of some": func(w *world) {
+			t := w.cloud.Telemetry.Latest
+			t.Sidecars, t.SidecarCount, w.pods[1].Status.StartTime = nil, 0, new(metav1.Now())
 		},
 		"newer definition": func(w *world) { unstructured.SetNestedField(w.crd.Object, "x", "spec", "more") },
 		"image without a tag": func(w *world) {

@@ -27,6 +27,8 @@ import (
 const (
 	forwarderName = "speedscale-forwarder"
 	inspectorName = "speedscale-inspector"
+	// forwarderCerts is the Secret with the forwarder's certificate.
+	forwarderCerts = "speedscale-forwarder-certs"
 	// componentLabel is on all of the control plane.
 	componentLabel = "controlplane.speedscale.com/component"
 )
@@ -77,6 +79,7 @@ func (f *Facts) installation(ctx context.Context, s Sources) {
 	f.Served = served(ctx, s.Operator, serverName(s.Namespace))
 	f.Trial = try(ctx, s.Client, f)
 	f.workloads(ctx, s.Client)
+	f.Certificate = pinned(ctx, s.Client, s.Namespace)
 	f.policies(ctx, s.Client)
 	f.MetricsError = measured(s.Client)
 }

@@ -61,7 +61,8 @@ type world struct {
 	endpoints map[string]int // ready pods behind services of the operator's namespace
 	pods      []*corev1.Pod  // of the control plane
 	workload  *appsv1.Deployment
-	pod       *corev1.Pod // its
+	pod       *corev1.Pod    // its
+	secret    *corev1.Secret // with the forwarder's certificate
 	more      []runtime.Object
 	ca        *authority
 	leaf      tls.Certificate
@@ -83,6 +84,8 @@ func newWorld(t *testing.T) *world {
 		cloud: &check.Cloud{Pairs: 7, Clock: check.Offset{Known: true}, Telemetry: check.Telemetry{Age: 40 * time.Second, Latest: healthyTelemetry()}},
 	}
 	w.dial = w.serve
+	w.secret = &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "speedscale", Name: "speedscale-forwarder-certs"}, Data: map[string][]byte{corev1.TLSCertKey: ca.pem()}}
+	w.pod.Annotations = map[string]string{annotation.ForwarderCA: string(ca.pem())}
 	hook := func(name string, policy admissionregistrationv1.FailurePolicyType) admissionregistrationv1.MutatingWebhook {
 		return admissionregistrationv1.MutatingWebhook{Name: name, FailurePolicy: &policy, ClientConfig: w.clientConfig()}
 	}
@@ -184,7 +187,7 @@ func (w *world) objects() (list []runtime.Object) {
 	for _, p := range append([]*corev1.Pod{w.pod}, w.pods...) {
 		list = append(list, p)
 	}
-	list = append(list, w.workload)
+	list = append(list, w.workload, w.secret)
 	for _, d := range []*appsv1.Deployment{w.operator, w.forwarder, w.inspector} {
 		if d != nil {
 			list = append(list, d)

@@ -14,8 +14,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/speedscale/speedscale/cluster/annotation"
 	v1 "github.com/speedscale/speedscale/cluster/api/v1"
 	"github.com/speedscale/speedscale/cluster/replay"
+	"github.com/speedscale/speedscale/cluster/stamp"
 	"github.com/speedscale/speedscale/cluster/workload"
 )
 
@@ -23,6 +25,9 @@ import (
 type Use struct {
 	// Injected are workloads of others that ask for a sidecar or have one.
 	Injected []*workload.Workload
+	// Routed are workloads whose template names a replay that is not there any more, as
+	// after a rollback. Clear takes it off.
+	Routed []*workload.Workload
 	// Replays are those that are there, of which Active have not ended, or keep what they
 	// made until they are deleted.
 	Replays []v1.TrafficReplay
@@ -35,9 +40,7 @@ func InUse(ctx context.Context, c kubernetes.Interface, replays replay.Client) (
 	if err != nil {
 		return u, err
 	}
-	u.Injected = slices.DeleteFunc(injected, func(w *workload.Workload) bool {
-		return w.Template.Labels["app.kubernetes.io/managed-by"] == Operator // the demo
-	})
+	u.Injected = slices.DeleteFunc(injected, demo)
 	if u.Replays, err = replays.List(ctx, metav1.NamespaceAll); apierrors.IsNotFound(err) {
 		err = nil // their definition is gone
 	}
@@ -46,7 +49,32 @@ func InUse(ctx context.Context, c kubernetes.Interface, replays replay.Client) (
 			u.Active++
 		}
 	}
+	if err != nil {
+		return u, err
+	}
+	routed, err := routed(ctx, c)
+	u.Routed = slices.DeleteFunc(routed, func(w *workload.Workload) bool {
+		return demo(w) || slices.ContainsFunc(u.Replays, func(r v1.TrafficReplay) bool { return takesPart(w, &r) }) ||
+			slices.ContainsFunc(u.Injected, func(i *workload.Workload) bool { return i.Ref == w.Ref })
+	})
 	return u, err
+}
+
+// demo says that a workload is of the demo, which goes with the operator.
+func demo(w *workload.Workload) bool {
+	return w.Template.Labels["app.kubernetes.io/managed-by"] == Operator
+}
+
+// routed are the workloads whose template names a replay.
+func routed(ctx context.Context, c kubernetes.Interface) ([]*workload.Workload, error) {
+	all, err := workload.List(ctx, c, metav1.NamespaceAll)
+	return slices.DeleteFunc(all, func(w *workload.Workload) bool { return w.Template.Annotations[annotation.Replay] == "" }), err
+}
+
+// takesPart says that the template of a workload names a replay.
+func takesPart(w *workload.Workload, r *v1.TrafficReplay) bool {
+	s, err := stamp.ParseReplay(w.Template.Annotations[annotation.Replay])
+	return err == nil && s.Name == r.Namespace+"/"+r.Name
 }
 
 // cleansUp says that a replay has ended, and leaves the cluster as it was by itself.
@@ -58,9 +86,10 @@ func cleansUp(r *v1.TrafficReplay) bool {
 func (u Use) String() string {
 	const most = 10
 	var parts []string
-	for i, w := range u.Injected {
+	workloads := slices.Concat(u.Injected, u.Routed)
+	for i, w := range workloads {
 		if i == most {
-			parts = append(parts, fmt.Sprintf("and %d others", len(u.Injected)-i))
+			parts = append(parts, fmt.Sprintf("and %d others", len(workloads)-i))
 			break
 		}
 		parts = append(parts, w.Ref.String())
@@ -141,7 +170,21 @@ func Clear(ctx context.Context, c kubernetes.Interface, replays replay.Client) e
 	for i := range list {
 		errs = append(errs, replays.Abandon(ctx, c, &list[i]))
 	}
+	errs = append(errs, unroute(ctx, c))
 	errs = append(errs, clearCluster(ctx, c))
+	return errors.Join(errs...)
+}
+
+// unroute takes replays that are not there any more off workloads: without an operator
+// none runs.
+func unroute(ctx context.Context, c kubernetes.Interface) error {
+	left, err := routed(ctx, c)
+	errs := []error{err}
+	for _, w := range left {
+		if err := workload.AnnotatePods(ctx, c, w.Ref, map[string]*string{annotation.Replay: nil}); !apierrors.IsNotFound(err) {
+			errs = append(errs, err)
+		}
+	}
 	return errors.Join(errs...)
 }
 

@@ -68,6 +68,11 @@ func running(name string, workloads ...string) *v1.TrafficReplay {
 	return r
 }
 
+// took is a template that names a replay.
+func took(replay string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Annotations: map[string]string{"a": "1", annotation.Replay: stamp.Replay{ID: "1", Name: replay, Target: "0", Kind: "Deployment", Workload: "x"}.String()}}
+}
+
 // ended is a replay that is over, unless it is active still.
 func ended(name string, cleanup v1.Cleanup, active bool, workloads ...string) *v1.TrafficReplay {
 	r := running(name, workloads...)
@@ -82,13 +87,14 @@ func TestInUse(t *testing.T) {
 		deployment("cart", asks, metav1.ObjectMeta{}),
 		deployment("stamped", nil, metav1.ObjectMeta{Annotations: map[string]string{annotation.Stamp: "x"}}),
 		deployment("plain", nil, metav1.ObjectMeta{}),
+		deployment("replayed", nil, took("shop/one")), deployment("undone", nil, took("shop/gone")),
 		deployment("java-server", asks, meta("", "app.kubernetes.io/managed-by", "speedscale-operator")),
 	)
 	use, err := install.InUse(t.Context(), c, replays(t, running("one"), ended("ended", "", false), ended("ending", v1.CleanupInventory, true)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := use.String(); got != "deployment shop/cart, deployment shop/stamped, 1 replays" {
+	if got := use.String(); got != "deployment shop/cart, deployment shop/stamped, deployment shop/undone, 1 replays" {
 		t.Errorf("in use: %q", got)
 	}
 	if use, err = install.InUse(t.Context(), fake.NewClientset(), replays(t)); err != nil || use.String() != "" {
@@ -215,9 +221,6 @@ func TestWorkloadGoneMeanwhile(t *testing.T) {
 func TestClear(t *testing.T) {
 	const name, operator = "app.kubernetes.io/name", "speedscale-operator"
 	in := func(namespace string, m metav1.ObjectMeta) metav1.ObjectMeta { m.Namespace = namespace; return m }
-	took := func(replay string) metav1.ObjectMeta {
-		return metav1.ObjectMeta{Annotations: map[string]string{"a": "1", annotation.Replay: stamp.Replay{ID: "1", Name: replay, Target: "0", Kind: "Deployment", Workload: "x"}.String()}}
-	}
 	c := fake.NewClientset(
 		&admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: meta("ours", name, operator)},
 		&admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: meta("theirs", name, "other")},
@@ -226,9 +229,9 @@ func TestClear(t *testing.T) {
 		&rbacv1.ClusterRoleBinding{ObjectMeta: meta("ours", name, operator)},
 		&rbacv1.Role{ObjectMeta: in("shop", meta("ours", name, operator))}, &rbacv1.RoleBinding{ObjectMeta: in("shop", meta("ours", name, operator))},
 		&corev1.Namespace{ObjectMeta: meta("speedscale-demo", "app.kubernetes.io/part-of", "speedscale-demo")}, &corev1.Namespace{ObjectMeta: meta("shop")},
-		deployment("cart", nil, took("shop/one")), deployment("other", nil, took("shop/two")),
+		deployment("cart", nil, took("shop/one")), deployment("undone", nil, took("shop/gone")),
 	)
-	r := replays(t, running("one", "cart", "other", "gone"))
+	r := replays(t, running("one", "cart", "undone", "gone"))
 	for range 2 { // it is safe to repeat
 		if err := install.Clear(t.Context(), c, r); err != nil {
 			t.Fatal(err)
@@ -260,12 +263,12 @@ func TestClear(t *testing.T) {
 	if err != nil || len(left.Finalizers) != 1 || left.Finalizers[0] != "others" {
 		t.Errorf("finalizers are %v (%v)", left.Finalizers, err)
 	}
-	for workload, kept := range map[string]bool{"cart": false, "other": true} {
+	for _, workload := range []string{"cart", "undone"} {
 		d, err := c.AppsV1().Deployments("shop").Get(t.Context(), workload, metav1.GetOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, has := d.Spec.Template.Annotations[annotation.Replay]; has != kept || d.Spec.Template.Annotations["a"] != "1" {
+		if _, has := d.Spec.Template.Annotations[annotation.Replay]; has || d.Spec.Template.Annotations["a"] != "1" {
 			t.Errorf("the template of %s has %v", workload, d.Spec.Template.Annotations)
 		}
 	}

@@ -12,6 +12,8 @@ import (
 // Injection is what is known of a workload and its pods.
 type Injection struct {
 	Kind, Name string
+	// Others says that it is for others to look after, or for nobody.
+	Others bool
 	// Settings are what its annotations ask for, and Wrong is why that cannot be told; ""
 	// where it can.
 	Settings annotation.Sidecar
@@ -42,6 +44,8 @@ type InjectedPod struct {
 	// Injected says that it has a sidecar, Refused why it has none.
 	Injected bool
 	Refused  string
+	// Untrusting says that it trusts another certificate than the forwarder's.
+	Untrusting bool
 }
 
 // Step is what is to be done about a workload. The zero value is nothing.
@@ -73,13 +77,14 @@ const (
 	ReasonShort       = "SidecarPodRefused"  // a pod could not be made with one, though others could before
 	ReasonWrong       = "SidecarSettings"    // annotations are wrong
 	ReasonMissing     = "SidecarMissing"     // the operator was away when pods were made
+	ReasonUntrusted   = "SidecarCertificate" // pods do not trust the forwarder any more
 	ReasonRolled      = "SidecarRolledOut"   // pods are made anew, to have one
 )
 
 // Decide returns what is to be done.
 func Decide(i Injection) Step {
 	switch {
-	case i.Settings.Ignore:
+	case i.Others || i.Fixed && i.Settings.Ignore:
 		return Step{}
 	case i.Wrong != "":
 		return Step{Reports: []Report{{ReasonWrong, "it is left as it is, since its annotations are wrong: " + i.Wrong}}}
@@ -87,8 +92,8 @@ func Decide(i Injection) Step {
 		return Step{Reports: i.elsewhere()}
 	case i.Fixed:
 		return i.fixed()
-	case !i.Settings.Inject:
-		// The operator was away when the owner took the annotation away.
+	case !i.Settings.Inject || i.Settings.Ignore:
+		// The operator was away when the owner took the annotation away, or wrote ignore.
 		return Step{Restamp: i.Stamp != ""}
 	case i.refused(i.Settings.Hash()):
 		return Step{Restamp: i.Stamp != ""}
@@ -139,7 +144,7 @@ func (i Injection) refused(hash string) bool {
 
 // elsewhere is said of what asks for a sidecar, and has no template for it.
 func (i Injection) elsewhere() []Report {
-	if !i.Settings.Inject {
+	if !i.Settings.Inject || i.Settings.Ignore {
 		return nil
 	}
 	return []Report{{ReasonNotInjected, i.Elsewhere}}
@@ -192,17 +197,21 @@ func (i Injection) reports() (reports []Report) {
 			reports = append(reports, r)
 		}
 	}
+	if slices.ContainsFunc(i.Pods, func(p InjectedPod) bool { return p.Untrusting }) {
+		reports = append(reports, Report{ReasonUntrusted, "pods trust a certificate that the forwarder does not have any more, so that nothing of them is captured; " +
+			"kubectl rollout restart makes them anew, and speedctl upgrade --roll those of all workloads"})
+	}
 	if i.Missing && i.Failure != "" {
 		reports = append(reports, Report{ReasonShort,
 			"the API server refuses a pod, though it has had all of them with the sidecar before, which they keep: " + i.Failure})
 	}
-	const missed = "pods were made while the operator was away, and have no sidecar; they "
+	const away = "pods were made while the operator was away, and have no sidecar; they "
 	switch {
 	case !i.unseen():
 	case i.Held != "":
-		reports = append(reports, Report{ReasonMissing, missed + "stay, since " + i.Held})
+		reports = append(reports, Report{ReasonMissing, away + "stay, since " + i.Held})
 	default:
-		reports = append(reports, Report{ReasonRolled, missed + "are made anew"})
+		reports = append(reports, Report{ReasonRolled, away + "are made anew"})
 	}
 	return reports
 }

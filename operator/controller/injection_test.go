@@ -55,7 +55,10 @@ func TestDecide(t *testing.T) {
 		want controller.Step
 	}{
 		"as it should be":     {controller.Injection{Settings: plain, Stamp: stamped, Pods: []controller.InjectedPod{good, good}}, controller.Step{}},
-		"ignored":             {controller.Injection{Settings: ignored, Stamp: stamped, Pods: []controller.InjectedPod{unseen}, Failure: quota}, controller.Step{}},
+		"others'":             {controller.Injection{Others: true, Settings: plain, Stamp: stamped, Pods: []controller.InjectedPod{unseen}, Failure: quota}, controller.Step{}},
+		"ignored":             {controller.Injection{Settings: ignored, Stamp: stamped, Pods: []controller.InjectedPod{unseen}, Failure: quota}, controller.Step{Restamp: true}},
+		"ignored by now":      {controller.Injection{Settings: ignored}, controller.Step{}},
+		"a Job, ignored":      {controller.Injection{Settings: ignored, Stamp: stamped, Fixed: true, Missing: true, Failure: quota}, controller.Step{}},
 		"stamped by nobody":   {controller.Injection{Settings: plain}, controller.Step{Restamp: true, Stamp: stamped, Roll: true, Reports: []controller.Report{{Reason: controller.ReasonRolled, Text: "it asks for a sidecar; its pods are made anew"}}}},
 		"stamped, but held":   {controller.Injection{Settings: plain, Held: "its rollout is paused"}, controller.Step{Restamp: true, Stamp: stamped, Reports: []controller.Report{{Reason: controller.ReasonMissing, Text: "it asks for a sidecar, which only new pods have; those that run stay, since its rollout is paused"}}}},
 		"asks for nothing":    {controller.Injection{}, controller.Step{}},

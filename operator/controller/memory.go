@@ -10,12 +10,14 @@ const (
 	// when one that is not settled makes room for another.
 	maxRolling = 3
 	rollLimit  = 10 * time.Minute
-	// firstPause is how long after a roll-out the same workload is not rolled out
-	// again. Each time that it was in vain the pause is twice as long, up to
-	// longestPause: pods that the webhook still does not see are no reason to restart
-	// an app for ever.
-	firstPause   = 5 * time.Minute
-	longestPause = 6 * time.Hour
+	// firstPause is how long after a roll-out in vain the same workload is not rolled out
+	// again. Each time the pause is twice as long, and after maxVain of them it is left as
+	// it is: pods that the webhook still does not see are no reason to restart an app for
+	// ever.
+	firstPause = 5 * time.Minute
+	maxVain    = 3
+	// reachAgain is how soon the webhook is tried again that was not reached.
+	reachAgain = 30 * time.Second
 	// roomAgain is how soon a workload asks again for which there was no room.
 	roomAgain = 10 * time.Second
 )
@@ -25,6 +27,8 @@ const (
 type memory struct {
 	mu        sync.Mutex
 	workloads map[string]*known
+	// unreached is when the webhook was not reached last, by namespace.
+	unreached map[string]time.Time
 }
 
 type known struct {
@@ -34,7 +38,7 @@ type known struct {
 	since   time.Time // when the stamp was first seen, or one more pod of it
 	rolling time.Time // since when it is rolled out; zero where it is not
 	last    time.Time // when it was rolled out last
-	pause   time.Duration
+	vain    int       // how often it was, and pods were still without a sidecar
 	said    map[Report]bool
 }
 
@@ -56,14 +60,15 @@ func (m *memory) forget(id string) {
 }
 
 // seen returns since when a workload is known to have a stamp, and no more pods of it
-// than it has.
-func (m *memory) seen(id, stamp string, made int, now time.Time) time.Time {
+// than it has. whole says that it seems to have had all of them, which counts when it is seen
+// for the first time: the operator has just started then.
+func (m *memory) seen(id, stamp string, made int, whole bool, now time.Time) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	k := m.of(id)
 	another := k.stamp != stamp
 	if another {
-		k.stamp, k.whole = stamp, false
+		k.stamp, k.whole = stamp, k.stamp == "" && whole
 		clear(k.said)
 	}
 	if another || made > k.made {
@@ -74,8 +79,7 @@ func (m *memory) seen(id, stamp string, made int, now time.Time) time.Time {
 }
 
 // whole notes whether a workload has all of its pods with the stamp that was seen last,
-// and says whether it ever had. An operator that starts anew does not know, and takes the
-// sidecar away rather than leave the app without pods.
+// and says whether it ever had.
 func (m *memory) whole(id string, now bool) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -92,8 +96,10 @@ func (m *memory) mayRoll(id string, now time.Time) time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	k := m.of(id)
-	if wait := k.last.Add(k.pause).Sub(now); !k.last.IsZero() && wait > 0 {
-		return wait
+	if k.vain > 0 {
+		if wait := k.last.Add(firstPause << (k.vain - 1)).Sub(now); wait > 0 {
+			return wait
+		}
 	}
 	rolling := 0
 	for other, k := range m.workloads {
@@ -113,16 +119,47 @@ func (m *memory) rolled(id string, now time.Time) {
 	defer m.mu.Unlock()
 	k := m.of(id)
 	k.rolling, k.last = now, now
-	k.pause = min(max(2*k.pause, firstPause), longestPause)
+	k.vain++ // until pods are seen to have a sidecar
 }
 
-// settled notes that a workload has all of its pods.
-func (m *memory) settled(id string) {
+// givenUp says that a workload was rolled out in vain often enough.
+func (m *memory) givenUp(id string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if k := m.workloads[id]; k != nil {
-		k.rolling = time.Time{}
+	return m.of(id).vain >= maxVain
+}
+
+// settled notes that a workload has all of its pods, and whether there are some of the
+// template as it is, which the webhook has seen then.
+func (m *memory) settled(id string, made bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	k := m.workloads[id]
+	if k == nil {
+		return
 	}
+	k.rolling = time.Time{}
+	if made {
+		k.vain = 0
+	}
+}
+
+// missed notes that the webhook was not reached for a workload of a namespace.
+func (m *memory) missed(namespace string, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.unreached == nil {
+		m.unreached = map[string]time.Time{}
+	}
+	m.unreached[namespace] = now
+}
+
+// missedLately says that it need not be tried for another one of the namespace.
+func (m *memory) missedLately(namespace string, now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	at, ok := m.unreached[namespace]
+	return ok && now.Before(at.Add(reachAgain))
 }
 
 // first says whether a report is made for the first time.

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,6 +42,9 @@ type description struct {
 	// want is how many pods there should be where they stay, and 0 where they end by
 	// themselves.
 	want int32
+	// complete says that all of them were there once with the template as it is, where the
+	// object itself says it.
+	complete bool
 	// failure is why the API server refused pods, where the object itself says it;
 	// makers are the objects of whose events that is read otherwise.
 	failure string
@@ -76,10 +80,15 @@ func deployment(o client.Object) (description, error) {
 			if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
 				d.failure = refusal(c.Message)
 			}
+			d.complete = d.complete || c.Type == appsv1.DeploymentProgressing && c.Reason == rolledOut && w.Status.UpdatedReplicas == w.Status.Replicas
 		}
 	}
 	return d.selecting(w.Spec.Selector)
 }
+
+// rolledOut is why a Deployment makes no progress any more, though it may be scaled since
+// (k8s.io/kubernetes/pkg/controller/deployment/util).
+const rolledOut = "NewReplicaSetAvailable"
 
 func statefulSet(o client.Object) (description, error) {
 	w := o.(*appsv1.StatefulSet)
@@ -175,17 +184,39 @@ func replicas(n *int32) int32 {
 	return *n
 }
 
-// injected returns the pods of a workload's template that are not going away.
-func injected(pods []metav1.PartialObjectMetadata) (found []InjectedPod) {
+// injected returns the pods of a workload's template that are not going away. certificate is
+// the forwarder's, "" where it is not known.
+func injected(pods []metav1.PartialObjectMetadata, certificate string) (found []InjectedPod) {
 	for _, p := range pods {
 		if p.DeletionTimestamp != nil || p.Annotations[annotation.Stamp] == "" {
 			continue
 		}
+		trusts, carries := p.Annotations[annotation.ForwarderCA]
 		found = append(found, InjectedPod{
-			Stamp: p.Annotations[annotation.Stamp], Injected: p.Labels[annotation.Injected] == "true", Refused: p.Annotations[annotation.Refused],
+			Untrusting: carries && certificate != "" && trusts != certificate,
+			Stamp:      p.Annotations[annotation.Stamp], Injected: p.Labels[annotation.Injected] == "true", Refused: p.Annotations[annotation.Refused],
 		})
 	}
 	return found
+}
+
+// grown says that all pods are of a stamp and injected, and were there at a moment.
+func grown(pods []metav1.PartialObjectMetadata, stamp string, at time.Time) bool {
+	for _, p := range pods {
+		if p.DeletionTimestamp == nil && (p.Annotations[annotation.Stamp] != stamp || p.Labels[annotation.Injected] != "true" || p.CreationTimestamp.After(at)) {
+			return false
+		}
+	}
+	return len(pods) > 0
+}
+
+// templateChange is a patch by which the template gets an annotation; nil takes it away.
+func (d description) templateChange(key string, value any) map[string]any {
+	change := map[string]any{"metadata": map[string]any{"annotations": map[string]any{key: value}}}
+	for _, field := range slices.Backward(d.templatePath) {
+		change = map[string]any{field: change}
+	}
+	return change
 }
 
 // refusal returns a message of the API server about a pod where that may be because of
@@ -193,15 +224,22 @@ func injected(pods []metav1.PartialObjectMetadata) (found []InjectedPod) {
 // not there yet, or that cannot be made for a while, would not be made without one either.
 // What our own webhook denies it takes a little later.
 func refusal(message string) string {
-	if strings.Contains(message, ownWebhook) {
-		return ""
+	for _, text := range []string{
+		ownWebhook,
+		"error looking up service account", "no PriorityClass with name", "RuntimeClass",
+		"because it is being terminated",                              // of its namespace
+		"cannot create resource",                                      // of the controller's rights
+		"status unknown for quota", "not yet ready to handle request", // of admission that has just started
+		`is forbidden: Post "`, // of a backend that is away
+	} {
+		if strings.Contains(message, text) {
+			return ""
+		}
 	}
 	for _, text := range []string{
 		inject.Goproxy, inject.Initproxy, // containers and volumes of ours
 		"speedscale-ca", "speedscale-trust",
-		"violates PodSecurity",           // of Pod Security admission
-		"exceeded quota", "failed quota", // of ResourceQuota
-		"usage per Container", "usage per Pod", "limit to request ratio", // of LimitRange
+		"is forbidden",                         // of Pod Security, ResourceQuota, LimitRange, OpenShift's constraints, ImagePolicyWebhook
 		"denied the request", "denied request", // of a policy engine
 		"is invalid",
 	} {

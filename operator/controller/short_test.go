@@ -6,6 +6,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/speedscale/speedscale/cluster/annotation"
@@ -46,6 +47,48 @@ func TestQuotaWithRoomForSomePodsOnly(t *testing.T) {
 		t.Error("the stamp is still there")
 	}
 	v.expectTold("Warning SidecarWithdrawn")
+}
+
+// TestOperatorThatStartsAnewKeepsWhatAQuotaIsShortFor: it was told once that all pods were
+// there, and takes the sidecar off none of them for having forgotten it.
+func TestOperatorThatStartsAnewKeepsWhatAQuotaIsShortFor(t *testing.T) {
+	_, objects := orders(t, 2)
+	v := newWorld(t, objects...)
+	v.now = v.now.Add(time.Hour)
+	for i := range 3 {
+		v.pass("StatefulSet", "orders")
+		v.now = v.now.Add(3 * time.Minute)
+		must(t, v.client.Create(t.Context(), failure("f"+string(rune('0'+i)), "uid-orders", v.now)))
+	}
+	if v.pass("StatefulSet", "orders"); stampOf(v) == "" {
+		t.Error("the stamp is withdrawn")
+	}
+	v.expectTold("Warning SidecarPodRefused")
+}
+
+// TestDeploymentThatWasCompleteOnce says so itself, however young its pods are.
+func TestDeploymentThatWasCompleteOnce(t *testing.T) {
+	for reason, kept := range map[string]bool{"NewReplicaSetAvailable": true, "ReplicaSetUpdated": false} {
+		d := deployment(t, "cart")
+		d.Spec.Replicas = new(int32(3))
+		d.Status.Conditions = []appsv1.DeploymentCondition{
+			{Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Message: quota},
+			{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionTrue, Reason: reason},
+		}
+		objects := []client.Object{d}
+		for _, name := range []string{"cart-1", "cart-2"} {
+			p := podOf(name, d.Spec.Template)
+			p.Labels[annotation.Injected] = "true"
+			objects = append(objects, p)
+		}
+		v := newWorld(t, objects...)
+		v.pass("Deployment", "cart")
+		v.now = v.now.Add(3 * time.Minute)
+		v.pass("Deployment", "cart")
+		if text := read(v, &appsv1.Deployment{}, "cart").Spec.Template.Annotations[annotation.Stamp]; (text != "") != kept {
+			t.Errorf("%s: the stamp is %q", reason, text)
+		}
+	}
 }
 
 // A rollout under a tight quota goes on when old pods end: failures of before do not count.

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"time"
 
@@ -29,6 +28,7 @@ import (
 
 	"github.com/speedscale/speedscale/cluster/annotation"
 	"github.com/speedscale/speedscale/cluster/argo"
+	"github.com/speedscale/speedscale/cluster/stamp"
 	"github.com/speedscale/speedscale/operator/note"
 )
 
@@ -60,6 +60,11 @@ type Workloads struct {
 	From time.Time
 	// Events tells owners.
 	Events note.Recorder
+	// Certificate returns the forwarder's, "" while it is not known.
+	Certificate func() string
+	// Running says whether a replay, which a template names, still runs; where that cannot
+	// be known, it does.
+	Running func(context.Context, stamp.Replay) bool
 	// LookAgain is how soon Rollouts are looked after whose definition is installed later.
 	LookAgain time.Duration
 	// Now is the time.
@@ -187,6 +192,13 @@ func (w *Workloads) reconcile(ctx context.Context, k kind, key client.ObjectKey)
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("%s: %w", id, err)
 	}
+	if w.ended(ctx, about) {
+		if err := w.unroute(ctx, object, about); err != nil {
+			return reconcile.Result{}, fmt.Errorf("%s: %w", id, err)
+		}
+		w.Logger.Info("workload takes part in no replay any more", "workload", id)
+		return reconcile.Result{RequeueAfter: unsettled}, nil
+	}
 	i, err := w.observe(ctx, k, object, about)
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("%s: %w", id, err)
@@ -194,8 +206,7 @@ func (w *Workloads) reconcile(ctx context.Context, k kind, key client.ObjectKey)
 	return w.act(ctx, id, object, about, i)
 }
 
-// observe gathers what Decide wants to know. A workload that is somebody else's is one
-// that is ignored.
+// observe gathers what Decide wants to know.
 func (w *Workloads) observe(ctx context.Context, k kind, object client.Object, about description) (Injection, error) {
 	notes := object.GetAnnotations()
 	settings, err := annotation.Parse(notes)
@@ -203,7 +214,7 @@ func (w *Workloads) observe(ctx context.Context, k kind, object client.Object, a
 	// These two can be told of wrong annotations too.
 	manager := notes[annotation.ManagedBy]
 	if ours || about.leave || manager != "" && manager != w.Instance || err != nil && (!asks(object) || notes[annotation.Ignore] == "true") {
-		return Injection{Settings: annotation.Sidecar{Ignore: true}}, nil
+		return Injection{Others: true}, nil
 	}
 	if err != nil {
 		return Injection{Wrong: err.Error()}, nil
@@ -230,9 +241,14 @@ func (w *Workloads) observePods(ctx context.Context, object client.Object, about
 	if err := w.Client.List(ctx, pods, client.InNamespace(object.GetNamespace()), client.MatchingLabelsSelector{Selector: about.pods}); err != nil {
 		return fmt.Errorf("pods: %w", err)
 	}
-	i.Pods = injected(pods.Items)
+	i.Pods = injected(pods.Items, w.Certificate())
 	id := i.Kind + " " + client.ObjectKeyFromObject(object).String()
-	since := w.memory.seen(id, i.Stamp, i.made(), w.Now())
+	now := w.Now()
+	settled := now.Add(-patience)
+	if about.complete {
+		settled = now
+	}
+	since := w.memory.seen(id, i.Stamp, i.made(), about.want > 0 && grown(pods.Items, i.Stamp, settled), now)
 	have := i.count(func(p InjectedPod) bool { return p.Injected })
 	i.Whole = w.memory.whole(id, about.want > 0 && have >= int(about.want))
 	if !i.Missing {
@@ -248,7 +264,7 @@ func (w *Workloads) observePods(ctx context.Context, object client.Object, about
 		failures = append(failures, list.Items...)
 	}
 	i.Failure = cmp.Or(i.Failure, newest(failures, since))
-	if i.made() > 0 && w.Now().Sub(since) < patience {
+	if i.made() > 0 && now.Sub(since) < patience {
 		i.Failure = ""
 	}
 	return nil
@@ -261,6 +277,14 @@ func (w *Workloads) act(ctx context.Context, id string, object client.Object, ab
 		if wait := w.memory.mayRoll(id, w.Now()); wait > 0 {
 			return reconcile.Result{RequeueAfter: wait}, nil
 		}
+		why, err := w.vain(ctx, id, object, about)
+		if err != nil {
+			return reconcile.Result{}, fmt.Errorf("%s: %w", id, err)
+		}
+		if why != "" {
+			w.report(object, id, Report{ReasonMissing, missing + "stay, since " + why})
+			return reconcile.Result{RequeueAfter: reachAgain}, nil
+		}
 	}
 	if step.Restamp || step.Refused != "" {
 		if err := w.patch(ctx, object, about, step); err != nil {
@@ -271,9 +295,18 @@ func (w *Workloads) act(ctx context.Context, id string, object client.Object, ab
 	if step.Roll {
 		w.memory.rolled(id, w.Now())
 	} else if !i.Missing {
-		w.memory.settled(id)
+		w.memory.settled(id, i.made() > 0)
 	}
-	for _, r := range step.Reports {
+	w.report(object, id, step.Reports...)
+	if i.Missing || step.Restamp {
+		return reconcile.Result{RequeueAfter: unsettled}, nil
+	}
+	return reconcile.Result{}, nil
+}
+
+// report tells a workload's owner, once each.
+func (w *Workloads) report(object client.Object, id string, reports ...Report) {
+	for _, r := range reports {
 		if w.memory.first(id, r) {
 			kind := corev1.EventTypeWarning
 			if r.Reason == ReasonRolled {
@@ -282,34 +315,31 @@ func (w *Workloads) act(ctx context.Context, id string, object client.Object, ab
 			w.Events.Eventf(object, nil, kind, r.Reason, "Inject", "%s", r.Text)
 		}
 	}
-	if i.Missing || step.Restamp {
-		return reconcile.Result{RequeueAfter: unsettled}, nil
-	}
-	return reconcile.Result{}, nil
 }
 
 // patch writes a step, unless the workload is another one by now.
 func (w *Workloads) patch(ctx context.Context, object client.Object, about description, step Step) error {
-	meta := map[string]any{"resourceVersion": object.GetResourceVersion()}
-	if step.Refused != "" {
-		meta["annotations"] = map[string]any{annotation.Refused: step.Refused}
-	}
 	change := map[string]any{}
 	if step.Restamp {
 		var value any // null takes it away
 		if step.Stamp != "" {
 			value = step.Stamp
 		}
-		var spec any = map[string]any{"metadata": map[string]any{"annotations": map[string]any{annotation.Stamp: value}}}
-		for _, field := range slices.Backward(about.templatePath) {
-			spec = map[string]any{field: spec}
-		}
-		change = spec.(map[string]any)
+		change = about.templateChange(annotation.Stamp, value)
+	}
+	meta := map[string]any{"resourceVersion": object.GetResourceVersion()}
+	if step.Refused != "" {
+		meta["annotations"] = map[string]any{annotation.Refused: step.Refused}
 	}
 	change["metadata"] = meta
+	return w.write(ctx, object, change)
+}
+
+// write makes a change of a workload.
+func (w *Workloads) write(ctx context.Context, object client.Object, change map[string]any, opts ...client.PatchOption) error {
 	text, err := json.Marshal(change)
 	if err != nil {
 		return err
 	}
-	return w.Client.Patch(ctx, object, client.RawPatch(types.MergePatchType, text), client.FieldOwner(fieldManager))
+	return w.Client.Patch(ctx, object, client.RawPatch(types.MergePatchType, text), append(opts, client.FieldOwner(fieldManager))...)
 }

@@ -42,7 +42,7 @@ func TestPodsThatWereNotSeenAreMadeAnew(t *testing.T) {
 	v.pass("Deployment", "cart")
 	v.expectTold()
 
-	// A webhook that is still not reached is no reason to go on restarting the app.
+	// Pods that it still does not see are no reason to go on restarting the app.
 	must(t, v.client.Create(t.Context(), podOf("cart-3", d.Spec.Template)))
 	if r := v.pass("Deployment", "cart"); r.RequeueAfter <= 0 {
 		t.Error("it is not looked at again")
@@ -150,6 +150,24 @@ func TestReasonsOfPodsAreToldOnce(t *testing.T) {
 	}
 }
 
+// TestPodsThatTrustAnotherCertificateAreTold of, once; they are left as they are.
+func TestPodsThatTrustAnotherCertificateAreTold(t *testing.T) {
+	d := deployment(t, "cart")
+	objects := []client.Object{d}
+	for i, certificate := range []string{"the present one", "an old one", "an old one"} {
+		p := podOf(fmt.Sprint("cart-", i), d.Spec.Template)
+		p.Labels[annotation.Injected], p.Annotations[annotation.ForwarderCA] = "true", certificate
+		objects = append(objects, p)
+	}
+	v := newWorld(t, objects...)
+	v.pass("Deployment", "cart")
+	v.pass("Deployment", "cart")
+	v.expectTold("Warning SidecarCertificate pods trust a certificate that the forwarder does not have any more")
+	if read(v, &appsv1.Deployment{}, "cart").ResourceVersion != "999" {
+		t.Error("it was changed")
+	}
+}
+
 const quota = `pods "x" is forbidden: exceeded quota: q, requested: pods=1`
 
 func TestDeploymentWhosePodsAreRefusedLosesItsStamp(t *testing.T) {
@@ -174,6 +192,33 @@ func TestDeploymentWhosePodsAreRefusedLosesItsStamp(t *testing.T) {
 	}
 }
 
+// forbid has the API server refuse a Deployment's pods for a reason.
+func forbid(d *appsv1.Deployment, why string) {
+	d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Message: `pods "cart-1" is forbidden: ` + why}}
+}
+
+// TestRefusalsOfAdmissionPlugins, which say "forbidden" and then what they like.
+func TestRefusalsOfAdmissionPlugins(t *testing.T) {
+	for name, why := range map[string]string{
+		"OpenShift": `unable to validate against any security context constraint: [provider "restricted-v2": .initContainers[1].capabilities.add: Invalid value: "NET_ADMIN": capability may not be added]`,
+		"images":    `image policy webhook backend denied one or more images: registry is not allowed`,
+		"limits":    `[maximum memory usage per Pod is 64Mi, but limit is 128Mi]`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := deployment(t, "cart")
+			d.Status.UpdatedReplicas = 0
+			forbid(d, why)
+			v := newWorld(t, d)
+			v.pass("Deployment", "cart")
+			got := read(v, &appsv1.Deployment{}, "cart")
+			if text := got.Spec.Template.Annotations[annotation.Stamp]; text != "" || !strings.Contains(got.Annotations[annotation.Refused], why) {
+				t.Errorf("stamp %q, refused %q", text, got.Annotations[annotation.Refused])
+			}
+			v.expectTold("Warning SidecarWithdrawn")
+		})
+	}
+}
+
 // TestFailuresThatAreNotTheSidecars leave the stamp as it is.
 func TestFailuresThatAreNotTheSidecars(t *testing.T) {
 	for name, change := range map[string]func(*appsv1.Deployment){
@@ -191,6 +236,16 @@ func TestFailuresThatAreNotTheSidecars(t *testing.T) {
 		"another operator's":     func(d *appsv1.Deployment) { d.Annotations[annotation.ManagedBy] = "other" },
 		"being deleted": func(d *appsv1.Deployment) {
 			d.DeletionTimestamp, d.Finalizers = &metav1.Time{Time: time.Now()}, []string{"x.example/y"}
+		},
+		"no priority class": func(d *appsv1.Deployment) { forbid(d, `no PriorityClass with name high was found`) },
+		"no runtime class":  func(d *appsv1.Deployment) { forbid(d, `pod rejected: RuntimeClass "gvisor" not found`) },
+		"a namespace that ends": func(d *appsv1.Deployment) {
+			forbid(d, `unable to create new content in namespace shop because it is being terminated`)
+		},
+		"a quota that is new":          func(d *appsv1.Deployment) { forbid(d, `status unknown for quota: q, resources: pods`) },
+		"an image policy that is away": func(d *appsv1.Deployment) { forbid(d, `Post "https://policy": dial tcp: connection refused`) },
+		"no right": func(d *appsv1.Deployment) {
+			d.Status.Conditions[0].Message = `pods is forbidden: User "system:serviceaccount:kube-system:replicaset-controller" cannot create resource "pods" in API group "" in the namespace "shop"`
 		},
 		"our own": func(d *appsv1.Deployment) {
 			d.Spec.Template.Labels["controlplane.speedscale.com/component"] = "demo"
@@ -282,7 +337,7 @@ func TestStampThatNobodyWrote(t *testing.T) {
 func TestAnOwnersEditIsNotOverwritten(t *testing.T) {
 	d := deployment(t, "cart")
 	v := newWorld(t, d, podOf("cart-1", d.Spec.Template))
-	inner := v.client.(client.WithWatch)
+	inner := v.w.Client.(client.WithWatch)
 	v.w.Client = interceptor.NewClient(inner, interceptor.Funcs{
 		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
 			now := read(v, &appsv1.Deployment{}, "cart")

@@ -1,6 +1,7 @@
 package controller_test
 
 import (
+	"context"
 	"log/slog"
 	"strings"
 	"testing"
@@ -9,10 +10,12 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/speedscale/speedscale/cluster/annotation"
@@ -28,7 +31,12 @@ type world struct {
 	w      *controller.Workloads
 	events *events.FakeRecorder
 	now    time.Time
+	deaf   bool // the API server does not reach the webhook
+	asked  int  // how often it was to ask it
 }
+
+// began is when a world's clock begins.
+func began() time.Time { return time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC) }
 
 func newWorld(t *testing.T, objects ...client.Object) *world {
 	t.Helper()
@@ -37,11 +45,31 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 		WithIndex(&corev1.Event{}, "involvedObject.uid", func(o client.Object) []string { return []string{string(o.(*corev1.Event).InvolvedObject.UID)} }).
 		WithIndex(&corev1.Event{}, "reason", func(o client.Object) []string { return []string{o.(*corev1.Event).Reason} }).
 		Build()
-	v := &world{t: t, client: c, events: events.NewFakeRecorder(100), now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}
+	v := &world{t: t, client: c, events: events.NewFakeRecorder(100), now: began()}
 	v.w = &controller.Workloads{
-		Client: c, Instance: "test", Events: note.Recorder{To: v.events}, Now: func() time.Time { return v.now }, Logger: slog.New(slog.DiscardHandler),
+		Client: interceptor.NewClient(c, interceptor.Funcs{Patch: v.patch}), Instance: "test", Events: note.Recorder{To: v.events}, Now: func() time.Time { return v.now }, Logger: slog.New(slog.DiscardHandler),
+		Certificate: func() string { return "the present one" },
+		Running:     func(_ context.Context, r stamp.Replay) bool { return r.Name == "shop/runs" },
 	}
 	return v
+}
+
+// patch asks the webhook about a dry run, as an API server does.
+func (v *world) patch(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
+	var options client.PatchOptions
+	options.ApplyOptions(opts)
+	if err := c.Patch(ctx, o, p, opts...); err != nil || len(options.DryRun) == 0 {
+		return err
+	}
+	v.asked++
+	if v.deaf {
+		return nil
+	}
+	path := []string{"spec", "template", "metadata", "annotations", annotation.Stamp}
+	if o.GetObjectKind().GroupVersionKind().Kind == "CronJob" {
+		path = append([]string{"spec", "jobTemplate"}, path...)
+	}
+	return unstructured.SetNestedField(o.(*unstructured.Unstructured).Object, "a stamp", path...)
 }
 
 func (v *world) pass(kind, name string) reconcile.Result {
@@ -115,7 +143,7 @@ func deployment(t *testing.T, name string) *appsv1.Deployment {
 // podOf a template, which the webhook has not seen.
 func podOf(name string, t corev1.PodTemplateSpec) *corev1.Pod {
 	p := &corev1.Pod{ObjectMeta: *t.ObjectMeta.DeepCopy()}
-	p.Namespace, p.Name = "shop", name
+	p.Namespace, p.Name, p.CreationTimestamp = "shop", name, metav1.NewTime(began())
 	return p
 }
 

@@ -108,7 +108,9 @@ func New(ctx context.Context, config *rest.Config, s Settings, env *agent.Env) (
 		}
 	}
 	hooks := mgr.GetWebhookServer()
-	hooks.Register(webhook.WorkloadsPath, &admission.Webhook{Handler: webhook.Workloads{Instance: s.Instance, Logger: env.Log}})
+	hooks.Register(webhook.WorkloadsPath, &admission.Webhook{Handler: webhook.Workloads{
+		Instance: s.Instance, Running: webhook.AskRunning(direct, env.Log), Logger: env.Log,
+	}})
 	hooks.Register(webhook.AmbientPath, &admission.Webhook{Handler: webhook.Ambient{}})
 	hooks.Register(webhook.PodsPath, &admission.Webhook{Handler: webhook.Pods{
 		Instance: s.Instance, Logger: env.Log, Options: func() inject.Options { return injection(s, pinned.PEM()) },
@@ -126,7 +128,7 @@ func New(ctx context.Context, config *rest.Config, s Settings, env *agent.Env) (
 	if err := setupQuiet(mgr, direct, s, env); err != nil {
 		return nil, err
 	}
-	if err := setupWorkloads(mgr, direct, s, env); err != nil {
+	if err := setupWorkloads(mgr, direct, pinned.PEM, s, env); err != nil {
 		return nil, err
 	}
 	for name, check := range map[string]healthz.Checker{

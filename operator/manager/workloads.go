@@ -12,6 +12,7 @@ import (
 	"github.com/speedscale/speedscale/operator/controller"
 	"github.com/speedscale/speedscale/operator/note"
 	"github.com/speedscale/speedscale/operator/resource"
+	"github.com/speedscale/speedscale/operator/webhook"
 )
 
 // webhookLead is how long after its start the operator's webhook is reached at the
@@ -27,12 +28,12 @@ func recorder(mgr ctrl.Manager) note.Recorder {
 }
 
 // setupWorkloads adds the controllers of workloads that ask for a sidecar. direct reads
-// without a cache.
-func setupWorkloads(mgr ctrl.Manager, direct client.Client, s Settings, env *agent.Env) error {
+// without a cache, and certificate is the forwarder's.
+func setupWorkloads(mgr ctrl.Manager, direct client.Client, certificate func() string, s Settings, env *agent.Env) error {
 	workloads := &controller.Workloads{
 		Client: direct, Instance: s.Instance, Namespaces: s.Replays.Namespaces,
 		Events: recorder(mgr), Now: time.Now, From: time.Now().Add(webhookLead), Logger: env.Log,
-		LookAgain: lookAgain,
+		LookAgain: lookAgain, Certificate: certificate, Running: webhook.AskRunning(direct, env.Log),
 	}
 	return workloads.Setup(mgr)
 }

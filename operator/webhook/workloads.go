@@ -23,14 +23,16 @@ import (
 	"github.com/speedscale/speedscale/cluster/stamp"
 )
 
-// Workloads stamps the pod templates of workloads that ask for a sidecar, and
-// changes nothing else of them. It refuses annotations that are wrong, but only
-// in the request that brings them: a workload that runs can always be rolled
-// out and scaled.
+// Workloads stamps the pod templates of workloads that ask for a sidecar, takes replays
+// that have ended off them, and changes nothing else. It refuses annotations that are
+// wrong, but only in the request that brings them: a workload that runs can always be
+// rolled out and scaled.
 type Workloads struct {
 	// Instance is this operator's name in annotation.ManagedBy; workloads of
 	// another instance are left alone.
 	Instance string
+	// Running says whether a replay, which the template names, still runs.
+	Running Running
 	// Logger says which workloads were stamped and refused.
 	Logger *slog.Logger
 }
@@ -50,7 +52,7 @@ func templatePath(kind string) []string {
 
 // Handle answers one request. Whatever the request holds, it ends in a patch, a
 // refusal of sidecar annotations, or nothing done.
-func (w Workloads) Handle(_ context.Context, req admission.Request) admission.Response {
+func (w Workloads) Handle(ctx context.Context, req admission.Request) admission.Response {
 	path := templatePath(req.Kind.Kind)
 	if path == nil || reserved(req.Namespace) || req.Operation != admissionv1.Create && req.Operation != admissionv1.Update {
 		return admission.Allowed("")
@@ -66,26 +68,42 @@ func (w Workloads) Handle(_ context.Context, req admission.Request) admission.Re
 		}
 	}
 	at := append(slices.Clone(path), "metadata", "annotations")
-	return w.answer(req, object, old, at).WithWarnings(inTemplate(object, old, at)...).WithWarnings(w.overridden(object, old, path)...)
+	ended := w.dropEnded(ctx, object, old, at)
+	return w.answer(req, object, old, at, ended).WithWarnings(inTemplate(object, old, at)...).WithWarnings(w.overridden(object, old, path)...)
 }
 
-// answer stamps the template, whose annotations are at a path, or refuses to.
-func (w Workloads) answer(req admission.Request, object, old *unstructured.Unstructured, at []string) admission.Response {
+// dropEnded takes the annotation of a replay that has ended off the template, and says
+// whether it did. A rollback brings it back, and no pod of such a template can be made
+// while the operator is away. What cannot be read stays.
+func (w Workloads) dropEnded(ctx context.Context, object, old *unstructured.Unstructured, at []string) bool {
+	field := append(slices.Clone(at), annotation.Replay)
+	text, _, _ := unstructured.NestedString(object.Object, field...)
+	r, err := stamp.ParseReplay(text)
+	if err != nil || object.GetDeletionTimestamp() != nil || ownedByWorkload(object) || existingJob(object, old) || w.Running(ctx, r) {
+		return false
+	}
+	unstructured.RemoveNestedField(object.Object, field...)
+	return true
+}
+
+// answer stamps the template, whose annotations are at a path, or refuses to. changed says
+// that the object is another one already.
+func (w Workloads) answer(req admission.Request, object, old *unstructured.Unstructured, at []string, changed bool) admission.Response {
 	log := w.Logger.With("kind", req.Kind.Kind, "namespace", req.Namespace, "name", req.Name)
 	same := maps.Equal(ours(object), ours(old))
-	changed, err := w.restamp(object, old, at)
-	if err != nil {
-		if same {
-			log.Warn("workload is left as it is", "error", err)
-			return admission.Allowed("").WithWarnings(warning(err))
-		}
+	restamped, err := w.restamp(object, old, at)
+	if err != nil && !same {
 		log.Info("workload refused", "error", err)
 		return admission.Denied(err.Error())
 	}
 	resp := admission.Allowed("")
-	if changed {
-		log.Info("stamp of the pod template changed")
+	if restamped || changed {
+		log.Info("pod template changed", "stamp", restamped, "endedReplay", changed)
 		resp = patched(req.Object.Raw, object)
+	}
+	if err != nil {
+		log.Warn("stamp is left as it is", "error", err)
+		return resp.WithWarnings(warning(err))
 	}
 	if existingJob(object, old) && !same {
 		resp = resp.WithWarnings(warning(errors.New("a job that is there already keeps the pods that it has: what is annotated now counts for a new one")))
@@ -115,16 +133,16 @@ func (w Workloads) restamp(object, old *unstructured.Unstructured, at []string) 
 		return false, err
 	}
 	switch {
-	case s.Ignore || s.ManagedBy != "" && s.ManagedBy != w.Instance:
-		return false, nil
-	case s.Inject && object.GetKind() == "ReplicaSet":
-		return false, fmt.Errorf("replicaset %q asks for a sidecar (%s), which a replicaset by itself cannot have: use a deployment", name(object), annotation.Inject)
-	case s.Inject && argo.Elsewhere(object) != nil:
-		return false, fmt.Errorf("%s %q asks for a sidecar (%s), and %s", strings.ToLower(object.GetKind()), name(object), annotation.Inject, argo.Elsewhere(object).Reason())
-	case !s.Inject:
+	case s.Inject && s.ManagedBy != "" && s.ManagedBy != w.Instance:
+		return false, nil // its stamp is the other operator's
+	case !s.Inject || s.Ignore:
 		forgotten := forget(object)
 		changed, err := setStamp(object, at, "")
 		return changed || forgotten, err
+	case object.GetKind() == "ReplicaSet":
+		return false, fmt.Errorf("replicaset %q asks for a sidecar (%s), which a replicaset by itself cannot have: use a deployment", name(object), annotation.Inject)
+	case argo.Elsewhere(object) != nil:
+		return false, fmt.Errorf("%s %q asks for a sidecar (%s), and %s", strings.ToLower(object.GetKind()), name(object), annotation.Inject, argo.Elsewhere(object).Reason())
 	}
 	forgotten := false
 	if text, ok := object.GetAnnotations()[annotation.Refused]; ok {

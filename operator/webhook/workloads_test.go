@@ -1,6 +1,7 @@
 package webhook_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -13,7 +14,8 @@ import (
 )
 
 func workloads() webhook.Workloads {
-	return webhook.Workloads{Instance: "test", Logger: discard()}
+	running := func(_ context.Context, r stamp.Replay) bool { return r.Name == "shop/runs" }
+	return webhook.Workloads{Instance: "test", Running: running, Logger: discard()}
 }
 
 // workload is a manifest with annotations of the workload, and a stamp on its
@@ -109,16 +111,26 @@ func TestUpdates(t *testing.T) {
 			workload("Deployment", inject, plain), workload("Deployment", `sidecar.speedscale.com/inject: "false"`, plain), ""},
 		"a stamp that is damaged": {
 			workload("Deployment", inject, plain), workload("Deployment", inject, "damaged"), plain},
-		"ignored: the stamp stays": {
-			workload("Deployment", inject, plain), workload("Deployment", inject+`, operator.speedscale.com/ignore: "true"`, plain), plain},
+		"ignored: the stamp goes": {
+			workload("Deployment", inject, plain), workload("Deployment", inject+`, operator.speedscale.com/ignore: "true"`, plain), ""},
+		"ignored, and asks no more": {
+			workload("Deployment", inject, plain), workload("Deployment", `operator.speedscale.com/ignore: "true"`, plain), ""},
+		"ignored, and a manifest brings it back": {
+			workload("Deployment", inject+`, operator.speedscale.com/ignore: "true"`, ""), workload("Deployment", inject+`, operator.speedscale.com/ignore: "true"`, plain), ""},
 		"ignored: none is written": {
 			workload("Deployment", "", ""), workload("Deployment", inject+`, operator.speedscale.com/ignore: "true"`, ""), ""},
 		"another operator's": {
 			workload("Deployment", "", ""), workload("Deployment", inject+`, operator.speedscale.com/managed-by: other`, ""), ""},
+		"another operator's: its stamp stays": {
+			workload("Deployment", inject, plain), workload("Deployment", inject+`, operator.speedscale.com/managed-by: other`, plain), plain},
+		"another operator's, which asks no more": {
+			workload("Deployment", inject, plain), workload("Deployment", `operator.speedscale.com/managed-by: other`, plain), ""},
 		"our own": {
 			workload("Deployment", "", ""), workload("Deployment", inject+`, operator.speedscale.com/managed-by: test`, ""), plain},
 		"a job keeps what it has": {
 			workload("Job", inject, plain), workload("Job", "", plain), plain},
+		"a job that is ignored keeps it": {
+			workload("Job", inject, plain), workload("Job", inject+`, operator.speedscale.com/ignore: "true"`, plain), plain},
 		"a job without a stamp gets none": {
 			workload("Job", "", ""), workload("Job", inject, ""), ""},
 		"a job's manifest is applied again": {
@@ -129,6 +141,33 @@ func TestUpdates(t *testing.T) {
 			got := apply(t, req, workloads().Handle(t.Context(), req))
 			// Only the stamp may differ from what was sent.
 			equal(t, raw(t, withStamp(c.new, c.want)), got)
+		})
+	}
+}
+
+// TestRollbackToAReplayThatHasEnded: without the operator, whose answer a pod of a replay
+// waits for, no pod of the workload could be made any more.
+func TestRollbackToAReplayThatHasEnded(t *testing.T) {
+	in := func(manifest, replay string) string {
+		value := stamp.Replay{ID: "1", Name: replay, Target: "0", Kind: "Deployment", Workload: "checkout"}.String()
+		return strings.Replace(manifest, "team: payments", "team: payments, "+annotation.Replay+": '"+value+"'", 1)
+	}
+	plain := stampOf(t, "Deployment", map[string]string{})
+	const wrong = inject + `, sidecar.speedscale.com/proxy-type: sideways`
+	for name, c := range map[string]struct{ manifest, replay, want string }{
+		"it has ended":        {workload("Deployment", inject, plain), "shop/ended", workload("Deployment", inject, plain)},
+		"of one not injected": {workload("StatefulSet", "", ""), "shop/ended", workload("StatefulSet", "", "")},
+		"of a CronJob":        {workload("CronJob", "", ""), "shop/ended", workload("CronJob", "", "")},
+		"wrong annotations":   {workload("Deployment", wrong, plain), "shop/ended", workload("Deployment", wrong, plain)},
+		"it runs":             {workload("Deployment", inject, plain), "shop/runs", ""},
+		"a job, which is so":  {workload("Job", "", ""), "shop/ended", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			req := update(t, c.manifest, in(c.manifest, c.replay))
+			if c.want == "" {
+				c.want = in(c.manifest, c.replay)
+			}
+			equal(t, raw(t, c.want), apply(t, req, workloads().Handle(t.Context(), req)))
 		})
 	}
 }

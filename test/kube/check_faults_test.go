@@ -17,6 +17,8 @@ import (
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/speedscale/speedscale/cluster/annotation"
 )
 
 // faultsOfTheWay are between speedctl and the API server, which is told by a proxy.
@@ -194,6 +196,9 @@ func faultsOfPods(c *cluster) []planted {
 	image := func(name string) func(*cluster) {
 		return commands("-n", namespaceOfFaults, "set", "image", "pod/"+pod.Name, "speedscale-goproxy="+name)
 	}
+	trust := func(certificate string) func(*cluster) {
+		return commands("-n", namespaceOfFaults, "annotate", "--overwrite", "pod", pod.Name, annotation.ForwarderCA+"="+certificate)
+	}
 	return []planted{
 		homeless("speedscale-forwarder", "forwarder-ready", "forwarder-endpoints"),
 		homeless("speedscale-inspector", "inspector-ready"),
@@ -208,6 +213,17 @@ func faultsOfPods(c *cluster) []planted {
 		{
 			name: "sidecar of another version", ids: []string{"sidecar-version", "sidecar-ready"},
 			plant: image("docker.io/speedscale/goproxy:planted"), heal: image(pod.Spec.Containers[0].Image),
+		},
+		{
+			name: "sidecar of another certificate", ids: []string{"sidecar-trust"},
+			plant: func(c *cluster) {
+				other, err := base64.StdEncoding.DecodeString(c.kubectl("get", "mutatingwebhookconfiguration", "speedscale-operator", "-o", "jsonpath={.webhooks[0].clientConfig.caBundle}"))
+				if err != nil {
+					c.Fatal(err)
+				}
+				trust(string(other))(c)
+			},
+			heal: trust(pod.Annotations[annotation.ForwarderCA]),
 		},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/speedscale/speedscale/cluster/annotation"
 	"github.com/speedscale/speedscale/traffic/report"
 )
 
@@ -56,6 +57,11 @@ func twoReplays(s *shop) {
 		s.Errorf("the first replay: exit code %d:\n%s", code, strings.Join(first.said, "\n"))
 	}
 	s.forget("second", "first")
+	// The revision before is the replay's, of which no pod could be made without the operator.
+	s.kubectl("rollout", "undo", "deployment/web")
+	if now := s.template(); strings.Contains(now, annotation.Replay) {
+		s.Errorf("a rollback brings the replay back:\n%s", now)
+	}
 }
 
 // secretNotThere: the replay says so soon, and the workload is not restarted for it.
