@@ -14,11 +14,15 @@ import (
 	"github.com/speedscale/speedscale/operator/resource"
 )
 
-// mocks starts the responder, where something is mocked, and waits until it answers.
+// mocks starts the responder, where something is mocked, and waits until it answers. Once
+// the generator runs, it looks whether the responder still does.
 func (p *pass) mocks(ctx context.Context) (string, error) {
 	keys := p.mocked()
-	if len(keys) == 0 || p.job != nil {
+	if len(keys) == 0 {
 		return "", nil
+	}
+	if p.job != nil {
+		return "", p.answering(ctx)
 	}
 	objects, config, err := p.configured()
 	if err != nil {

@@ -194,6 +194,7 @@ func (w *world) client() client.Client {
 			if o.GetUID() == "" {
 				o.SetUID(types.UID("uid-" + o.GetName()))
 			}
+			o.SetCreationTimestamp(metav1.NewTime(w.now))
 			return w.write(func() error {
 				err := c.Create(ctx, o, opts...)
 				if _, ok := o.(*batchv1.Job); ok && err == nil {
