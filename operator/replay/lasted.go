@@ -2,6 +2,7 @@ package replay
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -11,9 +12,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
 	"github.com/speedscale/speedscale/cluster/annotation"
 	"github.com/speedscale/speedscale/cluster/workload"
 	"github.com/speedscale/speedscale/operator/resource"
+	"github.com/speedscale/speedscale/traffic/report"
 )
 
 // unreadyLimit is how long the pod of a component may be unready while requests are sent.
@@ -27,6 +30,30 @@ func (p *pass) answering(ctx context.Context) error {
 		err = failf("the responder failed while requests were sent: %s", why)
 	}
 	return err
+}
+
+// collecting says, in an event and in the report, that the collector was not there all the
+// time. A replay is what it is without it.
+func (p *pass) collecting(ctx context.Context) error {
+	config, err := p.config()
+	if err != nil || !config.LogsCollected() {
+		return err
+	}
+	targets, err := p.targets(ctx)
+	if err != nil {
+		return err
+	}
+	if selector, err := p.collected(targets); err != nil || selector == "" {
+		return nil // there is none, and its error was said when there should have been
+	}
+	why, err := p.lasted(ctx, resource.Collector)
+	if err != nil || why == "" {
+		return err
+	}
+	text := "logs, events and usage of the workload are incomplete: the collector failed: " + why
+	p.noCollector(text)
+	p.warn(ctx, text)
+	return nil
 }
 
 // lasted says why a component has not been there since the generator was made, "" where
@@ -103,4 +130,19 @@ func ended(pod *corev1.Pod, since time.Time) string {
 		return "it is deleted"
 	}
 	return ""
+}
+
+// warn puts a warning into the report, of which it is a part like those of the agents.
+func (p *pass) warn(ctx context.Context, text string) {
+	b := report.NewBuilder(nil, report.Options{Started: p.Now()})
+	b.Warn(text)
+	doc, err := json.Marshal(b.Part())
+	if err == nil {
+		ctx, cancel := context.WithTimeout(ctx, publishLimit)
+		defer cancel()
+		_, err = p.Cloud.PutPart(ctx, &cloudv1.PutPartRequest{ReplayId: p.id(), Name: resource.Operator, Part: doc})
+	}
+	if err != nil {
+		p.Logger.Warn("the report lacks a warning", "replay", p.name(), "warning", text, "error", err)
+	}
 }

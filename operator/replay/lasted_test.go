@@ -119,3 +119,44 @@ func TestResponderThatHasHadTrouble(t *testing.T) {
 		})
 	}
 }
+
+// TestCollectorThatDoesNotLast: the replay passes without it, and says so.
+func TestCollectorThatDoesNotLast(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*world, *corev1.Pod)
+		want   string
+	}{
+		"there": {func(*world, *corev1.Pod) {}, ""},
+		// Of a workload that is not restarted both are made in one pass.
+		"made with the generator": {func(w *world, p *corev1.Pod) {
+			w.must(w.c.Delete(t.Context(), p))
+			p.ResourceVersion, p.CreationTimestamp = "", metav1.NewTime(w.now.Add(time.Second))
+			w.must(w.c.Create(t.Context(), p))
+		}, ""},
+		"never started": {func(w *world, p *corev1.Pod) {
+			p.Status = corev1.PodStatus{Phase: corev1.PodPending, ContainerStatuses: []corev1.ContainerStatus{{
+				Name: "agent", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: "no such image"}},
+			}}}
+		}, `container "agent": ImagePullBackOff: no such image`},
+		"restarted": {func(w *world, p *corev1.Pod) { p.Status.ContainerStatuses = ends("OOMKilled", w.now) }, `container "agent" ended with 137 (OOMKilled)`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, checkout(), trafficReplay(nil))
+			w.cluster()
+			w.until("generating", w.in(v1.ReasonGenerating))
+			pod := w.podOfComponent("collector")
+			c.change(w, pod)
+			w.must(w.c.Status().Update(t.Context(), pod))
+			w.endsWith(v1.ReasonTestSucceeded, "Passed")
+			warnings := strings.Join(w.cloud.parts["speedscale-operator"].Warnings, "\n")
+			event := w.event("NoCollector")
+			if c.want == "" && event+warnings != "" {
+				t.Errorf("it says %q, and the report %q", event, warnings)
+			}
+			want := "logs, events and usage of the workload are incomplete: the collector failed: pod \"" + pod.Name + "\": " + c.want
+			if c.want != "" && (!strings.Contains(event, want) || warnings != want) {
+				t.Errorf("it says %q, and the report %q, want %q", event, warnings, want)
+			}
+		})
+	}
+}

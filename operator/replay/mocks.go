@@ -69,9 +69,14 @@ func (p *pass) collect(ctx context.Context, targets []*target) {
 		_, err = ensure(ctx, p, objects.CollectorDeployment(selector), objects.CollectorAccount(), objects.CollectorBinding())
 	}
 	if err != nil && p.entering(v1.ReasonWorkload) {
-		p.Events.Eventf(p.replay, nil, corev1.EventTypeWarning, "NoCollector", "Replay", "the replay goes on without its collector: %v", err)
-		p.Logger.Warn("collector is not started", "replay", p.name(), "error", err)
+		p.noCollector(fmt.Sprintf("the replay goes on without its collector: %v", err))
 	}
+}
+
+// noCollector says what the replay lacks.
+func (p *pass) noCollector(text string) {
+	p.Events.Eventf(p.replay, nil, corev1.EventTypeWarning, "NoCollector", "Replay", "%s", text)
+	p.Logger.Warn("there is no collector", "replay", p.name(), "reason", text)
 }
 
 // collected selects the pods of the workloads: by the replay's labels where they get
