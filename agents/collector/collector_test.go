@@ -387,6 +387,21 @@ func TestReportHasEventsAndUsage(t *testing.T) {
 	}
 }
 
+// TestCollectorThatRestartsKeepsItsPart: what it puts then has another name, so that the report has both.
+func TestCollectorThatRestartsKeepsItsPart(t *testing.T) {
+	names := map[string]bool{}
+	for _, since := range []time.Time{start, start.Add(time.Minute)} {
+		r := collector.NewReporter(since, func(*cloudv1.ReplayEvent) {})
+		r.Publish(&cloudv1.ReplayEvent{Event: &cloudv1.ReplayEvent_Usage{Usage: &cloudv1.PodUsage{Pod: "web-1", Container: "web"}}})
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		r.Run(ctx, time.Hour, func(_ context.Context, p report.Part) error { names[p.Name] = true; return nil }, slog.New(slog.DiscardHandler))
+	}
+	if len(names) != 2 {
+		t.Errorf("the parts are named %v", names)
+	}
+}
+
 func FuzzLinesAreBoundedAndClean(f *testing.F) {
 	f.Add([]byte(lines("a", "b password=hunter2")))
 	f.Add([]byte("no time\r\n\n\x00\x1b[0m\xff\n-----BEGIN EC PRIVATE KEY-----\nabc"))

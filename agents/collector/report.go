@@ -2,6 +2,7 @@ package collector
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,9 @@ import (
 // Reporter keeps what the report is to have of the events that are published. It is
 // safe for concurrent use.
 type Reporter struct {
+	// part is the name of what this process puts: one that starts again after it takes
+	// nothing of it away.
+	part    string
 	builder *report.Builder
 	next    func(*cloudv1.ReplayEvent)
 	changed atomic.Bool
@@ -20,7 +24,10 @@ type Reporter struct {
 
 // NewReporter returns a reporter that passes events on.
 func NewReporter(since time.Time, next func(*cloudv1.ReplayEvent)) *Reporter {
-	return &Reporter{builder: report.NewBuilder(nil, report.Options{Started: since}), next: next}
+	return &Reporter{
+		part:    fmt.Sprintf("collector-%d", since.Unix()),
+		builder: report.NewBuilder(nil, report.Options{Started: since}), next: next,
+	}
 }
 
 // Publish is Options.Publish.
@@ -55,7 +62,9 @@ func (r *Reporter) Run(ctx context.Context, interval time.Duration, put func(con
 		if !r.changed.Swap(false) {
 			continue
 		}
-		if err := put(ctx, r.builder.Part()); err != nil {
+		part := r.builder.Part()
+		part.Name = r.part
+		if err := put(ctx, part); err != nil {
 			r.changed.Store(true)
 			log.Warn("part of the report not put", "error", err)
 		}

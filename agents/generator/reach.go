@@ -2,12 +2,10 @@ package generator
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"net"
-	"net/url"
 	"slices"
-	"syscall"
+	"sync"
 	"time"
 )
 
@@ -15,38 +13,45 @@ const (
 	// reachLimit bounds the wait for all targets in a cluster.
 	reachLimit = 10 * time.Second
 	reachEvery = 100 * time.Millisecond
+	// dialLimit is soon over: what was dropped may be let through the next time.
+	dialLimit = time.Second
 )
 
-// reach waits until the targets in a cluster do not refuse connections any more: nodes
-// learn of a Service's pods a moment after these are ready, and refuse what comes before
-// (Kubernetes, "Virtual IPs and Service Proxies"). A target that goes on refusing is sent
-// the requests all the same, and the report says what became of them.
+// reach waits until the targets in a cluster take connections: nodes and the DNS learn of
+// a Service and its pods a moment after these are ready, and until then refuse what comes,
+// drop it, or do not know the name (Kubernetes, "Virtual IPs and Service Proxies"). A
+// target that goes on so is sent the requests all the same, and the report says what
+// became of them.
 func (s *Settings) reach(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, reachLimit)
 	defer cancel()
-	targets := slices.Collect(maps.Values(s.Targets))
-	if s.Target != nil {
-		targets = append(targets, s.Target)
-	}
-	for _, target := range targets {
-		for refuses(ctx, target) {
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(reachEvery):
-			}
+	hosts := map[string]bool{}
+	for _, target := range append(slices.Collect(maps.Values(s.Targets)), s.Target) {
+		if target != nil && target.Hostname() != "" && target.Port() != "" {
+			hosts[target.Host] = true
 		}
 	}
+	var waiting sync.WaitGroup // for all at once: one that never answers takes the whole time
+	for host := range hosts {
+		waiting.Go(func() {
+			for !reached(ctx, host) {
+				select {
+				case <-ctx.Done():
+					return
+				case <-time.After(reachEvery):
+				}
+			}
+		})
+	}
+	waiting.Wait()
 }
 
-// refuses says that nobody listens at a target that has a host and a port.
-func refuses(ctx context.Context, target *url.URL) bool {
-	if target.Hostname() == "" || target.Port() == "" {
+// reached says that somebody takes connections at host:port.
+func reached(ctx context.Context, host string) bool {
+	c, err := (&net.Dialer{Timeout: dialLimit}).DialContext(ctx, "tcp", host)
+	if err != nil {
 		return false
 	}
-	c, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", target.Host)
-	if err == nil {
-		c.Close()
-	}
-	return errors.Is(err, syscall.ECONNREFUSED)
+	c.Close()
+	return true
 }

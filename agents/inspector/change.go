@@ -48,6 +48,9 @@ func (i *Inspector) setInjection(ctx context.Context, c *cloudv1.SetInjection) (
 		if key == everyAnnotation && c.GetAnnotations()[key] != "" {
 			return nil, fmt.Errorf("annotation %q: all of them can be taken away, by an empty value, and not be set", key)
 		}
+		if why := notRemote(key); why != "" && c.GetAnnotations()[key] != "" {
+			return nil, fmt.Errorf("annotation %q: not by remote control, since %s: set it by speedctl inject or kubectl annotate", key, why)
+		}
 	}
 	ref := workload.Ref{Kind: c.GetKind(), Namespace: c.GetNamespace(), Name: c.GetName()}
 	if err := ref.Replaceable(); err != nil {
@@ -70,6 +73,18 @@ func (i *Inspector) setInjection(ctx context.Context, c *cloudv1.SetInjection) (
 	}
 	maps.DeleteFunc(after, func(key, _ string) bool { return !strings.HasPrefix(key, annotation.Prefix) })
 	return json.Marshal(Changed{Annotations: after, Held: w.Held})
+}
+
+// notRemote says why an annotation is for those only who have rights in the cluster, ""
+// where it is not.
+func notRemote(key string) string {
+	switch key {
+	case annotation.ExtraContainerEnvVars, annotation.TLSJavaToolOptionsValue:
+		return "such variables can run code in the app, with all that it may read"
+	case annotation.ProxyHost:
+		return "it can lead the app's clients to another host"
+	}
+	return ""
 }
 
 // everyAnnotation is a key that stands for all that the workload has.
@@ -115,7 +130,8 @@ type Started struct {
 }
 
 // startReplay makes a TrafficReplay, whose rules the API server knows. Fields that it
-// does not know are refused, not dropped.
+// does not know are refused, not dropped. So are Secrets: together with a test config and
+// a URL, which are the cloud's to choose too, they could be sent anywhere.
 func (i *Inspector) startReplay(ctx context.Context, c *cloudv1.StartReplay) ([]byte, error) {
 	if err := i.named("TrafficReplay", c.GetNamespace(), c.GetName()); err != nil {
 		return nil, err
@@ -123,6 +139,9 @@ func (i *Inspector) startReplay(ctx context.Context, c *cloudv1.StartReplay) ([]
 	var spec map[string]any
 	if err := json.Unmarshal(c.GetSpec(), &spec); err != nil {
 		return nil, fmt.Errorf("TrafficReplay %q: spec: want a JSON object: %w", c.GetName(), err)
+	}
+	if spec["secretRefs"] != nil {
+		return nil, fmt.Errorf("TrafficReplay %q: spec.secretRefs: not by remote control: start a replay that reads Secrets by speedctl replay or kubectl", c.GetName())
 	}
 	object := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": speedscalev1.Group + "/" + speedscalev1.Version, "kind": "TrafficReplay",

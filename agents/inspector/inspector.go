@@ -1,7 +1,7 @@
 // Package inspector carries out, in its cluster, the commands that the cloud gives
 // over a connection that the inspector opens: the ones in cloudv1.Command, and no
-// others. It never reads a Secret, and what its service account may do is what these
-// commands need.
+// others. It never reads a Secret and starts no replay that does, and what its service
+// account may do is what these commands need.
 package inspector
 
 import (

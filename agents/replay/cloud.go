@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -39,7 +40,7 @@ type Cloud struct {
 	Roots      *x509.CertPool
 	// ReplayID is the report's, Snapshot the id of what is replayed.
 	ReplayID, Snapshot string
-	// Component is the source of events, and the name of the part.
+	// Component is the source of events, and the name of a part that has none.
 	Component string
 	// Dir is where the snapshot goes, in a folder of its id.
 	Dir string
@@ -143,8 +144,8 @@ func (m *Member) Load(ctx context.Context, s *Settings) error {
 	return nil
 }
 
-// PutPart stores what the pod has for the report, in place of what it put before. It
-// tries again while the cloud is away: for two minutes, of which ten seconds are
+// PutPart stores what the pod has for the report, in place of what it put before by the
+// same name; the component's where the part has none. It tries again while the cloud is away: for two minutes, of which ten seconds are
 // left when ctx ends.
 func (m *Member) PutPart(ctx context.Context, p report.Part) error {
 	ctx, cancel := outliving(ctx)
@@ -163,7 +164,7 @@ func (m *Member) OfferPart(ctx context.Context, p report.Part) error {
 }
 
 func (m *Member) put(ctx context.Context, p report.Part) error {
-	p.Name = m.cloud.Component
+	p.Name = cmp.Or(p.Name, m.cloud.Component)
 	part, err := json.Marshal(p)
 	if err == nil {
 		ctx, cancel := context.WithTimeout(ctx, callLimit)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/speedscale/speedscale/agents/agent"
 	"github.com/speedscale/speedscale/agents/generator"
+	"github.com/speedscale/speedscale/agents/replay"
 	"github.com/speedscale/speedscale/agents/responder"
 	cloudv1 "github.com/speedscale/speedscale/cloud/api/v1"
 	"github.com/speedscale/speedscale/cloud/server"
@@ -78,6 +80,32 @@ func TestBinariesInACluster(t *testing.T) {
 	}
 	if m := last["responder"].GetMocks(); m.GetRequests() != 20 || m.GetMatched() != 20 {
 		t.Errorf("the responder ended with %v", m)
+	}
+}
+
+// TestPartsOfOneComponent: those that a process names itself stand beside those of the process before.
+func TestPartsOfOneComponent(t *testing.T) {
+	c := newCloud(t)
+	dir, _ := newSnapshot(t, 1, c.key(t))
+	r := c.start(t, c.upload(t, dir), `{"id":"x"}`)
+	m, err := (&replay.Cloud{URL: c.url, Token: r.env["SPEEDSCALE_API_KEY"], ReplayID: r.id, Component: "collector"}).Join(
+		replay.NewRegistry(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	for _, p := range []report.Part{
+		{Name: "collector-1", Warnings: []string{"replaced"}}, {Name: "collector-1", Warnings: []string{"one"}},
+		{Name: "collector-2", Warnings: []string{"two"}}, {Warnings: []string{"unnamed"}},
+	} {
+		p.Version = report.PartVersion
+		if err := m.PutPart(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, _ := r.end(t)
+	if text := strings.Join(got.Warnings, " "); text != "one two unnamed" {
+		t.Errorf("the report's warnings are %q", text)
 	}
 }
 

@@ -77,24 +77,30 @@ func (p *pass) unready(ctx context.Context, selector map[string]string) (string,
 		return "", err
 	}
 	for i := range pods.Items {
-		pod := &pods.Items[i]
-		why := workload.Unready(pod)
-		if why == "" {
-			continue
+		if why, err := p.podUnready(ctx, &pods.Items[i]); why != "" || err != nil {
+			return why, err
 		}
-		p.waits = append(p.waits, pod.Name)
-		if why == workload.Starting && p.Now().Sub(pod.CreationTimestamp.Time) >= startLimit {
-			trouble, err := p.trouble(ctx, pod)
-			if err != nil {
-				return "", err
-			}
-			if trouble != "" {
-				why += ": " + trouble
-			}
-		}
-		return fmt.Sprintf("pod %q: %s", pod.Name, why), nil
 	}
 	return "its pod is not there yet", nil
+}
+
+// podUnready says why a pod of the replay's own is not ready, "" where it is.
+func (p *pass) podUnready(ctx context.Context, pod *corev1.Pod) (string, error) {
+	why := workload.Unready(pod)
+	if why == "" {
+		return "", nil
+	}
+	p.waits = append(p.waits, pod.Name)
+	if why == workload.Starting && p.Now().Sub(pod.CreationTimestamp.Time) >= startLimit {
+		trouble, err := p.trouble(ctx, pod)
+		if err != nil {
+			return "", err
+		}
+		if trouble != "" {
+			why += ": " + trouble
+		}
+	}
+	return fmt.Sprintf("pod %q: %s", pod.Name, why), nil
 }
 
 // trouble is a pod's newest event, where that is a warning. A Secret of the spec that the

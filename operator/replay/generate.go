@@ -59,6 +59,7 @@ func (p *pass) generate(ctx context.Context) (string, error) {
 		if job, err = ensure(ctx, p, objects.GeneratorJob(destinations, int32(config.Replicas()), p.deadline().Sub(p.Now()))); err != nil {
 			return "", err
 		}
+		p.job = job
 	}
 	for _, c := range job.Status.Conditions {
 		if c.Status != corev1.ConditionTrue {

@@ -14,11 +14,15 @@ import (
 	"github.com/speedscale/speedscale/operator/resource"
 )
 
-// mocks starts the responder, where something is mocked, and waits until it answers.
+// mocks starts the responder, where something is mocked, and waits until it answers. Once
+// the generator runs, it looks whether the responder still does.
 func (p *pass) mocks(ctx context.Context) (string, error) {
 	keys := p.mocked()
-	if len(keys) == 0 || p.job != nil {
+	if len(keys) == 0 {
 		return "", nil
+	}
+	if p.job != nil {
+		return "", p.answering(ctx)
 	}
 	objects, config, err := p.configured()
 	if err != nil {
@@ -65,9 +69,14 @@ func (p *pass) collect(ctx context.Context, targets []*target) {
 		_, err = ensure(ctx, p, objects.CollectorDeployment(selector), objects.CollectorAccount(), objects.CollectorBinding())
 	}
 	if err != nil && p.entering(v1.ReasonWorkload) {
-		p.Events.Eventf(p.replay, nil, corev1.EventTypeWarning, "NoCollector", "Replay", "the replay goes on without its collector: %v", err)
-		p.Logger.Warn("collector is not started", "replay", p.name(), "error", err)
+		p.noCollector(fmt.Sprintf("the replay goes on without its collector: %v", err))
 	}
+}
+
+// noCollector says what the replay lacks.
+func (p *pass) noCollector(text string) {
+	p.Events.Eventf(p.replay, nil, corev1.EventTypeWarning, "NoCollector", "Replay", "%s", text)
+	p.Logger.Warn("there is no collector", "replay", p.name(), "reason", text)
 }
 
 // collected selects the pods of the workloads: by the replay's labels where they get

@@ -86,6 +86,9 @@ func (p *pass) advance(ctx context.Context) (time.Duration, error) {
 			return poll, nil
 		}
 	}
+	if err := p.collecting(ctx); err != nil {
+		return 0, err
+	}
 	return poll, p.decide(ctx, v1.ReasonReporting, "the report is being made")
 }
 

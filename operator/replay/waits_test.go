@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/speedscale/speedscale/cluster/annotation"
 	v1 "github.com/speedscale/speedscale/cluster/api/v1"
@@ -91,6 +93,49 @@ func TestTimeoutSaysWhatWasWaitedFor(t *testing.T) {
 			}
 			w.now = w.now.Add(20 * time.Minute)
 			w.endsWith(v1.ReasonError, c.want)
+		})
+	}
+}
+
+// TestPodThatIsBeingReplacedIsWaitedFor: controllers that delete a pod before they make the next have one less for
+// a moment, and all that they have is routed and ready.
+func TestPodThatIsBeingReplacedIsWaitedFor(t *testing.T) {
+	d := checkout()
+	d.Spec.Replicas = new(int32(2))
+	for kind, o := range map[string]client.Object{
+		"Deployment": d,
+		"StatefulSet": &appsv1.StatefulSet{ObjectMeta: d.ObjectMeta, Spec: appsv1.StatefulSetSpec{
+			Replicas: d.Spec.Replicas, Selector: d.Spec.Selector, Template: d.Spec.Template,
+		}},
+		"DaemonSet": &appsv1.DaemonSet{ObjectMeta: d.ObjectMeta, Spec: appsv1.DaemonSetSpec{Selector: d.Spec.Selector, Template: d.Spec.Template},
+			Status: appsv1.DaemonSetStatus{DesiredNumberScheduled: 2}},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			old := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "old", Labels: map[string]string{"app": "checkout"}}}
+			w := newWorld(t, o, old, trafficReplay(func(r *v1.TrafficReplay) { r.Spec.Workloads[0].Ref.Kind = kind }))
+			w.until("workload", w.in(v1.ReasonWorkload))
+			next := func(n int) {
+				w.must(w.c.Get(t.Context(), client.ObjectKeyFromObject(o), o))
+				template := d.Spec.Template
+				switch o := o.(type) {
+				case *appsv1.Deployment:
+					template = o.Spec.Template
+				case *appsv1.StatefulSet:
+					template = o.Spec.Template
+				case *appsv1.DaemonSet:
+					template = o.Spec.Template
+				}
+				w.must(w.c.Create(t.Context(), w.podOf(&appsv1.Deployment{ObjectMeta: d.ObjectMeta, Spec: appsv1.DeploymentSpec{Template: template}}, n)))
+			}
+			if kind != "Deployment" { // whose controller the world has
+				w.must(w.c.Delete(t.Context(), old))
+				next(0)
+			}
+			if c := w.passIn(time.Second); c.Reason != v1.ReasonWorkload || !strings.Contains(c.Message, "1 of 2 pods are there") || w.jobs > 0 {
+				t.Errorf("with one of two pods it is %s %q, and there are %d generators", c.Reason, c.Message, w.jobs)
+			}
+			next(1)
+			w.until("generating", w.in(v1.ReasonGenerating))
 		})
 	}
 }

@@ -169,17 +169,24 @@ func (p *pass) ready(ctx context.Context, t *target) (string, error) {
 	case len(problems) > 0:
 		return strings.Join(problems[:min(len(problems), mostNamed)], "; "), nil
 	case old > 0:
-		text := fmt.Sprintf("%d of %d pods have no routing yet", old, len(pods))
-		if why := cmp.Or(t.workload.Held, t.workload.Failing); why != "" {
-			text += ": " + why
-		}
-		return text, nil
+		return because(cmp.Or(t.workload.Held, t.workload.Failing), "%d of %d pods have no routing yet", old, len(pods)), nil
 	case !t.workload.Counts.Seen:
 		return "its controller has not seen the change yet", nil
 	case ready == 0:
 		return cmp.Or(t.workload.Failing, "it has no pod yet"), nil
+	case ready < int(t.workload.Scale): // one ends, and the next is not made before that
+		return because(t.workload.Failing, "%d of %d pods are there", ready, t.workload.Scale), nil
 	}
 	return "", nil
+}
+
+// because is a text with the reason behind it, where there is one.
+func because(why, format string, args ...any) string {
+	text := fmt.Sprintf(format, args...)
+	if why != "" {
+		text += ": " + why
+	}
+	return text
 }
 
 // hasRouting says that a pod has what the replay's annotation asks for: the webhook

@@ -63,6 +63,7 @@ type cloudFake struct {
 	status     report.Status
 	testConfig string
 	phases     []string
+	parts      map[string]report.Part
 }
 
 func (c *cloudFake) Start(_ context.Context, r *cloudv1.StartReplayRequest) (*cloudv1.StartReplayResponse, error) {
@@ -108,6 +109,14 @@ func (c *cloudFake) Publish(_ context.Context, r *cloudv1.PublishRequest) (*clou
 	return &cloudv1.PublishResponse{}, nil
 }
 
+func (c *cloudFake) PutPart(_ context.Context, r *cloudv1.PutPartRequest) (*cloudv1.PutPartResponse, error) {
+	part, err := report.ParsePart(r.Name, r.Part)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.parts[r.Name] = part
+	return &cloudv1.PutPartResponse{}, err
+}
+
 var errKilled = errors.New("the operator is killed here")
 
 // world is a cluster and a cloud. What controllers of Kubernetes and our webhook do,
@@ -142,7 +151,7 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 	}
 	w := &world{t: t, now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), events: make(chan string, 10_000),
 		key:   types.NamespacedName{Namespace: "shop", Name: "pr-42"},
-		cloud: &cloudFake{status: report.Passed, testConfig: `{"id":"standard","cluster":{"logsCollected":true}}`}}
+		cloud: &cloudFake{status: report.Passed, parts: map[string]report.Part{}, testConfig: `{"id":"standard","cluster":{"logsCollected":true}}`}}
 	mux := http.NewServeMux()
 	mux.Handle(cloudv1connect.NewReplayServiceHandler(w.cloud))
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -194,6 +203,7 @@ func (w *world) client() client.Client {
 			if o.GetUID() == "" {
 				o.SetUID(types.UID("uid-" + o.GetName()))
 			}
+			o.SetCreationTimestamp(metav1.NewTime(w.now))
 			return w.write(func() error {
 				err := c.Create(ctx, o, opts...)
 				if _, ok := o.(*batchv1.Job); ok && err == nil {
