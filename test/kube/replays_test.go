@@ -28,6 +28,7 @@ func replays(c *cluster) {
 			{name: "generator only", test: generatorOnlyIsNotLive},
 			{name: "responder only", test: responderOnly},
 			{name: "custom URL", test: customURL},
+			{name: "responder lost", test: responderLost},
 			{name: "screen to the verdict", test: func(s *shop) { screenToVerdict(s, "80", "24") }, version: "2"},
 			{name: "wide screen to the verdict", test: func(s *shop) { screenToVerdict(s, "140", "40") }, version: "2"},
 			{name: "screen of one that is canceled", test: screenCanceled},
@@ -162,6 +163,18 @@ func responderOnly(s *shop) {
 	if r := s.report(id); r.Mocks == nil || r.Mocks.Matched < driven || r.Mocks.Missed != 0 || r.Requests.Sent != 0 {
 		s.Errorf("responder only: %s", describe(r))
 	}
+}
+
+// responderLost: a replay whose mocks are gone says so, and not that the app is at fault.
+func responderLost(s *shop) {
+	r := s.start("--test-config", "slow", "--name", "unmocked")
+	r.await("generator", "started")
+	s.kubectl("delete", "pod", "-l", "replay.speedscale.com/component=responder", "--wait=false")
+	code := r.end()
+	if got := s.ready("unmocked"); code == 0 || !strings.HasPrefix(got, "True Error") || !strings.Contains(got, "the responder failed while requests were sent") {
+		s.Errorf("exit code %d, the replay ended with %q:\n%s", code, got, strings.Join(r.said, "\n"))
+	}
+	s.forget("unmocked")
 }
 
 // customURL is sent everything, and no workload is restarted for it.
