@@ -155,6 +155,9 @@ func Run(ctx context.Context, c kubernetes.Interface, h Releases, o Options) err
 	if err := o.allowed(ctx, c); err != nil {
 		return err
 	}
+	if err := given(ctx, c, fresh(parts)); err != nil {
+		return err
+	}
 	keyHash, err := o.secrets(ctx, c)
 	if err != nil {
 		return err
@@ -176,16 +179,16 @@ func (o *Options) secrets(ctx context.Context, c kubernetes.Interface) (keyHash 
 		return "", err
 	}
 	if o.AppURL != "" {
-		return putOperatorKey(ctx, c, o.Namespace, o.AppURL, []byte(o.APIKey))
+		return putOperatorKey(ctx, c, o.Namespace, secretOf(o.OperatorValues, OperatorKey), o.AppURL, []byte(o.APIKey))
 	}
 	if err := ensureNamespace(ctx, c, o.CloudNamespace); err != nil {
 		return "", err
 	}
-	keys, err := ensureKeys(ctx, c, o.CloudNamespace, o.NewKey)
+	keys, err := ensureKeys(ctx, c, o.CloudNamespace, secretOf(o.CloudValues, CloudKeys), o.NewKey)
 	if err != nil {
 		return "", err
 	}
-	return putOperatorKey(ctx, c, o.Namespace, o.cloudURL(), keys.Data[EntryOperator])
+	return putOperatorKey(ctx, c, o.Namespace, secretOf(o.OperatorValues, OperatorKey), o.cloudURL(), keys.Data[EntryOperator])
 }
 
 // cloudURL is where the operator finds the cloud that is installed beside it.

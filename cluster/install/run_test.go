@@ -160,7 +160,8 @@ func TestANewKeyIsInTheValues(t *testing.T) {
 // what is given now replaces them.
 func TestUpgradeKeepsTheValuesThatWereGiven(t *testing.T) {
 	for want, given := range map[string]map[string]any{"mine": nil, "newer": {"apiKeySecret": "newer"}} {
-		c, o := installing(t, settings("speedscale-operator", nil), deploymentOf("speedscale-forwarder", "new", 1))
+		c, o := installing(t, settings("speedscale-operator", nil), deploymentOf("speedscale-forwarder", "new", 1),
+			secretNamed("a", want, install.EntryKey, install.EntryURL))
 		o.OperatorValues = given
 		there := releases{"speedscale-operator": {"apiKeySecret": "mine", "logLevel": "debug"}}
 		if err := install.Upgrade(t.Context(), c, there, o); err != nil {
