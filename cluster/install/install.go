@@ -47,6 +47,9 @@ type Options struct {
 	OperatorValues, CloudValues map[string]any
 	// Charts has a folder for each chart.
 	Charts fs.FS
+	// Version is that of the images, where no value says another one; "" is the charts'
+	// appVersion.
+	Version string
 	// NewKey makes an API key.
 	NewKey func() string
 	// Timeout bounds the wait until a release, or a Deployment that the operator makes, is
@@ -54,6 +57,8 @@ type Options struct {
 	Timeout time.Duration
 	// Progress is told of each step; nil is silent.
 	Progress func(step string)
+	// Warn is told of what stays otherwise than the version; nil is silent.
+	Warn func(text string)
 }
 
 func (o *Options) say(step string) {
@@ -83,7 +88,7 @@ func (o *Options) parts() ([]part, error) {
 		if err != nil {
 			return err
 		}
-		list = append(list, part{helm.Release{Name: name, Namespace: namespace, Chart: folder, Values: own}, given})
+		list = append(list, part{helm.Release{Name: name, Namespace: namespace, Chart: folder, Version: o.Version, Values: own}, given})
 		return nil
 	}
 	if o.AppURL == "" {

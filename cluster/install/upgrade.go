@@ -37,6 +37,7 @@ func Upgrade(ctx context.Context, c kubernetes.Interface, h Releases, o Options)
 	if err := given(ctx, c, releases); err != nil {
 		return err
 	}
+	o.tags(releases)
 	for _, r := range releases {
 		o.say("upgrading " + r.Name + " in namespace " + r.Namespace)
 		if _, err := h.Apply(ctx, r, o.Timeout); err != nil {
