@@ -19,7 +19,7 @@ func TestAReleaseHasAllImages(t *testing.T) {
 	if err != nil {
 		t.Fatalf("make -n release-images: %v\n%s", err, out)
 	}
-	images := []string{"goproxy", "initproxy", "forwarder", "inspector", resource.Generator, resource.Responder, resource.Collector, resource.JavaServer, resource.JavaClient}
+	images := []string{"goproxy", "initproxy", "forwarder", "inspector", resource.Generator, resource.Responder, resource.Collector, resource.JavaClient}
 	for _, name := range []string{"speedscale-cloud", "speedscale-operator"} {
 		manifests, err := render(load(t, name), "image: {registry: the.registry}")
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -37,6 +38,7 @@ func TestSecretThatAValueNamesHasToBeThere(t *testing.T) {
 	} {
 		c, o := installing(t, tt.objects...)
 		o.AppURL, o.NewKey, o.CloudValues, o.OperatorValues = "", func() string { return "made" }, tt.cloud, tt.operator
+		o.Timeout = time.Second
 		for verb, do := range map[string]func() error{
 			"install": func() error { return install.Run(t.Context(), c, releases{}, o) },
 			"upgrade": func() error {
