@@ -65,12 +65,12 @@ $(IMAGES:%=image/%): image/%:
 	test/kubenode/kubenode image --arch $(ARCH) --user $(or $(USER_$*),2100:2100) dist/root/$*-$(ARCH) speedscale/$*:$(VERSION) $(IMAGE_DIR)/$*.tar /$*
 
 .PHONY: $(DEMO_IMAGES:%=image/%)
-$(DEMO_IMAGES:%=image/%): image/%: dist/root/java-demo
-	@mkdir -p dist/images
-	test/kubenode/kubenode image --user 2100:2100 $< speedscale/$*:$(VERSION) dist/images/$*.tar /java/bin/java -m demo/demo.Main $*
+$(DEMO_IMAGES:%=image/%): image/%: dist/root/java-demo-$(ARCH)
+	@mkdir -p $(IMAGE_DIR)
+	test/kubenode/kubenode image --arch $(ARCH) --user 2100:2100 $< speedscale/$*:$(VERSION) $(IMAGE_DIR)/$*.tar /java/bin/java -m demo/demo.Main $*
 
-dist/root/java-demo: demo/java/image.sh $(wildcard demo/java/src/*.java demo/java/src/demo/*.java) | cluster-deps
-	demo/java/image.sh $@
+dist/root/java-demo-$(ARCH): demo/java/image.sh $(wildcard demo/java/src/*.java demo/java/src/demo/*.java) | cluster-deps
+	demo/java/image.sh $@ $(ARCH)
 	@touch $@
 
 .PHONY: demo
@@ -101,7 +101,7 @@ release-images: $(ARCHS:%=release-images/%) ## write image archives for each arc
 
 .PHONY: $(ARCHS:%=release-images/%)
 $(ARCHS:%=release-images/%): release-images/%:
-	$(MAKE) $(IMAGES:%=image/%) ARCH=$* IMAGE_DIR=dist/release-images/$* VERSION=$(VERSION)
+	$(MAKE) images ARCH=$* IMAGE_DIR=dist/release-images/$* VERSION=$(VERSION)
 
 bin/crane:
 	GOBIN=$(CURDIR)/bin $(STATIC) install github.com/google/go-containerregistry/cmd/crane@v0.21.6

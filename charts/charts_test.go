@@ -13,11 +13,14 @@ import (
 	"helm.sh/helm/v3/pkg/chart/loader"
 	"helm.sh/helm/v3/pkg/chartutil"
 	"helm.sh/helm/v3/pkg/engine"
+	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/yaml"
+
+	"github.com/speedscale/speedscale/cluster/install"
 )
 
 // load reads a chart as Helm does.
@@ -130,6 +133,48 @@ func TestCloudRefusesWrongValues(t *testing.T) {
 	} {
 		if _, err := render(load(t, "speedscale-cloud"), values); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want an error that names %s", values, err, want)
+		}
+	}
+}
+
+// TestCloudRefusesABucketThatItCannotOpen, and one outside its volume, where nothing can be
+// written: it would not start.
+func TestCloudRefusesABucketThatItCannotOpen(t *testing.T) {
+	for _, url := range []string{"s3://bucket?region=eu-central-1", "gs://bucket", "azblob://bucket", "mem://", "file:///srv/pairs", "file:///var/lib/speedscale", "file:///var/lib/speedscale//"} {
+		if _, err := render(load(t, "speedscale-cloud"), "bucket: "+url); err == nil || !strings.Contains(err.Error(), "bucket") {
+			t.Errorf("%s: %v, want an error that names bucket", url, err)
+		}
+	}
+	if _, err := render(load(t, "speedscale-cloud"), "bucket: file:///var/lib/speedscale/pairs"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRetentionBytesIsANumber: what is none was 0, which is 80 % of the volume.
+func TestRetentionBytesIsANumber(t *testing.T) {
+	for value, want := range map[string]string{
+		"10Gi": "", "'1e11'": "", "0x10": "-retention-bytes=16\n", "'010'": "", "'100000000000000000000'": "", "1.5": "", "1e30": "",
+		"100000000000": "-retention-bytes=100000000000\n", "'100000000000'": "-retention-bytes=100000000000\n", "1e11": "-retention-bytes=100000000000\n", "-1": "-retention-bytes=-1\n",
+	} {
+		manifests, err := render(load(t, "speedscale-cloud"), "retention: {bytes: "+value+"}")
+		if want == "" && (err == nil || !strings.Contains(err.Error(), "bytes")) {
+			t.Errorf("%s: %v, want an error that names bytes", value, err)
+		}
+		if want != "" && !strings.Contains(manifests["speedscale-cloud/templates/statefulset.yaml"], want) {
+			t.Errorf("%s: %v, want %q", value, err, want)
+		}
+	}
+}
+
+// TestCloudSaysWhichSecretItReads, so that speedctl finds its key there.
+func TestCloudSaysWhichSecretItReads(t *testing.T) {
+	manifests, err := render(load(t, "speedscale-cloud"), "apiKeySecret: from-vault")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range of[*corev1.Service](objects(t, manifests)) {
+		if got := s.Annotations[install.KeysAnnotation]; got != "from-vault" {
+			t.Errorf("it says %q", got)
 		}
 	}
 }

@@ -70,7 +70,8 @@ func TestOperatorReadsItsConfigMap(t *testing.T) {
 				s.Control.Cloud.HTTPProxy != "" && s.Control.Cloud.HTTPSProxy != "" && strings.HasPrefix(s.Control.Cloud.NoProxy, ".svc,.cluster.local,") &&
 				s.Control.Cloud.CA != "" && s.Control.Cloud.CAConfigMap == "speedscale-cloud-ca" && s.Replays.PublicURL == "https://speedscale.example.com" && s.Control.Forwarder.Spool.StorageClass == "fast" && s.Sidecar.MaskIn == "sidecar" &&
 				slices.Equal(s.Control.Inspector.Namespaces, []string{"shop", "payments"}) && s.Control.Inspector.Resources.Requests.Cpu().String() == "20m" &&
-				!*s.Control.Forwarder.Data && !s.Control.WithTelemetry && s.Control.TelemetryInterval == 5*time.Minute
+				!*s.Control.Forwarder.Data && !s.Control.WithTelemetry && s.Control.TelemetryInterval == 5*time.Minute &&
+				s.Control.Scheduling.NodeSelector["disk"] == "ssd" && len(s.Control.Scheduling.Tolerations) == 1 && s.Control.Scheduling.Affinity.NodeAffinity != nil
 		},
 		"telemetry: {interval: 0s}": func(s manager.Settings) bool {
 			return s.Control.TelemetryInterval == 0

@@ -50,7 +50,7 @@ func settings(args []string, getenv func(string) string, stderr io.Writer) (Opti
 	fs.StringVar(&o.DataDir, "data", cmp.Or(getenv("CLOUD_DATA"), "/var/lib/speedscale"), "`folder` of all data (CLOUD_DATA)")
 	fs.StringVar(&o.Listen, "listen", cmp.Or(getenv("CLOUD_LISTEN"), ":8080"), "`address` of the API, and of the bus by WebSocket (CLOUD_LISTEN)")
 	fs.StringVar(&o.BusListen, "bus-listen", getenv("CLOUD_BUS_LISTEN"), "`address` of the bus for nats clients; none when empty (CLOUD_BUS_LISTEN)")
-	fs.StringVar(&o.BucketURL, "bucket", getenv("CLOUD_BUCKET"), "`URL` of the archive's bucket; a folder below -data when empty (CLOUD_BUCKET)")
+	fs.StringVar(&o.BucketURL, "bucket", getenv("CLOUD_BUCKET"), "`URL` of the archive's bucket, file:///FOLDER; a folder below -data when empty (CLOUD_BUCKET)")
 	fs.StringVar(&cert, "tls-cert", getenv("CLOUD_TLS_CERT"), "PEM `file` with the certificate chain (CLOUD_TLS_CERT)")
 	fs.StringVar(&key, "tls-key", getenv("CLOUD_TLS_KEY"), "PEM `file` with its key (CLOUD_TLS_KEY)")
 	fs.StringVar(&o.KeysDir, "keys", getenv("CLOUD_KEYS"), "`folder` with the API keys admin and operator, instead of a first key that is printed (CLOUD_KEYS)")

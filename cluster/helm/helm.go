@@ -27,6 +27,9 @@ type Release struct {
 	Name, Namespace string
 	// Chart is the chart's folder.
 	Chart fs.FS
+	// Version is the chart's appVersion, which its images have as their tag where the values
+	// give none; "" leaves what the folder says.
+	Version string
 	// Values win over the chart's own.
 	Values map[string]any
 }
@@ -75,7 +78,7 @@ func SetFile(text string, values map[string]any) error {
 // Template renders a release without a cluster, for the oldest version of Kubernetes
 // that the chart takes where version is empty.
 func Template(ctx context.Context, r Release, version string) (manifests string, err error) {
-	c, err := load(r.Chart)
+	c, err := load(r)
 	if err != nil {
 		return "", err
 	}
@@ -98,7 +101,7 @@ func Template(ctx context.Context, r Release, version string) (manifests string,
 // Apply installs or upgrades a release, and waits until what it made is ready. It is
 // safe to repeat: one that was interrupted is taken up again.
 func (c *Client) Apply(ctx context.Context, r Release, timeout time.Duration) (notes string, err error) {
-	ch, err := load(r.Chart)
+	ch, err := load(r)
 	if err != nil {
 		return "", err
 	}
@@ -171,13 +174,13 @@ func (c *Client) configuration(namespace string) (*action.Configuration, error) 
 }
 
 // load reads a chart's files.
-func load(folder fs.FS) (*chart.Chart, error) {
+func load(r Release) (*chart.Chart, error) {
 	var files []*loader.BufferedFile
-	err := fs.WalkDir(folder, ".", func(path string, d fs.DirEntry, err error) error {
+	err := fs.WalkDir(r.Chart, ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		data, err := fs.ReadFile(folder, path)
+		data, err := fs.ReadFile(r.Chart, path)
 		files = append(files, &loader.BufferedFile{Name: path, Data: data})
 		return err
 	})
@@ -187,6 +190,9 @@ func load(folder fs.FS) (*chart.Chart, error) {
 	c, err := loader.LoadFiles(files)
 	if err != nil {
 		return nil, fmt.Errorf("chart: %w", err)
+	}
+	if r.Version != "" {
+		c.Metadata.AppVersion = r.Version
 	}
 	return c, nil
 }

@@ -91,3 +91,29 @@ func TestUninstallTellsMissingFromUnreadable(t *testing.T) {
 		t.Errorf("a release that may not be read: %v", err)
 	}
 }
+
+// TestImagesHaveTheVersionOfTheRelease: that of the folder is for those who install it as it is.
+func TestImagesHaveTheVersionOfTheRelease(t *testing.T) {
+	text, err := os.ReadFile("../../charts/speedscale-cloud/Chart.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, own, _ := strings.Cut(string(text), "appVersion: ")
+	own, _, _ = strings.Cut(own, "\n")
+	for _, tt := range []struct {
+		version string
+		values  map[string]any
+		want    string
+	}{
+		{"", nil, "/cloud:" + own},
+		{"0.0.0-dev.7.g0123abc", nil, "/cloud:0.0.0-dev.7.g0123abc"},
+		{"0.0.0-dev.7.g0123abc", map[string]any{"image": map[string]any{"tag": "mine"}}, "/cloud:mine"},
+	} {
+		r := helm.Release{Name: "speedscale-cloud", Namespace: "there", Chart: os.DirFS("../../charts/speedscale-cloud"), Version: tt.version, Values: tt.values}
+		for range 2 {
+			if got, err := helm.Template(t.Context(), r, ""); err != nil || !strings.Contains(got, tt.want+`"`) {
+				t.Errorf("version %q with %v: %v, want %s in\n%s", tt.version, tt.values, err, tt.want, got)
+			}
+		}
+	}
+}

@@ -47,6 +47,9 @@ type Options struct {
 	OperatorValues, CloudValues map[string]any
 	// Charts has a folder for each chart.
 	Charts fs.FS
+	// Version is that of the images, where no value says another one; "" is the charts'
+	// appVersion.
+	Version string
 	// NewKey makes an API key.
 	NewKey func() string
 	// Timeout bounds the wait until a release, or a Deployment that the operator makes, is
@@ -54,6 +57,8 @@ type Options struct {
 	Timeout time.Duration
 	// Progress is told of each step; nil is silent.
 	Progress func(step string)
+	// Warn is told of what stays otherwise than the version; nil is silent.
+	Warn func(text string)
 }
 
 func (o *Options) say(step string) {
@@ -83,7 +88,7 @@ func (o *Options) parts() ([]part, error) {
 		if err != nil {
 			return err
 		}
-		list = append(list, part{helm.Release{Name: name, Namespace: namespace, Chart: folder, Values: own}, given})
+		list = append(list, part{helm.Release{Name: name, Namespace: namespace, Chart: folder, Version: o.Version, Values: own}, given})
 		return nil
 	}
 	if o.AppURL == "" {
@@ -155,6 +160,9 @@ func Run(ctx context.Context, c kubernetes.Interface, h Releases, o Options) err
 	if err := o.allowed(ctx, c); err != nil {
 		return err
 	}
+	if err := given(ctx, c, fresh(parts)); err != nil {
+		return err
+	}
 	keyHash, err := o.secrets(ctx, c)
 	if err != nil {
 		return err
@@ -176,16 +184,16 @@ func (o *Options) secrets(ctx context.Context, c kubernetes.Interface) (keyHash 
 		return "", err
 	}
 	if o.AppURL != "" {
-		return putOperatorKey(ctx, c, o.Namespace, o.AppURL, []byte(o.APIKey))
+		return putOperatorKey(ctx, c, o.Namespace, secretOf(o.OperatorValues, OperatorKey), o.AppURL, []byte(o.APIKey))
 	}
 	if err := ensureNamespace(ctx, c, o.CloudNamespace); err != nil {
 		return "", err
 	}
-	keys, err := ensureKeys(ctx, c, o.CloudNamespace, o.NewKey)
+	keys, err := ensureKeys(ctx, c, o.CloudNamespace, secretOf(o.CloudValues, CloudKeys), o.NewKey)
 	if err != nil {
 		return "", err
 	}
-	return putOperatorKey(ctx, c, o.Namespace, o.cloudURL(), keys.Data[EntryOperator])
+	return putOperatorKey(ctx, c, o.Namespace, secretOf(o.OperatorValues, OperatorKey), o.cloudURL(), keys.Data[EntryOperator])
 }
 
 // cloudURL is where the operator finds the cloud that is installed beside it.

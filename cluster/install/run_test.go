@@ -160,7 +160,8 @@ func TestANewKeyIsInTheValues(t *testing.T) {
 // what is given now replaces them.
 func TestUpgradeKeepsTheValuesThatWereGiven(t *testing.T) {
 	for want, given := range map[string]map[string]any{"mine": nil, "newer": {"apiKeySecret": "newer"}} {
-		c, o := installing(t, settings("speedscale-operator", nil), deploymentOf("speedscale-forwarder", "new", 1))
+		c, o := installing(t, settings("speedscale-operator", nil), deploymentOf("speedscale-forwarder", "new", 1),
+			secretNamed("a", want, install.EntryKey, install.EntryURL))
 		o.OperatorValues = given
 		there := releases{"speedscale-operator": {"apiKeySecret": "mine", "logLevel": "debug"}}
 		if err := install.Upgrade(t.Context(), c, there, o); err != nil {
@@ -168,6 +169,31 @@ func TestUpgradeKeepsTheValuesThatWereGiven(t *testing.T) {
 		}
 		if diff := cmp.Diff(releases{"speedscale-operator": {"apiKeySecret": want, "logLevel": "debug"}}, there); diff != "" {
 			t.Errorf("given %v (-want +got):\n%s", given, diff)
+		}
+	}
+}
+
+// TestUpgradeNamesATagThatItKeeps: images stay as that says, whatever the version is.
+func TestUpgradeNamesATagThatItKeeps(t *testing.T) {
+	tag := func(text string) map[string]any { return map[string]any{"image": map[string]any{"tag": text}} }
+	for name, tt := range map[string]struct {
+		old, given map[string]any
+		want       string
+	}{
+		"none":       {nil, nil, ""},
+		"another":    {tag("v1"), nil, "speedscale-operator has the images v1, by its value image.tag, and not v2: --set image.tag= takes these"},
+		"the same":   {tag("v2"), nil, ""},
+		"given":      {tag("v1"), tag("v3"), ""},
+		"taken back": {tag("v1"), tag(""), ""},
+	} {
+		c, o := installing(t, settings("speedscale-operator", nil), deploymentOf("speedscale-forwarder", "new", 1))
+		var said string
+		o.Version, o.OperatorValues, o.Warn = "v2", tt.given, func(text string) { said += text }
+		if err := install.Upgrade(t.Context(), c, releases{"speedscale-operator": tt.old}, o); err != nil {
+			t.Fatal(err)
+		}
+		if said != tt.want {
+			t.Errorf("%s: it says %q, want %q", name, said, tt.want)
 		}
 	}
 }

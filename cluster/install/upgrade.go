@@ -34,6 +34,10 @@ func Upgrade(ctx context.Context, c kubernetes.Interface, h Releases, o Options)
 	if _, err := template(ctx, releases, version); err != nil {
 		return err
 	}
+	if err := given(ctx, c, releases); err != nil {
+		return err
+	}
+	o.tags(releases)
 	for _, r := range releases {
 		o.say("upgrading " + r.Name + " in namespace " + r.Namespace)
 		if _, err := h.Apply(ctx, r, o.Timeout); err != nil {

@@ -3,9 +3,12 @@ package install
 import (
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/version"
 	apiversion "k8s.io/apimachinery/pkg/version"
 	"k8s.io/client-go/discovery"
+
+	"github.com/speedscale/speedscale/cluster/helm"
 )
 
 // Oldest is the oldest version of Kubernetes that everything works with.
@@ -30,4 +33,22 @@ func Supported(v *apiversion.Info) error {
 		return fmt.Errorf("the cluster has Kubernetes %s: want %s or newer", v.GitVersion, Oldest)
 	}
 	return nil
+}
+
+// tags warns of images that a value from before keeps at another version.
+func (o *Options) tags(releases []helm.Release) {
+	if o.Warn == nil || o.Version == "" {
+		return
+	}
+	for _, r := range releases {
+		flag, now := "--set", o.OperatorValues
+		if r.Name == Cloud {
+			flag, now = "--cloud-set", o.CloudValues
+		}
+		tag, _, _ := unstructured.NestedString(r.Values, "image", "tag")
+		if _, given, _ := unstructured.NestedString(now, "image", "tag"); given || tag == "" || tag == o.Version {
+			continue
+		}
+		o.Warn(fmt.Sprintf("%s has the images %s, by its value image.tag, and not %s: %s image.tag= takes these", r.Name, tag, o.Version, flag))
+	}
 }

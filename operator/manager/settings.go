@@ -49,6 +49,7 @@ const defaultSpool = "1Gi"
 //	INSTANCE_ID            this operator's name where a cluster has several; CLUSTER_NAME
 //	IMAGE_REGISTRY, IMAGE_TAG  images are IMAGE_REGISTRY/component:IMAGE_TAG
 //	IMAGE_PULL_POLICY      Always, IfNotPresent or Never; IMAGE_PULL_SECRETS names between commas
+//	SCHEDULING             JSON of resource.Scheduling, of all pods that the operator makes
 //	LOG_LEVEL              info, for the operator and all that it makes
 //	API_KEY_SECRET_NAME    a Secret with SPEEDSCALE_API_KEY and, without the next, SPEEDSCALE_APP_URL
 //	API_KEY_HASH           another one whenever that Secret is, which restarts the pods that read it
@@ -118,6 +119,7 @@ func ReadSettings(v *agent.Vars) (Settings, error) {
 	if pem := s.Sidecar.UpstreamCAs; pem != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(pem)) {
 		v.Fail("SIDECAR_CONFIG", "upstreamCAs", "want certificates in PEM form")
 	}
+	readJSON(v, "SCHEDULING", &s.Control.Scheduling)
 	readJSON(v, "INSPECTOR_CONFIG", &s.Control.Inspector)
 	readJSON(v, "FORWARDER_CONFIG", &s.Control.Forwarder)
 	spool := &s.Control.Forwarder.Spool

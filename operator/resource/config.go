@@ -28,6 +28,8 @@ type Config struct {
 	Instance string
 	// Images says where images come from.
 	Images Images
+	// Scheduling is that of all pods.
+	Scheduling Scheduling
 	// LogLevel is debug, info, warn or error.
 	LogLevel string
 	// APIKeySecret names a Secret with the entries SPEEDSCALE_API_KEY and, where

@@ -100,6 +100,7 @@ func demoDeployment(c Config, name string, container *accorev1.ContainerApplyCon
 	for _, secret := range c.Images.PullSecrets {
 		pod.WithImagePullSecrets(accorev1.LocalObjectReference().WithName(secret))
 	}
+	c.schedule(pod)
 	return acappsv1.Deployment(name, c.Namespace).WithLabels(demoLabels(name)).WithAnnotations(c.annotations()).WithOwnerReferences(owner).
 		WithSpec(acappsv1.DeploymentSpec().WithReplicas(1).
 			WithSelector(acmetav1.LabelSelector().WithMatchLabels(map[string]string{"app": name})).

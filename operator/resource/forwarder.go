@@ -86,6 +86,7 @@ func forwarderDeployment(c Config, certificate string, owner *acmetav1.OwnerRefe
 	for _, name := range c.Images.PullSecrets {
 		pod.WithImagePullSecrets(accorev1.LocalObjectReference().WithName(name))
 	}
+	c.schedule(pod)
 	return acappsv1.Deployment(Forwarder, c.Namespace).WithLabels(labels("forwarder")).WithAnnotations(c.annotations()).WithOwnerReferences(owner).
 		WithSpec(acappsv1.DeploymentSpec().
 			WithReplicas(1).

@@ -43,6 +43,7 @@ func InspectorObjects(c Config, owner *acmetav1.OwnerReferenceApplyConfiguration
 	for _, name := range c.Images.PullSecrets {
 		pod.WithImagePullSecrets(accorev1.LocalObjectReference().WithName(name))
 	}
+	c.schedule(pod)
 	return []runtime.ApplyConfiguration{
 		accorev1.ServiceAccount(Inspector, c.Namespace).WithLabels(labels("inspector")).WithOwnerReferences(owner).
 			WithAutomountServiceAccountToken(false),

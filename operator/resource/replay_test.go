@@ -29,6 +29,7 @@ func replay() resource.Replay {
 		HTTPProxy: "http://proxy.example:80", HTTPSProxy: "http://proxy.example:3128", NoProxy: ".svc",
 	}
 	c.Images.PullPolicy, c.Images.PullSecrets = corev1.PullAlways, []string{"registry"}
+	c.Scheduling = scheduling()
 	limits := func(memory string) resource.ComponentConfig {
 		return resource.ComponentConfig{Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{"memory": kresource.MustParse(memory)}}}
 	}

@@ -44,9 +44,9 @@ func (r Replay) GeneratorJob(destinations []Destination, count int32, limit time
 	pod := r.withSnapshot(r.pod(Generator, r.Config.Replay.Generator, env))
 	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
 	// Nodes can be kept free for load.
-	pod.Spec.Tolerations = []corev1.Toleration{{
+	pod.Spec.Tolerations = append(pod.Spec.Tolerations, corev1.Toleration{
 		Key: "dedicated-to", Operator: corev1.TolerationOpEqual, Value: "speedscale-generator", Effect: corev1.TaintEffectNoExecute,
-	}}
+	})
 	job := &batchv1.Job{
 		ObjectMeta: r.meta(r.NameOf(Generator), Generator),
 		Spec: batchv1.JobSpec{

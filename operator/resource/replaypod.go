@@ -37,6 +37,7 @@ func (r Replay) pod(component string, c ComponentConfig, env []corev1.EnvVar) co
 	for _, name := range r.Config.Images.PullSecrets {
 		spec.ImagePullSecrets = append(spec.ImagePullSecrets, corev1.LocalObjectReference{Name: name})
 	}
+	r.Config.schedule(&spec)
 	return corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: r.labels(component)}, Spec: spec}
 }
 

@@ -48,6 +48,7 @@ func everything() resource.Config {
 		HTTPProxy: "http://proxy.example:80", HTTPSProxy: "http://proxy.example:3128", NoProxy: ".svc",
 	}
 	c.Images.PullPolicy, c.Images.PullSecrets = corev1.PullAlways, []string{"registry"}
+	c.Scheduling = scheduling()
 	c.Inspector = resource.InspectorConfig{
 		Namespaces: []string{"shop", "other"},
 		Resources:  corev1.ResourceRequirements{Requests: corev1.ResourceList{"cpu": kresource.MustParse("50m")}},

@@ -60,10 +60,11 @@ func inCluster(ctx context.Context, o Options, c Cluster, target home.Context) (
 		key, from = target.APIKey, fmt.Sprintf("context %q", target.Name)
 	}
 	if key == "" {
-		if key, err = clusterKey(ctx, c); err != nil {
+		name := cmp.Or(service.Annotations[install.KeysAnnotation], install.CloudKeys) // an older chart does not say it
+		if key, err = clusterKey(ctx, c, name); err != nil {
 			return nil, err
 		}
-		from = fmt.Sprintf("secret %q in namespace %q", install.CloudKeys, c.Namespace)
+		from = fmt.Sprintf("secret %q in namespace %q", name, c.Namespace)
 	}
 	o.Logger.Info("API key", "from", from)
 	way := forward.New(forward.Options{Config: c.Config, Client: c.Client, Namespace: c.Namespace, Service: install.Cloud})
@@ -96,11 +97,12 @@ func encrypted(s *corev1.Service) bool {
 	return *port.AppProtocol == "https"
 }
 
-// clusterKey reads the first admin key of the cloud, by the kubeconfig's own right.
-func clusterKey(ctx context.Context, c Cluster) (string, error) {
-	secret, err := c.Client.CoreV1().Secrets(c.Namespace).Get(ctx, install.CloudKeys, metav1.GetOptions{})
+// clusterKey reads the first admin key of the cloud from a Secret, by the kubeconfig's own
+// right.
+func clusterKey(ctx context.Context, c Cluster, name string) (string, error) {
+	secret, err := c.Client.CoreV1().Secrets(c.Namespace).Get(ctx, name, metav1.GetOptions{})
 	if err == nil && len(secret.Data[install.EntryAdmin]) == 0 {
-		err = fmt.Errorf("secret %q in namespace %q has no entry %q", install.CloudKeys, c.Namespace, install.EntryAdmin)
+		err = fmt.Errorf("secret %q in namespace %q has no entry %q", name, c.Namespace, install.EntryAdmin)
 	}
 	if err != nil {
 		return "", term.WithCode(term.WithHint(fmt.Errorf("no API key for the cluster's cloud: %w", err),

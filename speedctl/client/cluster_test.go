@@ -27,21 +27,27 @@ func service() *corev1.Service {
 	return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "there", Name: "speedscale-cloud"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}
 }
 
-func secret() *corev1.Secret {
-	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "there", Name: "speedscale-api-keys"}, Data: map[string][]byte{"admin": []byte("sp_of_the_secret")}}
+func secret(name string) *corev1.Secret {
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "there", Name: name}, Data: map[string][]byte{"admin": []byte("sp_of_the_secret")}}
 }
 
 // TestKeyOfTheCluster: a key that was given wins over the Secret's, and the log says
 // where the key is from, never the key.
 func TestKeyOfTheCluster(t *testing.T) {
-	for name, c := range map[string]struct{ key, from, want string }{
-		"given":  {"sp_given", "--api-key", "from=--api-key"},
-		"secret": {"", "", `from="secret \"speedscale-api-keys\" in namespace \"there\""`},
+	named := service()
+	named.Annotations = map[string]string{"controlplane.speedscale.com/api-key-secret": "from-vault"}
+	for name, c := range map[string]struct {
+		service         *corev1.Service
+		key, from, want string
+	}{
+		"given":  {service(), "sp_given", "--api-key", "from=--api-key"},
+		"secret": {service(), "", "", `from="secret \"speedscale-api-keys\" in namespace \"there\""`},
+		"named":  {named, "", "", `from="secret \"from-vault\" in namespace \"there\""`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var log strings.Builder
 			made, err := client.Connect(t.Context(), client.Options{
-				Home: home.Dir(t.TempDir()), Cluster: cluster(service(), secret()), APIKey: c.key, KeyFrom: c.from,
+				Home: home.Dir(t.TempDir()), Cluster: cluster(c.service, secret("speedscale-api-keys"), secret("from-vault")), APIKey: c.key, KeyFrom: c.from,
 				Logger: slog.New(slog.NewTextHandler(&log, nil)), Say: t.Logf,
 			})
 			if err != nil {
@@ -69,7 +75,7 @@ func TestNoCloudOrKeyInTheCluster(t *testing.T) {
 	if err := connect(cluster(service())); err == nil || !strings.Contains(err.Error(), `"speedscale-api-keys" not found`) || term.CodeOf(err) != term.ExitDenied {
 		t.Errorf("no Secret: %v", err)
 	}
-	empty := secret()
+	empty := secret("speedscale-api-keys")
 	empty.Data = nil
 	if err := connect(cluster(service(), empty)); err == nil || !strings.Contains(err.Error(), `no entry "admin"`) {
 		t.Errorf("an empty Secret: %v", err)
@@ -90,7 +96,7 @@ func TestTLSOfTheClustersCloud(t *testing.T) {
 		s := service()
 		s.Spec.Ports[0].Port, s.Spec.Ports[0].AppProtocol = tt.port, tt.protocol
 		made, err := client.Connect(t.Context(), client.Options{
-			Home: home.Dir(t.TempDir()), Cluster: cluster(s, secret()), Logger: slog.New(slog.DiscardHandler), Say: t.Logf,
+			Home: home.Dir(t.TempDir()), Cluster: cluster(s, secret("speedscale-api-keys")), Logger: slog.New(slog.DiscardHandler), Say: t.Logf,
 		})
 		if err != nil {
 			t.Fatal(err)

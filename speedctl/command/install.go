@@ -35,7 +35,7 @@ func (f *installFlags) add(c *cobra.Command) {
 func (f *installFlags) options() install.Options {
 	return install.Options{
 		Namespace: cmp.Or(*f.kube.Namespace, install.Namespace), CloudNamespace: f.cloudNamespace,
-		Charts: charts.Files(), NewKey: auth.NewKey, Timeout: f.timeout,
+		Charts: charts.Files(), Version: version, NewKey: auth.NewKey, Timeout: f.timeout,
 	}
 }
 

@@ -67,7 +67,7 @@ func (c *cluster) follow(script string) (string, error) {
 		c.Fatal(err)
 	}
 	home, programs, work := c.TempDir(), c.TempDir(), c.TempDir()
-	files := map[string]string{programs + "/speedctl": c.wrapper(bin), work + "/.script": script}
+	files := map[string]string{programs + "/speedctl": wrapper(bin), work + "/.script": script}
 	for file, text := range files {
 		if err := os.WriteFile(file, []byte(text), 0o700); err != nil {
 			c.Fatal(err)
@@ -94,11 +94,12 @@ func (c *cluster) follow(script string) (string, error) {
 	return string(text), errors.Join(err, readErr)
 }
 
-// wrapper is a speedctl that adds the flags of c.install to what readers type.
-func (c *cluster) wrapper(bin string) string {
-	images := "--set image.registry=docker.io/speedscale,image.pullPolicy=Never --set-string image.tag=" + c.version +
-		" --set clusterName=e2e,networkPolicies.apiServer.ports={6443}"
-	cloud := "--cloud-set image.registry=docker.io/speedscale,image.pullPolicy=Never --cloud-set-string image.tag=" + c.version +
-		" --cloud-set persistence.size=1Gi"
+// wrapper is a speedctl that adds to what readers type where their images are, and what the
+// test node needs.
+func wrapper(bin string) string {
+	const (
+		images = "--set image.registry=docker.io/speedscale --set clusterName=e2e,networkPolicies.apiServer.ports={6443}"
+		cloud  = "--cloud-set image.registry=docker.io/speedscale --cloud-set persistence.size=1Gi"
+	)
 	return fmt.Sprintf("#!/bin/bash\ncase $1 in\ninstall|upgrade) exec %[1]s \"$@\" %[2]s %[3]s ;;\n*) exec %[1]s \"$@\" ;;\nesac\n", bin, images, cloud)
 }

@@ -18,6 +18,15 @@ app.kubernetes.io/part-of: speedscale-demo
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 
+{{- /* On which nodes pods may run, as their spec has it. */ -}}
+{{- define "speedscale-operator.scheduling" -}}
+{{- $set := dict -}}
+{{- range $key := list "nodeSelector" "tolerations" "affinity" -}}
+{{- with index $.Values $key }}{{ $_ := set $set $key . }}{{ end -}}
+{{- end -}}
+{{- with $set }}{{ toYaml . }}{{ end -}}
+{{- end -}}
+
 {{- /* The ConfigMap with the certificates that verify the cloud, if it needs any. */ -}}
 {{- define "speedscale-operator.caConfigMap" -}}
 {{- if and .Values.appCA .Values.appCAConfigMap }}{{ fail "appCA and appCAConfigMap are both set: one of them has the certificates that verify the cloud" }}{{ end -}}
