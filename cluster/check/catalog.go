@@ -45,6 +45,7 @@ func before() []group {
 		{"installation", "Installation", []check{
 			{"install-rights", "you may make all that is installed", one(rights)},
 			{"install-leftovers", "nothing of another installation is in the way", one(leftovers)},
+			{"install-storage", "the cluster has storage for the cloud", one(storage)},
 		}},
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
@@ -57,6 +58,11 @@ func TestBefore(t *testing.T) {
 		"another's webhooks": {newWorld(t), func(w *world) {
 			w.operator, w.mutating.Webhooks[0].ClientConfig.Service.Namespace = nil, "blue"
 		}, "install-leftovers", check.Warning, `an operator in namespace "blue"`},
+		"another's operator": {empty(), func(w *world) {
+			w.more = append(w.more, &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "blue", Name: "speedscale-operator", Labels: map[string]string{"app.kubernetes.io/name": "speedscale-operator"}}})
+		}, "install-leftovers", check.Failed, `an operator is in namespace "blue" already`},
+		"no storage":             {empty(), func(w *world) { w.noStorage = true }, "install-storage", check.Failed, "no storage class is the cluster's default"},
+		"an upgrade without one": {newWorld(t), func(w *world) { w.noStorage = true }, "", "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.change(c.w)

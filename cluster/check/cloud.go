@@ -27,7 +27,7 @@ func cloudIntake(f *Facts) Result {
 	case f.Cloud == nil || f.Cloud.Err != nil:
 		return skip("the cloud was not reached")
 	case f.Cloud.Refused != "":
-		return fail("give its volume more room, or keep less: --cloud-set persistence.size=… or retention.age=…", "it takes nothing in: %s", f.Cloud.Refused)
+		return fail("speedctl upgrade --cloud-set persistence.size=… gives its volume more room, where the storage class allows that, and --cloud-set retention.age=… keeps less", "it takes nothing in: %s", f.Cloud.Refused)
 	}
 	return ok("it has room")
 }

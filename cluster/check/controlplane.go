@@ -104,8 +104,8 @@ func forwarderVersion(f *Facts) Result {
 	return ok("%s", is)
 }
 
-// operatorSingle: several operators work side by side only where their namespaces are
-// divided by the chart's namespaceSelector.
+// operatorSingle: roles and webhooks are of the whole cluster, and those of the operator that
+// was installed last.
 func operatorSingle(f *Facts) Result {
 	switch {
 	case f.OperatorsError != nil:
@@ -113,7 +113,7 @@ func operatorSingle(f *Facts) Result {
 	case len(f.Operators) == 0:
 		return skip("there is none")
 	case len(f.Operators) > 1:
-		return warn("speedctl uninstall -n NAMESPACE removes one: they share the names of their webhooks, so that the one installed last has them",
+		return warn(install.Several,
 			"there are %d: %s", len(f.Operators), strings.Join(f.Operators, ", "))
 	}
 	return ok("%s", f.Operators[0])

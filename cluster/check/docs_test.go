@@ -47,7 +47,7 @@ func TestEveryCheckIsDocumented(t *testing.T) {
 
 // TestIdsStay: scripts and bookmarks know them. Add to this list, and take nothing away.
 func TestIdsStay(t *testing.T) {
-	const ids = `api-reachable api-version api-clock install-rights install-leftovers replay-definition replay-definition-version
+	const ids = `api-reachable api-version api-clock install-rights install-leftovers install-storage replay-definition replay-definition-version
 		operator-ready operator-version operator-single webhook-registered webhook-replay-registered webhook-policy webhook-endpoints
 		webhook-ca-bundle webhook-certificate webhook-answers forwarder-ready forwarder-endpoints forwarder-version forwarder-telemetry
 		forwarder-takes forwarder-spool forwarder-acknowledged forwarder-clock inspector-ready cloud-reachable cloud-key cloud-intake cloud-clock

@@ -37,6 +37,10 @@ type Facts struct {
 	// Missing are rights that an installation needs and the user does not have.
 	Missing     []install.Right
 	RightsError error
+	// UnclaimedError says which operator would be taken over.
+	UnclaimedError error
+	// StorageError says why nothing would provide the cloud's volume.
+	StorageError error
 
 	// Definition is that of TrafficReplay, as a CustomResourceDefinition, and
 	// DefinitionError why the API server does not know TrafficReplays.

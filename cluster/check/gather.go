@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/speedscale/speedscale/charts"
 	"github.com/speedscale/speedscale/cluster/annotation"
 	v1 "github.com/speedscale/speedscale/cluster/api/v1"
 	"github.com/speedscale/speedscale/cluster/install"
@@ -60,7 +61,10 @@ func Gather(ctx context.Context, s Sources) *Facts {
 	f.controlPlane(ctx, c)
 	f.webhooks(ctx, c)
 	if s.Before {
-		f.Missing, f.RightsError = install.MissingRights(ctx, c, install.Options{Namespace: s.Namespace, CloudNamespace: s.CloudNamespace})
+		o := install.Options{Namespace: s.Namespace, CloudNamespace: s.CloudNamespace, Charts: charts.Files()}
+		f.Missing, f.RightsError = install.MissingRights(ctx, c, o)
+		f.UnclaimedError = install.Unclaimed(ctx, c, o)
+		f.StorageError = install.MissingStorage(ctx, c, o)
 	} else {
 		f.installation(ctx, s)
 	}

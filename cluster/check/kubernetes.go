@@ -1,6 +1,7 @@
 package check
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -50,19 +51,37 @@ func rights(f *Facts) Result {
 	return ok("as far as the API server tells")
 }
 
-// leftovers are webhooks whose operator is gone: they do no harm, and would be taken over.
+// leftovers are webhooks whose operator is gone: they do no harm, and would be taken over. An
+// operator elsewhere, or of something else, is not.
 func leftovers(f *Facts) Result {
+	if refused, is := errors.AsType[*install.RefusedError](f.UnclaimedError); is {
+		return fail(refused.Hint, "%v", refused)
+	}
 	switch {
 	case f.WebhooksError != nil:
 		return skip("%v", f.WebhooksError)
 	case len(f.Webhooks) > 0 && f.Webhooks[0].Namespace != f.Namespace:
-		return warn("-n names its namespace; speedctl uninstall removes an installation", "there are webhooks of an operator in namespace %q", f.Webhooks[0].Namespace)
+		return warn("speedctl uninstall removes what is left of an installation", "there are webhooks of an operator in namespace %q", f.Webhooks[0].Namespace)
 	case len(f.Webhooks) > 0 && f.Operator.Object == nil:
 		return warn("speedctl uninstall removes what is left of an installation", "webhooks of an operator that is gone are there")
 	case f.Operator.Object != nil:
 		return ok("speedscale is installed already, and would be upgraded")
 	}
 	return ok("there is none")
+}
+
+// storage is what the charts' own values ask for; an installation that is there has its volume.
+func storage(f *Facts) Result {
+	refused, is := errors.AsType[*install.RefusedError](f.StorageError)
+	switch {
+	case f.Operator.Object != nil:
+		return ok("speedscale is installed already")
+	case is:
+		return fail(refused.Hint, "%v", refused)
+	case f.StorageError != nil:
+		return skip("%v", f.StorageError)
+	}
+	return ok("for its volume")
 }
 
 func definition(f *Facts) Result {

@@ -24,6 +24,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -49,6 +50,7 @@ type world struct {
 	unknown   []string // API groups that the API server does not know
 	denied    []string // resources that may not be created
 	deaf      bool     // the API server does not reach the operator
+	noStorage bool     // no storage class is there
 	refused   error    // what a dry run is refused with
 	operator  *appsv1.Deployment
 	forwarder *appsv1.Deployment
@@ -192,6 +194,9 @@ func (w *world) objects() (list []runtime.Object) {
 		if d != nil {
 			list = append(list, d)
 		}
+	}
+	if !w.noStorage {
+		list = append(list, &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: "standard", Annotations: map[string]string{"storageclass.kubernetes.io/is-default-class": "true"}}})
 	}
 	if w.settings != nil {
 		list = append(list, w.settings)

@@ -100,7 +100,10 @@ func objects(ready corev1.ConditionStatus) kubernetes.Interface {
 		return &corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "there", Labels: map[string]string{"app": "cloud"}},
 			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "cloud", Ports: []corev1.ContainerPort{{Name: "api", ContainerPort: 8080}}}}},
-			Status:     corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: status}}},
+			Status: corev1.PodStatus{
+				Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: status}},
+				ContainerStatuses: []corev1.ContainerStatus{{Name: "cloud", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff"}}}},
+			},
 		}
 	}
 	return fake.NewClientset(pod("cloud-0", corev1.ConditionFalse), pod("cloud-1", ready), &corev1.Service{
@@ -219,8 +222,8 @@ func TestErrorsNameWhatIsWrong(t *testing.T) {
 	}
 
 	for want, client := range map[string]kubernetes.Interface{
-		`service "cloud" in namespace "there": services "cloud" not found`:                        fake.NewClientset(),
-		`service "cloud" in namespace "there": none of its 2 pods is ready; "cloud-0" is Running`: objects(corev1.ConditionFalse),
+		`service "cloud" in namespace "there": services "cloud" not found`:                                                      fake.NewClientset(),
+		`service "cloud" in namespace "there": none of its 2 pods is ready: pod "cloud-0": container "cloud": ImagePullBackOff`: objects(corev1.ConditionFalse),
 	} {
 		f := forward.New(forward.Options{Config: &rest.Config{Host: "http://127.0.0.1:1"}, Client: client, Namespace: "there", Service: "cloud"})
 		if _, err := f.DialContext(t.Context(), "", ""); err == nil || err.Error() != want {

@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -9,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+
+	"github.com/speedscale/speedscale/cluster/workload"
 )
 
 // target is the pod that is connected to, and its port behind the first of the
@@ -22,7 +25,7 @@ func target(service *corev1.Service, pods []corev1.Pod) (name string, port int32
 	}
 	i := slices.IndexFunc(pods, ready)
 	if i < 0 {
-		return "", 0, fmt.Errorf("none of its %d pods is ready; %q is %s", len(pods), pods[0].Name, pods[0].Status.Phase)
+		return "", 0, fmt.Errorf("none of its %d pods is ready: pod %q: %s", len(pods), pods[0].Name, unready(&pods[0]))
 	}
 	pod := &pods[i]
 	want := service.Spec.Ports[0]
@@ -46,6 +49,14 @@ func ready(pod corev1.Pod) bool {
 	return pod.DeletionTimestamp == nil && slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
 		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
 	})
+}
+
+// unready says why a pod is not ready, for one that is going away too.
+func unready(pod *corev1.Pod) string {
+	if pod.DeletionTimestamp != nil {
+		return "it is being deleted"
+	}
+	return cmp.Or(workload.Unready(pod), "it has ended")
 }
 
 // withCodec completes a configuration for a client that only makes URLs.

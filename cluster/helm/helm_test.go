@@ -1,6 +1,10 @@
 package helm_test
 
 import (
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -11,6 +15,9 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 
 	"github.com/speedscale/speedscale/cluster/helm"
@@ -114,6 +121,65 @@ func TestImagesHaveTheVersionOfTheRelease(t *testing.T) {
 			if got, err := helm.Template(t.Context(), r, ""); err != nil || !strings.Contains(got, tt.want+`"`) {
 				t.Errorf("version %q with %v: %v, want %s in\n%s", tt.version, tt.values, err, tt.want, got)
 			}
+		}
+	}
+}
+
+// revision is a Secret in which Helm keeps one, with a value size.
+func revision(t *testing.T, number int, status, size string) corev1.Secret {
+	t.Helper()
+	text, err := json.Marshal(map[string]any{
+		"name": "speedscale-cloud", "namespace": "there", "version": number,
+		"info": map[string]any{"status": status}, "config": map[string]any{"size": size},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	w.Write(text) // into memory
+	w.Close()
+	name := fmt.Sprintf("sh.helm.release.v1.speedscale-cloud.v%d", number)
+	return corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "there", Labels: map[string]string{"name": "speedscale-cloud", "owner": "helm", "status": status, "version": fmt.Sprint(number)}},
+		Data:       map[string][]byte{"release": []byte(base64.StdEncoding.EncodeToString(packed.Bytes()))},
+	}
+}
+
+// TestAFailedRevisionPoisonsNoOther: its values are not those that the next one starts with,
+// unless none was ever better.
+func TestAFailedRevisionPoisonsNoOther(t *testing.T) {
+	var there []corev1.Secret
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		list := corev1.SecretList{TypeMeta: metav1.TypeMeta{Kind: "SecretList", APIVersion: "v1"}}
+		selector, err := labels.Parse(r.URL.Query().Get("labelSelector"))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		for _, secret := range there {
+			if selector.Matches(labels.Set(secret.Labels)) {
+				list.Items = append(list.Items, secret)
+			}
+		}
+		if err := json.NewEncoder(w).Encode(list); err != nil {
+			t.Error(err)
+		}
+	}))
+	t.Cleanup(s.Close)
+	getter := genericclioptions.NewConfigFlags(false)
+	getter.APIServer = &s.URL
+	c := &helm.Client{Getter: getter, Log: slog.New(slog.DiscardHandler)}
+	for want, list := range map[string][]corev1.Secret{
+		"":      nil,
+		"20Gi":  {revision(t, 1, "superseded", "1Gi"), revision(t, 2, "deployed", "20Gi"), revision(t, 3, "failed", "100Gi"), revision(t, 4, "pending-upgrade", "200Gi")},
+		"300Gi": {revision(t, 1, "failed", "2Gi"), revision(t, 2, "failed", "300Gi")},
+	} {
+		there = list
+		values, found, err := c.Values("speedscale-cloud", "there")
+		if got, _ := values["size"].(string); err != nil || got != want || found != (want != "") {
+			t.Errorf("it has %v, %v (%v), want %q", values, found, err, want)
 		}
 	}
 }

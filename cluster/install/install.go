@@ -3,6 +3,7 @@
 package install
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -35,16 +36,21 @@ var _ Releases = (*helm.Client)(nil)
 
 // Options say what is installed where.
 type Options struct {
-	// Namespace is the operator's, CloudNamespace the cloud's.
+	// Namespace is the operator's, CloudNamespace the cloud's. An empty CloudNamespace is
+	// where the cloud is, or the usual one.
 	Namespace, CloudNamespace string
 	// AppURL is a cloud elsewhere, which APIKey opens with the scopes ingest and
-	// control. Empty installs one.
+	// control. Empty goes on with the one that the operator has, or installs one.
 	AppURL, APIKey string
+	// kept says that AppURL is the one that the operator has: its Secret stays.
+	kept bool
 	// AppCA has PEM certificates that verify a cloud elsewhere, beside the public ones
 	// that are enough where it is "".
 	AppCA string
-	// OperatorValues and CloudValues win over those of the charts.
+	// OperatorValues and CloudValues win over those that were given before, which
+	// ResetValues has forgotten, and these over those of the charts.
 	OperatorValues, CloudValues map[string]any
+	ResetValues                 bool
 	// Charts has a folder for each chart.
 	Charts fs.FS
 	// Version is that of the images, where no value says another one; "" is the charts'
@@ -80,6 +86,28 @@ func (p part) over(old map[string]any) helm.Release {
 	return p.Release
 }
 
+// release is that of a part with the values that it was given before, and whether it is there.
+// The size of the cloud's volume stays, unless it is given now.
+func (o *Options) release(ctx context.Context, c kubernetes.Interface, h Releases, p part) (r helm.Release, found bool, err error) {
+	old, found, err := h.Values(p.Name, p.Namespace)
+	if err != nil {
+		return r, false, err
+	}
+	if o.ResetValues {
+		old = nil
+	}
+	if p.Name == Cloud {
+		size, err := presentSize(ctx, c, p.Namespace)
+		if err != nil {
+			return r, false, err
+		}
+		if size != "" {
+			old = merge(old, map[string]any{"persistence": map[string]any{"size": size}})
+		}
+	}
+	return p.over(old), found, nil
+}
+
 // parts are what is installed, in order; the last one is the operator.
 func (o *Options) parts() ([]part, error) {
 	var list []part
@@ -96,32 +124,27 @@ func (o *Options) parts() ([]part, error) {
 			return nil, err
 		}
 	}
-	own := map[string]any{"apiKeySecret": OperatorKey}
-	if o.AppURL != "" {
-		own["appUrl"] = o.AppURL // the chart's policies open its port
+	given := o.OperatorValues
+	if o.AppURL != "" && !o.kept {
+		// The chart's policies open its port. An authority from before is of another cloud.
+		given = merge(map[string]any{"appUrl": o.AppURL, "appCA": o.AppCA}, given)
 	}
-	if o.AppCA != "" {
-		own["appCA"] = o.AppCA
-	}
-	return list, add(Operator, o.Namespace, own, o.OperatorValues)
-}
-
-// fresh are the releases of parts with no values from before.
-func fresh(parts []part) (releases []helm.Release) {
-	for _, p := range parts {
-		releases = append(releases, p.over(nil))
-	}
-	return releases
+	return list, add(Operator, o.Namespace, map[string]any{"apiKeySecret": OperatorKey}, given)
 }
 
 // Template renders all of it without a cluster. The Secrets are not in it, since it
 // would have to make keys: they have to be made by hand.
 func Template(ctx context.Context, o Options, version string) (manifests string, err error) {
+	o.CloudNamespace = cmp.Or(o.CloudNamespace, CloudNamespace)
 	parts, err := o.parts()
 	if err != nil {
 		return "", err
 	}
-	return template(ctx, fresh(parts), version)
+	var releases []helm.Release
+	for _, p := range parts {
+		releases = append(releases, p.over(nil))
+	}
+	return template(ctx, releases, version)
 }
 
 // template renders releases, or says which value of them is wrong.
@@ -142,68 +165,99 @@ type ValuesError struct{ error }
 // Unwrap returns what the chart says.
 func (e *ValuesError) Unwrap() error { return e.error }
 
-// Run installs, or upgrades what is there; it waits until all is ready, and is safe
-// to repeat. In a cluster that is too old, with values that are wrong (*ValuesError) or
-// without the rights (*DeniedError), nothing is made.
-func Run(ctx context.Context, c kubernetes.Interface, h Releases, o Options) error {
+// Run installs, or upgrades what is there with the values that it has; it waits until all is
+// ready, and is safe to repeat. It returns the options with what they left open. In a cluster
+// that is too old, with values that are wrong (*ValuesError), without the rights
+// (*DeniedError), in the place of something else or with a volume that cannot be had
+// (*RefusedError), nothing is made.
+func Run(ctx context.Context, c kubernetes.Interface, h Releases, o Options) (Options, error) {
 	version, err := supported(c.Discovery())
 	if err != nil {
-		return err
+		return o, err
+	}
+	if o, err = settle(ctx, c, h, o); err != nil {
+		return o, err
 	}
 	parts, err := o.parts()
 	if err != nil {
-		return err
+		return o, err
 	}
-	if _, err := template(ctx, fresh(parts), version); err != nil {
-		return err
+	var releases []helm.Release
+	for _, p := range parts {
+		r, _, err := o.release(ctx, c, h, p)
+		if err != nil {
+			return o, err
+		}
+		releases = append(releases, r)
+	}
+	manifests, err := template(ctx, releases, version)
+	if err != nil {
+		return o, err
 	}
 	if err := o.allowed(ctx, c); err != nil {
-		return err
+		return o, err
 	}
-	if err := given(ctx, c, fresh(parts)); err != nil {
-		return err
+	if err := given(ctx, c, releases); err != nil {
+		return o, err
 	}
-	keyHash, err := o.secrets(ctx, c)
+	g, err := volume(ctx, c, manifests)
 	if err != nil {
+		return o, err
+	}
+	operator := &releases[len(releases)-1]
+	keyHash, err := o.secrets(ctx, c, releases[0].Values, operator.Values)
+	if err != nil {
+		return o, err
+	}
+	if keyHash != "" {
+		operator.Values = merge(operator.Values, merge(map[string]any{"apiKeyHash": keyHash}, o.OperatorValues))
+	}
+	return o, o.apply(ctx, c, h, "installing", releases, g)
+}
+
+// apply brings releases into the cluster, one after the other, and waits until they are ready.
+func (o *Options) apply(ctx context.Context, c kubernetes.Interface, h Releases, doing string, releases []helm.Release, g growth) error {
+	if err := g.do(ctx, c, o.Timeout); err != nil {
 		return err
 	}
-	parts[len(parts)-1].Values["apiKeyHash"] = keyHash
-	for _, r := range fresh(parts) {
-		o.say("installing " + r.Name + " into namespace " + r.Namespace)
+	o.tags(releases)
+	for _, r := range releases {
+		o.say(doing + " " + r.Name + " in namespace " + r.Namespace)
 		if _, err := h.Apply(ctx, r, o.Timeout); err != nil {
-			return err
+			return o.late(ctx, c, r, err)
 		}
 	}
 	return o.ready(ctx, c)
 }
 
-// secrets makes the namespaces, and the keys by which one part opens the other. keyHash is
-// another one whenever the operator's Secret is.
-func (o *Options) secrets(ctx context.Context, c kubernetes.Interface) (keyHash string, err error) {
-	if err := ensureNamespace(ctx, c, o.Namespace); err != nil {
+// secrets makes the namespaces, and the keys by which one part opens the other. cloud and
+// operator are their values, the former of the one in the cluster. keyHash is another one
+// whenever the operator's Secret is, and "" where that stays as it is.
+func (o *Options) secrets(ctx context.Context, c kubernetes.Interface, cloud, operator map[string]any) (keyHash string, err error) {
+	if err := ensureNamespace(ctx, c, o.Namespace); err != nil || o.kept {
 		return "", err
 	}
 	if o.AppURL != "" {
-		return putOperatorKey(ctx, c, o.Namespace, secretOf(o.OperatorValues, OperatorKey), o.AppURL, []byte(o.APIKey))
+		return putOperatorKey(ctx, c, o.Namespace, secretOf(operator, OperatorKey), o.AppURL, []byte(o.APIKey))
 	}
 	if err := ensureNamespace(ctx, c, o.CloudNamespace); err != nil {
 		return "", err
 	}
-	keys, err := ensureKeys(ctx, c, o.CloudNamespace, secretOf(o.CloudValues, CloudKeys), o.NewKey)
+	keys, err := ensureKeys(ctx, c, o.CloudNamespace, secretOf(cloud, CloudKeys), o.NewKey)
 	if err != nil {
 		return "", err
 	}
-	return putOperatorKey(ctx, c, o.Namespace, secretOf(o.OperatorValues, OperatorKey), o.cloudURL(), keys.Data[EntryOperator])
+	return putOperatorKey(ctx, c, o.Namespace, secretOf(operator, OperatorKey), cloudURL(o.CloudNamespace, cloud), keys.Data[EntryOperator])
 }
 
-// cloudURL is where the operator finds the cloud that is installed beside it.
-func (o *Options) cloudURL() string {
+// cloudURL is where the operator finds the cloud that is installed beside it, with values.
+func cloudURL(namespace string, values map[string]any) string {
 	scheme, standard := "http", "80"
-	if secret, _, _ := unstructured.NestedString(o.CloudValues, "tls", "secret"); secret != "" {
+	if secret, _, _ := unstructured.NestedString(values, "tls", "secret"); secret != "" {
 		scheme, standard = "https", "443"
 	}
-	url := scheme + "://" + Cloud + "." + o.CloudNamespace + ".svc"
-	port, found, err := unstructured.NestedFieldNoCopy(o.CloudValues, "service", "port")
+	url := scheme + "://" + Cloud + "." + namespace + ".svc"
+	port, found, err := unstructured.NestedFieldNoCopy(values, "service", "port")
 	if !found || err != nil {
 		port = 80 // what the chart has
 	}
@@ -215,8 +269,14 @@ func (o *Options) cloudURL() string {
 
 // Remove uninstalls both releases, their Secrets and the operator's Lease; an operator that is of no such
 // release is an error, and then all of it stays. Namespaces stay, and so does the
-// cloud's volume, with all that was captured, unless data is set.
+// cloud's volume, with all that was captured, unless data is set. The volume of a cloud that
+// is of no such release is an error too.
 func Remove(ctx context.Context, c kubernetes.Interface, h Releases, o Options, data bool) (found bool, err error) {
+	if data {
+		if err := o.foreignCloud(ctx, c); err != nil {
+			return false, err
+		}
+	}
 	// The operator goes first, while what it sends to is still there.
 	for _, r := range []helm.Release{{Name: Operator, Namespace: o.Namespace}, {Name: Cloud, Namespace: o.CloudNamespace}} {
 		was, err := h.Uninstall(r.Name, r.Namespace, o.Timeout)

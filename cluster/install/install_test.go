@@ -24,7 +24,7 @@ func TestKeysAreMadeOnce(t *testing.T) {
 	made := 0
 	o := Options{Namespace: "a", CloudNamespace: "b", NewKey: func() string { made++; return strings.Repeat("k", made) }}
 	for range 2 {
-		if _, err := o.secrets(t.Context(), c); err != nil {
+		if _, err := o.secrets(t.Context(), c, o.CloudValues, o.OperatorValues); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -52,7 +52,7 @@ func TestOperatorFindsACloudWithTLS(t *testing.T) {
 	} {
 		c := fake.NewClientset()
 		o := Options{Namespace: "a", CloudNamespace: "b", CloudValues: tc.values, NewKey: func() string { return "k" }}
-		if _, err := o.secrets(t.Context(), c); err != nil {
+		if _, err := o.secrets(t.Context(), c, o.CloudValues, o.OperatorValues); err != nil {
 			t.Fatal(err)
 		}
 		if got := string(secret(t, c, "a", OperatorKey).Data[EntryURL]); got != tc.want {
@@ -66,7 +66,7 @@ func TestCloudElsewhere(t *testing.T) {
 	o := Options{Namespace: "a", CloudNamespace: "b", AppURL: "https://cloud.example", APIKey: "first"}
 	for _, key := range []string{"first", "second"} {
 		o.APIKey = key
-		if _, err := o.secrets(t.Context(), c); err != nil {
+		if _, err := o.secrets(t.Context(), c, o.CloudValues, o.OperatorValues); err != nil {
 			t.Fatal(err)
 		}
 		if s := secret(t, c, "a", OperatorKey); string(s.Data[EntryKey]) != key || string(s.Data[EntryURL]) != "https://cloud.example" {
@@ -81,7 +81,7 @@ func TestCloudElsewhere(t *testing.T) {
 func TestSecretWithoutAKeyIsNamed(t *testing.T) {
 	c := fake.NewClientset(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: CloudKeys, Namespace: "b"}, Data: map[string][]byte{EntryAdmin: []byte("k")}})
 	o := Options{Namespace: "a", CloudNamespace: "b", NewKey: func() string { return "new" }}
-	if _, err := o.secrets(t.Context(), c); err == nil || !strings.Contains(err.Error(), `no entry "operator"`) {
+	if _, err := o.secrets(t.Context(), c, o.CloudValues, o.OperatorValues); err == nil || !strings.Contains(err.Error(), `no entry "operator"`) {
 		t.Errorf("got %v", err)
 	}
 }

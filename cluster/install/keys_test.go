@@ -40,9 +40,10 @@ func TestSecretThatAValueNamesHasToBeThere(t *testing.T) {
 		o.AppURL, o.NewKey, o.CloudValues, o.OperatorValues = "", func() string { return "made" }, tt.cloud, tt.operator
 		o.Timeout = time.Second
 		for verb, do := range map[string]func() error{
-			"install": func() error { return install.Run(t.Context(), c, releases{}, o) },
+			"install": func() error { _, err := install.Run(t.Context(), c, releases{}, o); return err },
 			"upgrade": func() error {
-				return install.Upgrade(t.Context(), c, releases{"speedscale-cloud": nil, "speedscale-operator": nil}, o)
+				_, err := install.Upgrade(t.Context(), c, releases{"speedscale-cloud": nil, "speedscale-operator": nil}, o)
+				return err
 			},
 		} {
 			err := do()
@@ -64,10 +65,10 @@ func TestSecretThatAValueNamesHasToBeThere(t *testing.T) {
 
 // TestOperatorHasTheKeyOfTheSecretThatTheCloudReads, and no other is made.
 func TestOperatorHasTheKeyOfTheSecretThatTheCloudReads(t *testing.T) {
-	c, o := installing(t, settings("speedscale-operator", nil), deploymentOf("speedscale-forwarder", "new", 1), secretNamed("b", "from-vault", "admin", "operator"))
+	c, o := installing(t, settings("speedscale-operator", nil), deploymentOf("speedscale-forwarder", "new", 1), secretNamed("b", "from-vault", "admin", "operator"), standardClass(false))
 	o.AppURL, o.NewKey, o.CloudValues = "", func() string { return "made" }, map[string]any{"apiKeySecret": "from-vault"}
 	there := releases{}
-	if err := install.Run(t.Context(), c, there, o); err != nil {
+	if _, err := install.Run(t.Context(), c, there, o); err != nil {
 		t.Fatal(err)
 	}
 	s, err := c.CoreV1().Secrets("a").Get(t.Context(), install.OperatorKey, metav1.GetOptions{})

@@ -12,6 +12,10 @@ import (
 // byOperator selects the chart's own objects.
 const byOperator = "app.kubernetes.io/name=" + Operator
 
+// Several says how to get from several operators to one. Uninstalling one would take the roles
+// and webhooks away that they share.
+const Several = "kubectl delete namespace removes one, with all else in its namespace; speedctl upgrade -n NAMESPACE then gives the other what they share"
+
 // Operators returns the namespaces that have an operator, in order. One that is being
 // deleted does not count.
 func Operators(ctx context.Context, c kubernetes.Interface) (namespaces []string, err error) {
@@ -33,7 +37,7 @@ func Operators(ctx context.Context, c kubernetes.Interface) (namespaces []string
 func (o *Options) removable(ctx context.Context, c kubernetes.Interface) error {
 	operators, err := Operators(ctx, c)
 	if err == nil && slices.Contains(operators, o.Namespace) {
-		err = fmt.Errorf("the operator in namespace %q is of no release %q: remove it by what installed it, helm uninstall or kubectl delete", o.Namespace, Operator)
+		err = foreign("operator", o.Namespace, Operator)
 	}
 	return err
 }

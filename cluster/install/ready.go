@@ -31,11 +31,11 @@ func (o *Options) ready(ctx context.Context, c kubernetes.Interface) error {
 	for _, name := range names {
 		o.say("waiting for " + name)
 		if err := waitMade(ctx, c, o.deployment(name), operator.Template.Annotations[annotation.ControlPlane], o.Timeout); err != nil {
-			return err
+			return &NotReadyError{err}
 		}
 		progress := func(s workload.State) { o.say("waiting for " + name + ": " + s.Text) }
 		if _, err := workload.Wait(ctx, c, o.deployment(name), o.Timeout, progress); err != nil {
-			return err
+			return &NotReadyError{err}
 		}
 	}
 	return nil

@@ -102,7 +102,7 @@ func TestReadyIsAllThatTheOperatorMakes(t *testing.T) {
 				o.Progress = func(step string) { said.WriteString(step + "\n") }
 				there := releases{}
 				for _, do := range []func() error{
-					func() error { return install.Run(t.Context(), c, there, o) }, func() error { return install.Upgrade(t.Context(), c, there, o) },
+					func() error { _, err := install.Run(t.Context(), c, there, o); return err }, func() error { _, err := install.Upgrade(t.Context(), c, there, o); return err },
 				} {
 					if err := do(); tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 						t.Errorf("got %v, want %q", err, tt.want)
@@ -126,7 +126,7 @@ func TestReadyWaitsForWhatIsMadeLate(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		if err := install.Run(t.Context(), c, releases{}, o); err != nil || time.Since(start) < 20*time.Second {
+		if _, err := install.Run(t.Context(), c, releases{}, o); err != nil || time.Since(start) < 20*time.Second {
 			t.Errorf("%v after %s", err, time.Since(start))
 		}
 	})
@@ -139,7 +139,7 @@ func TestANewKeyIsInTheValues(t *testing.T) {
 	there, seen := releases{}, map[any]string{}
 	for _, key := range []string{"sp_1", "sp_2", "sp_1"} {
 		o.APIKey = key
-		if err := install.Run(t.Context(), c, there, o); err != nil {
+		if _, err := install.Run(t.Context(), c, there, o); err != nil {
 			t.Fatal(err)
 		}
 		hash := there["speedscale-operator"]["apiKeyHash"]
@@ -147,7 +147,7 @@ func TestANewKeyIsInTheValues(t *testing.T) {
 			t.Errorf("the hash of %s is %q", key, hash)
 		}
 		seen[hash] = key
-		if err := install.Upgrade(t.Context(), c, there, o); err != nil || there["speedscale-operator"]["apiKeyHash"] != hash {
+		if _, err := install.Upgrade(t.Context(), c, there, o); err != nil || there["speedscale-operator"]["apiKeyHash"] != hash {
 			t.Errorf("the upgrade has %v (%v), want %v", there, err, hash)
 		}
 	}
@@ -164,7 +164,7 @@ func TestUpgradeKeepsTheValuesThatWereGiven(t *testing.T) {
 			secretNamed("a", want, install.EntryKey, install.EntryURL))
 		o.OperatorValues = given
 		there := releases{"speedscale-operator": {"apiKeySecret": "mine", "logLevel": "debug"}}
-		if err := install.Upgrade(t.Context(), c, there, o); err != nil {
+		if _, err := install.Upgrade(t.Context(), c, there, o); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(releases{"speedscale-operator": {"apiKeySecret": want, "logLevel": "debug"}}, there); diff != "" {
@@ -189,7 +189,7 @@ func TestUpgradeNamesATagThatItKeeps(t *testing.T) {
 		c, o := installing(t, settings("speedscale-operator", nil), deploymentOf("speedscale-forwarder", "new", 1))
 		var said string
 		o.Version, o.OperatorValues, o.Warn = "v2", tt.given, func(text string) { said += text }
-		if err := install.Upgrade(t.Context(), c, releases{"speedscale-operator": tt.old}, o); err != nil {
+		if _, err := install.Upgrade(t.Context(), c, releases{"speedscale-operator": tt.old}, o); err != nil {
 			t.Fatal(err)
 		}
 		if said != tt.want {

@@ -16,42 +16,47 @@ var ErrNotInstalled = errors.New("it is not installed")
 
 // Upgrade brings what is installed to the charts of this version. It keeps the values
 // that were given before; those of the options come on top. Keys stay. It waits until all
-// is ready. With values that are wrong (*ValuesError) nothing is changed.
-func Upgrade(ctx context.Context, c kubernetes.Interface, h Releases, o Options) error {
+// is ready, and returns the options with what they left open. With values that are wrong
+// (*ValuesError), or in the place of something else (*RefusedError), nothing is changed.
+func Upgrade(ctx context.Context, c kubernetes.Interface, h Releases, o Options) (Options, error) {
 	version, err := supported(c.Discovery())
 	if err != nil {
-		return err
+		return o, err
+	}
+	if err := Unclaimed(ctx, c, o); err != nil {
+		return o, err
+	}
+	if o, err = FindCloud(ctx, c, h, o); err != nil {
+		return o, err
 	}
 	o.AppURL = "" // whether there is a cloud in the cluster says the cluster
 	parts, err := o.parts()
 	if err != nil {
-		return err
+		return o, err
 	}
-	releases, err := merged(h, parts)
+	releases, err := o.there(ctx, c, h, parts)
 	if err != nil {
-		return err
+		return o, err
 	}
-	if _, err := template(ctx, releases, version); err != nil {
-		return err
+	manifests, err := template(ctx, releases, version)
+	if err != nil {
+		return o, err
 	}
 	if err := given(ctx, c, releases); err != nil {
-		return err
+		return o, err
 	}
-	o.tags(releases)
-	for _, r := range releases {
-		o.say("upgrading " + r.Name + " in namespace " + r.Namespace)
-		if _, err := h.Apply(ctx, r, o.Timeout); err != nil {
-			return err
-		}
+	g, err := volume(ctx, c, manifests)
+	if err != nil {
+		return o, err
 	}
-	return o.ready(ctx, c)
+	return o, o.apply(ctx, c, h, "upgrading", releases, g)
 }
 
-// merged are the releases that are there, with the values that they have, but where
-// others were given now.
-func merged(h Releases, parts []part) (there []helm.Release, err error) {
+// there are the releases that are there, with the values that they have, but where others
+// were given now.
+func (o *Options) there(ctx context.Context, c kubernetes.Interface, h Releases, parts []part) (there []helm.Release, err error) {
 	for _, p := range parts {
-		old, found, err := h.Values(p.Name, p.Namespace)
+		r, found, err := o.release(ctx, c, h, p)
 		if err != nil {
 			return nil, err
 		}
@@ -61,7 +66,7 @@ func merged(h Releases, parts []part) (there []helm.Release, err error) {
 		if !found {
 			return nil, fmt.Errorf("release %q in namespace %q: %w", p.Name, p.Namespace, ErrNotInstalled)
 		}
-		there = append(there, p.over(old))
+		there = append(there, r)
 	}
 	return there, nil
 }

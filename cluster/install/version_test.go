@@ -33,7 +33,7 @@ func TestSupported(t *testing.T) {
 func TestOldClusterIsLeftAlone(t *testing.T) {
 	c := fake.NewClientset()
 	c.Discovery().(*fakediscovery.FakeDiscovery).FakedServerVersion = &version.Info{GitVersion: "v1.29.1"}
-	err := install.Run(t.Context(), c, nil, install.Options{Namespace: "a", CloudNamespace: "b"})
+	_, err := install.Run(t.Context(), c, nil, install.Options{Namespace: "a", CloudNamespace: "b"})
 	if err == nil || !strings.Contains(err.Error(), "1.29.1") {
 		t.Errorf("got %v", err)
 	}
@@ -44,10 +44,10 @@ func TestOldClusterIsLeftAlone(t *testing.T) {
 	}
 }
 
-// made says what a client changed, beside its questions about rights.
+// made says what a client changed: its questions, also about rights, are none.
 func made(c *fake.Clientset) (list []string) {
 	for _, a := range c.Actions() {
-		if a.GetVerb() != "get" && a.GetResource().Resource != "selfsubjectaccessreviews" {
+		if a.GetVerb() != "get" && a.GetVerb() != "list" && a.GetResource().Resource != "selfsubjectaccessreviews" {
 			list = append(list, a.GetVerb()+" "+a.GetResource().Resource)
 		}
 	}
@@ -77,7 +77,7 @@ func TestNothingIsMadeOfWrongValues(t *testing.T) {
 	} {
 		c := newCluster()
 		o.Namespace, o.CloudNamespace, o.Charts = "a", "b", os.DirFS("../../charts")
-		err := install.Run(t.Context(), c, nil, o)
+		_, err := install.Run(t.Context(), c, releases{}, o)
 		if _, wrong := errors.AsType[*install.ValuesError](err); !wrong || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
 		}
@@ -99,7 +99,7 @@ func TestNothingIsMadeWithoutRights(t *testing.T) {
 		{[]string{"statefulsets", "deployments"}, "https://cloud.example.com", `you may not create deployments.apps in namespace "a"`},
 	} {
 		c := newCluster(tt.denied...)
-		err := install.Run(t.Context(), c, nil, install.Options{Namespace: "a", CloudNamespace: "b", AppURL: tt.appURL, Charts: os.DirFS("../../charts")})
+		_, err := install.Run(t.Context(), c, releases{}, install.Options{Namespace: "a", CloudNamespace: "b", AppURL: tt.appURL, Charts: os.DirFS("../../charts")})
 		if _, denied := errors.AsType[*install.DeniedError](err); !denied || err.Error() != tt.want {
 			t.Errorf("%v: %v, want %s", tt.denied, err, tt.want)
 		}

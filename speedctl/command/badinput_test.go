@@ -24,6 +24,9 @@ type apiServer struct {
 	*httptest.Server
 	version string
 	denied  string // a resource that the user may not create
+	// operator is a namespace that has one, "" for none.
+	operator  string
+	noDefault bool // no storage class is the default
 	// invalid is the answer to a new TrafficReplay.
 	invalid string
 
@@ -55,6 +58,19 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		json.NewEncoder(w).Encode(review)
 	case r.URL.Path == "/apis/apps/v1/namespaces/default/deployments/web" && r.Method == http.MethodGet:
 		fmt.Fprint(w, `{"kind": "Deployment", "apiVersion": "apps/v1", "metadata": {"name": "web", "namespace": "default"}}`)
+	case r.URL.Path == "/apis/apps/v1/deployments" && a.operator != "":
+		fmt.Fprintf(w, `{"kind": "DeploymentList", "apiVersion": "apps/v1", "items": [{"metadata": {"name": "speedscale-operator", "namespace": %q}}]}`, a.operator)
+	case r.URL.Path == "/apis/apps/v1/deployments":
+		fmt.Fprint(w, `{"kind": "DeploymentList", "apiVersion": "apps/v1", "items": []}`)
+	case r.URL.Path == "/apis/apps/v1/statefulsets":
+		fmt.Fprint(w, `{"kind": "StatefulSetList", "apiVersion": "apps/v1", "items": []}`)
+	case r.URL.Path == "/api/v1/persistentvolumeclaims":
+		fmt.Fprint(w, `{"kind": "PersistentVolumeClaimList", "apiVersion": "v1", "items": []}`)
+	case r.URL.Path == "/api/v1/persistentvolumes":
+		fmt.Fprint(w, `{"kind": "PersistentVolumeList", "apiVersion": "v1", "items": []}`)
+	case r.URL.Path == "/apis/storage.k8s.io/v1/storageclasses":
+		fmt.Fprintf(w, `{"kind": "StorageClassList", "apiVersion": "storage.k8s.io/v1", "items": [
+			{"metadata": {"name": "standard", "annotations": {"storageclass.kubernetes.io/is-default-class": "%v"}}}]}`, !a.noDefault)
 	case strings.HasSuffix(r.URL.Path, "/secrets") && r.Method == http.MethodGet:
 		fmt.Fprint(w, `{"kind": "SecretList", "apiVersion": "v1", "items": []}`)
 	case r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/trafficreplays"):
@@ -107,6 +123,12 @@ func TestBadInputChangesNothing(t *testing.T) {
 		{"check --pre", func(a *apiServer) { a.version = "v1.29.3" }, 1, []string{"FAIL the cluster's version is supported", "v1.29.3"}},
 		{"install", func(a *apiServer) { a.denied = "clusterroles" }, 5, []string{"you may not create clusterroles.rbac.authorization.k8s.io", "hint: ask an administrator"}},
 		{"check --pre", func(a *apiServer) { a.denied = "clusterroles" }, 1, []string{"you may not create clusterroles"}},
+		{"install", func(a *apiServer) { a.noDefault = true }, 2, []string{"no storage class is the cluster's default", "hint: --cloud-set persistence.storageClass=NAME"}},
+		{"check --pre", func(a *apiServer) { a.noDefault = true }, 1, []string{"no storage class is the cluster's default"}},
+		{"install", func(a *apiServer) { a.operator = "tools" }, 2, []string{`an operator is in namespace "tools" already`, "hint: -n tools"}},
+		{"upgrade", func(a *apiServer) { a.operator = "tools" }, 2, []string{`an operator is in namespace "tools" already`, "hint: -n tools"}},
+		{"upgrade", func(a *apiServer) { a.operator = "speedscale" }, 2, []string{`the operator in namespace "speedscale" is of no release`}},
+		{"check --pre", func(a *apiServer) { a.operator = "tools" }, 1, []string{`an operator is in namespace "tools" already`}},
 		{"install --set logLevel=loud", nil, 2, []string{"speedscale-operator", "logLevel"}},
 		{"install --cloud-set service.port=0", nil, 2, []string{"speedscale-cloud", "port"}},
 		{"install --app-url " + url, nil, 2, []string{"--app-url needs a key"}},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/speedscale/speedscale/charts"
 	"github.com/speedscale/speedscale/cloud/auth"
@@ -28,7 +29,7 @@ type installFlags struct {
 
 func (f *installFlags) add(c *cobra.Command) {
 	f.kube.add(c)
-	c.Flags().StringVar(&f.cloudNamespace, "cloud-namespace", install.CloudNamespace, "namespace of the cloud")
+	c.Flags().StringVar(&f.cloudNamespace, "cloud-namespace", "", "namespace of the cloud (default where it is, or "+install.CloudNamespace+")")
 	c.Flags().DurationVar(&f.timeout, "timeout", 5*time.Minute, "limit of each part's wait")
 }
 
@@ -43,14 +44,19 @@ func newInstall(g *global) *cobra.Command {
 	f := installFlags{kube: g.kube}
 	var values chartValues
 	var appURL, appCA, version, output string
-	var dryRun bool
+	var dryRun, reset bool
 	c := &cobra.Command{
 		Use:   "install",
 		Short: "Install the operator and the cloud into a cluster, or upgrade them",
 		Long: `Install puts the cloud (archive, snapshots, reports) and the operator into the cluster, makes the keys between
-them, and waits until all of it is ready. It is safe to repeat. With --app-url the operator sends to a cloud elsewhere,
-and --api-key opens it (scopes ingest and control); --app-ca verifies it where its certificate is of a private CA, and is
-that of the context with the same address where it is not given.
+them, and waits until all of it is ready. It is safe to repeat: what was given before stays, unless it is given anew or
+--reset-values is. With --app-url the operator sends to a cloud elsewhere, and --api-key opens it (scopes ingest and
+control); --app-ca verifies it where its certificate is of a private CA, and is that of the context with the same address
+where it is not given.
+
+A cluster has one operator. Where it, or the cloud, is in another namespace than the one that is meant, or was installed by
+something else, nothing is changed. --cloud-set persistence.size=100Gi makes the cloud's volume larger, where its storage
+class allows that, and never smaller.
 
 The cloud in the cluster gets a context, named after the kubeconfig's, by which other commands reach it: they make
 their own way to it through the API server, and read its key from its Secret by the kubeconfig's right. The context
@@ -65,6 +71,7 @@ becomes the current one where there was none; otherwise -c names it.`,
 		Args: args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			o := f.options()
+			o.ResetValues = reset
 			var err error
 			if o.OperatorValues, o.CloudValues, err = values.read(); err != nil {
 				return err
@@ -89,22 +96,27 @@ becomes the current one where there was none; otherwise -c names it.`,
 			}
 			progress := g.StartProgress("installing")
 			o.Progress = func(step string) { progress.Update("%s", step) }
-			err = install.Run(c.Context(), kube, &helm.Client{Getter: f.kube, Log: g.logger()}, o)
+			o.Warn = func(text string) { g.Warnf("%s", text) }
+			o, err = install.Run(c.Context(), kube, &helm.Client{Getter: f.kube, Log: g.logger()}, o)
 			progress.Stop()
 			if err != nil {
 				return installCode(err)
 			}
 			g.Sayf("Installed: the operator is in namespace %s.", o.Namespace)
-			if o.AppURL != "" {
-				return nil
+			if o.AppURL == "" {
+				return f.remember(g, o.CloudNamespace)
 			}
-			return f.remember(g)
+			if appURL == "" {
+				g.Sayf("It sends to %s, as before; --reset-values installs a cloud in the cluster instead.", o.AppURL)
+			}
+			return nil
 		},
 	}
 	f.add(c)
 	values.add(c)
 	c.Flags().StringVar(&appURL, "app-url", "", "a cloud elsewhere, instead of one in the cluster")
 	c.Flags().StringVar(&appCA, "app-ca", "", "with --app-url: PEM file with the private CA of that cloud")
+	c.Flags().BoolVar(&reset, "reset-values", false, "forget what was given before: values of the charts, and a cloud elsewhere")
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "print what would be applied, but for the Secrets")
 	c.Flags().StringVar(&version, "kube-version", "", "with --dry-run: the cluster's version (default the oldest that is supported)")
 	c.Flags().StringVarP(&output, "output", "o", "", "form of the output of --dry-run: yaml")
@@ -157,19 +169,25 @@ func installCode(err error) error {
 	if _, wrong := errors.AsType[*install.ValuesError](err); wrong {
 		return term.WithCode(err, term.ExitUsage)
 	}
-	if _, denied := errors.AsType[*install.DeniedError](err); denied {
+	if _, denied := errors.AsType[*install.DeniedError](err); denied || apierrors.IsForbidden(err) {
 		return term.WithCode(term.WithHint(err, "ask an administrator of the cluster for them, or to install"), term.ExitDenied)
+	}
+	if refused, is := errors.AsType[*install.RefusedError](err); is {
+		return term.WithCode(term.WithHint(err, refused.Hint), term.ExitUsage)
+	}
+	if _, late := errors.AsType[*install.NotReadyError](err); late {
+		return term.WithHint(err, "speedctl check says more; when it is mended, the same command goes on")
 	}
 	return err
 }
 
 // remember adds a context for the cloud that was installed into the cluster.
-func (f *installFlags) remember(g *global) error {
+func (f *installFlags) remember(g *global, namespace string) error {
 	dir, err := g.dir()
 	if err != nil {
 		return err
 	}
-	cluster, err := f.kube.home(f.cloudNamespace)
+	cluster, err := f.kube.home(namespace)
 	if err != nil {
 		return err
 	}

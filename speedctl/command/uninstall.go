@@ -31,7 +31,8 @@ so do the namespaces, and the definition of TrafficReplay with those replays tha
 
 It refuses while workloads have a sidecar, replays run, or one with cleanup none keeps what it made; --force ends those
 first, one after the other, and waits. It works after the operator's namespace was deleted too, and removes what is left
-then. Where there is an operator, but not in the namespace that is meant, it removes nothing. On a terminal it asks first.`,
+then. Where there is an operator or a cloud, but not in the namespace that is meant, it removes nothing. On a terminal it
+asks first.`,
 		Example: `  speedctl uninstall
   speedctl uninstall --force --yes
   speedctl uninstall --delete-data`,
@@ -66,6 +67,14 @@ func (f *uninstallFlags) run(ctx context.Context, g *global, kube kubernetes.Int
 		err := fmt.Errorf("no operator is in namespace %q: it is in %s", o.Namespace, strings.Join(operators, ", "))
 		return term.WithCode(term.WithHint(err, "speedctl uninstall -n "+operators[0]+" removes it"), term.ExitNotFound)
 	}
+	if len(operators) > 1 {
+		err := fmt.Errorf("operators are in the namespaces %s, and uninstalling one would take away what they share", strings.Join(operators, ", "))
+		return term.WithHint(err, install.Several)
+	}
+	releases := &helm.Client{Getter: f.kube, Log: g.logger()}
+	if o, err = install.FindCloud(ctx, kube, releases, o); err != nil {
+		return installCode(err)
+	}
 	use, err := install.InUse(ctx, kube, replays)
 	if err != nil {
 		return workloadCode(err)
@@ -83,7 +92,7 @@ func (f *uninstallFlags) run(ctx context.Context, g *global, kube kubernetes.Int
 	if err := use.Release(ctx, kube, replays, f.timeout, func(step string) { progress.Update("%s", step) }); err != nil {
 		return err
 	}
-	found, err := install.Remove(ctx, kube, &helm.Client{Getter: f.kube, Log: g.logger()}, o, f.data)
+	found, err := install.Remove(ctx, kube, releases, o, f.data)
 	if err := errors.Join(err, install.Clear(ctx, kube, replays)); err != nil {
 		return err
 	}

@@ -20,10 +20,10 @@ func newUpgrade(g *global) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "upgrade",
 		Short: "Upgrade the operator and the cloud of a cluster to the version of speedctl",
-		Long: `Upgrade keeps the values that were given to install, and takes more on top; images have the version of speedctl, unless
-a value image.tag says another one, which is named. It restarts no pod of an app: their
-sidecars stay as they are, and work on. With --roll the pods of injected workloads are then made anew, one workload
-after the other, each when the one before is ready.`,
+		Long: `Upgrade keeps the values that were given to install, and takes more on top; those of an upgrade that failed it does not
+keep. Images have the version of speedctl, unless a value image.tag says another one, which is named. It restarts no pod
+of an app: their sidecars stay as they are, and work on. With --roll the pods of injected workloads are then made anew,
+one workload after the other, each when the one before is ready.`,
 		Example: `  speedctl upgrade
   speedctl upgrade --roll
   speedctl upgrade --set logLevel=debug --cloud-set retention.age=72h`,
@@ -42,7 +42,7 @@ after the other, each when the one before is ready.`,
 			progress := g.StartProgress("upgrading")
 			o.Progress = func(step string) { progress.Update("%s", step) }
 			o.Warn = func(text string) { g.Warnf("%s", text) }
-			err = install.Upgrade(c.Context(), kube, &helm.Client{Getter: f.kube, Log: g.logger()}, o)
+			o, err = install.Upgrade(c.Context(), kube, &helm.Client{Getter: f.kube, Log: g.logger()}, o)
 			progress.Stop()
 			if errors.Is(err, install.ErrNotInstalled) {
 				return term.WithCode(term.WithHint(err, "speedctl install installs it; -n names another namespace of the operator"), term.ExitNotFound)

@@ -97,13 +97,13 @@ func (c *cluster) eventually(what string, done func() bool) {
 }
 
 // install installs the cloud, the operator and the demo, or upgrades them: the images of
-// speedctl's version.
+// speedctl's version. What earlier parts gave is forgotten.
 func (c *cluster) install(args ...string) {
 	c.Helper()
 	const images = "image.registry=docker.io/speedscale,image.pullPolicy=Never"
 	// A small node has room for several replays.
 	const small = "replayComponents.generator.resources.requests.cpu=10m,replayComponents.responder.resources.requests.cpu=10m"
-	c.speedctl(append([]string{"install", "--set", images, "--set", "clusterName=e2e,networkPolicies.apiServer.ports={6443}", "--set", small,
+	c.speedctl(append([]string{"install", "--reset-values", "--set", images, "--set", "clusterName=e2e,networkPolicies.apiServer.ports={6443}", "--set", small,
 		"--cloud-set", images, "--cloud-set", "persistence.size=1Gi", "--timeout", "2m"}, args...)...)
 }
 

@@ -47,6 +47,9 @@ func usesFarCloud(c *cluster) {
 	far := f.user
 	far.install("--app-url", f.url, "--api-key", far.speedctl("create", "api-key", "--name", "operator", "--scopes", "ingest,control", "-q"), "--app-ca", f.files.CA)
 	defer c.install() // which goes back to the cluster's own cloud
+	if out := far.speedctl("install"); !strings.Contains(out, "It sends to "+f.url+", as before") {
+		c.Errorf("a second installation says\n%s", out)
+	}
 	far.eventually("the inspector does not connect to the cloud elsewhere", func() bool { return strings.Contains(far.speedctl("infra", "inspectors"), "e2e") })
 
 	// Control.

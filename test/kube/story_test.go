@@ -34,6 +34,7 @@ func TestCluster(t *testing.T) {
 	c.run("certificates healed", certificatesHealed)
 	c.run("Pod Security", podSecurity)
 	c.run("least rights", leastRights)
+	c.run("more room", moreRoom)
 	c.run("uninstall", func(c *cluster) { uninstall(c, before) })
 	c.run("namespace deleted first", func(c *cluster) { namespaceDeletedFirst(c, before) })
 }

@@ -34,6 +34,19 @@ func upgrade(c *cluster) {
 	}
 
 	c.refusedUpgrade()
+	// install goes on with what upgrade was given, and takes nothing over.
+	c.speedctl("install")
+	if got := c.kubectl("-n", "speedscale", "get", "configmap", "speedscale-operator", "-o", "jsonpath={.data.LOG_LEVEL} {.data.CLUSTER_NAME}"); got != "debug e2e" {
+		c.Errorf("after a plain installation the settings are %q", got)
+	}
+	for _, command := range [][]string{{"install", "-n", "another"}, {"upgrade", "-n", "another"}, {"install", "--cloud-namespace", "another"}, {"upgrade", "--cloud-namespace", "another"}} {
+		if out, err := c.try(speedctl, command...); err == nil || !strings.Contains(out, "hint: -n speedscale means that one") && !strings.Contains(out, "hint: --cloud-namespace speedscale-cloud means that one") {
+			c.Errorf("speedctl %s: %v\n%s", strings.Join(command, " "), err, out)
+		}
+	}
+	if out := c.kubectl("get", "namespace", "another", "--ignore-not-found", "-o", "name"); out != "" {
+		c.Errorf("there is %s", out)
+	}
 
 	c.speedctl("upgrade", "--roll")
 	after := c.injectedPods()
@@ -73,6 +86,40 @@ func (c *cluster) refusedUpgrade() {
 		c.Errorf("of operator and forwarder there ran %s, and there run %s", before, now)
 	}
 	c.speedctl("upgrade", "--set", "filterRule=standard")
+}
+
+// moreRoom: the cloud's volume grows while its pod runs, where the storage class allows that. It
+// comes last, since a volume does not shrink again.
+func moreRoom(c *cluster) {
+	const class = "standard"
+	pod := func() string {
+		return c.kubectl("-n", "speedscale-cloud", "get", "pod", "speedscale-cloud-0", "-o", "jsonpath={.metadata.uid}")
+	}
+	claim := func() string {
+		return c.kubectl("-n", "speedscale-cloud", "get", "pvc", "data-speedscale-cloud-0", "-o", "jsonpath={.spec.resources.requests.storage} {.spec.storageClassName}")
+	}
+	if got := claim(); got != "1Gi "+class {
+		c.Skipf("SKIPPED: the cloud's volume is %q, and not one of the test node", got)
+	}
+	before := pod()
+	grow := []string{"upgrade", "--cloud-set", "persistence.size=2Gi"}
+	if out, err := c.try(speedctl, grow...); err == nil || !strings.Contains(out, "does not allow it (allowVolumeExpansion)") {
+		c.Errorf("the storage class allows no growth: %v\n%s", err, out)
+	}
+	c.speedctl("upgrade") // what was refused is not tried again
+	allow := func(allowed string) {
+		commands("patch", "storageclass", class, "--type=merge", "-p", `{"allowVolumeExpansion": `+allowed+`}`)(c)
+	}
+	allow("true")
+	c.Cleanup(func() { allow("false") })
+	c.speedctl(grow...)
+	if got := claim(); got != "2Gi "+class || pod() != before {
+		c.Errorf("the claim has %q; the pod was %s, and is %s", got, before, pod())
+	}
+	if out, err := c.try(speedctl, "upgrade", "--cloud-set", "persistence.size=1Gi"); err == nil || !strings.Contains(out, "cannot shrink to 1Gi") {
+		c.Errorf("a smaller volume: %v\n%s", err, out)
+	}
+	c.speedctl("upgrade")
 }
 
 // injectedPods are those with a sidecar that are not going away.
