@@ -20,14 +20,14 @@ import (
 
 // targetFlags say which workloads are changed, and how that is watched.
 type targetFlags struct {
-	file    string
+	files   []string
 	dryRun  bool
 	wait    bool
 	timeout time.Duration
 }
 
 func (f *targetFlags) add(c *cobra.Command) {
-	c.Flags().StringVarP(&f.file, "filename", "f", "", "file of manifests, - for standard input: they are written to standard output with their annotations changed, and no cluster is asked")
+	c.Flags().StringSliceVarP(&f.files, "filename", "f", nil, "file of manifests, - for standard input: they are written to standard output with their annotations changed, and no cluster is asked; repeatable")
 	c.Flags().BoolVar(&f.dryRun, "dry-run", false, "print the change of each workload, and make none")
 	c.Flags().BoolVar(&f.wait, "wait", true, "wait until the workloads' new pods are ready")
 	c.Flags().DurationVar(&f.timeout, "timeout", 5*time.Minute, "limit of the wait for each workload")
@@ -35,33 +35,47 @@ func (f *targetFlags) add(c *cobra.Command) {
 
 // check wants workloads or a file.
 func (f *targetFlags) check(names []string) error {
-	if (f.file == "") == (len(names) == 0) {
+	if (len(f.files) == 0) == (len(names) == 0) {
 		return term.WithCode(term.WithHint(errors.New("want workloads or -f"), "name them as KIND/NAME, such as deployment/checkout, or their manifests with -f FILE"), term.ExitUsage)
 	}
 	return nil
 }
 
-// manifests copies the file to standard output, changed.
-func (f *targetFlags) manifests(g *global, change func(*workload.Workload) (map[string]*string, error)) error {
-	in := g.In
-	if f.file != "-" {
-		file, err := os.Open(f.file)
+// manifests copies the files to standard output, changed. It returns what was left in
+// them, as workload.Manifests does.
+func (f *targetFlags) manifests(g *global, change func(*workload.Workload) (map[string]*string, error)) (left []string, err error) {
+	var out strings.Builder // all or nothing
+	workloads := 0
+	for _, name := range f.files {
+		n, some, err := copyManifests(g, name, &out, change)
 		if err != nil {
-			return term.WithCode(fmt.Errorf("-f: %w", err), term.ExitUsage)
+			return nil, term.WithCode(err, term.ExitUsage)
+		}
+		workloads += n
+		left = append(left, some...)
+	}
+	if workloads == 0 {
+		return left, term.WithCode(fmt.Errorf("-f %q: no workload is in it", strings.Join(f.files, ",")), term.ExitUsage)
+	}
+	_, err = io.WriteString(g.Out, out.String())
+	return left, err
+}
+
+// copyManifests is workload.Manifests for a file, or standard input.
+func copyManifests(g *global, name string, out io.Writer, change func(*workload.Workload) (map[string]*string, error)) (n int, left []string, err error) {
+	in := g.In
+	if name != "-" {
+		file, err := os.Open(name)
+		if err != nil {
+			return 0, nil, fmt.Errorf("-f: %w", err)
 		}
 		defer file.Close()
 		in = file
 	}
-	var out strings.Builder // all or nothing
-	n, err := workload.Manifests(in, &out, change)
-	if err == nil && n == 0 {
-		err = errors.New("no workload is in it")
+	if n, left, err = workload.Manifests(in, out, change); err != nil {
+		err = fmt.Errorf("-f %q: %w", name, err)
 	}
-	if err != nil {
-		return term.WithCode(fmt.Errorf("-f %q: %w", f.file, err), term.ExitUsage)
-	}
-	_, err = io.WriteString(g.Out, out.String())
-	return err
+	return n, left, err
 }
 
 // refs reads the names of workloads, in the namespace that is meant.
@@ -189,7 +203,8 @@ func newInject(g *global) *cobra.Command {
 their templates stay as their owner wrote them, but for one annotation. What would break pods is refused before
 anything is changed, and what the sidecar would not see is said.
 
-With -f, manifests are written to standard output with the annotations, for kubectl apply.
+With -f, manifests are written to standard output with the annotations, for kubectl apply: those of pods by themselves
+too. What has pods and cannot have a sidecar so, such as a ReplicaSet, is named and left as it is.
 
 Exit codes: 2 when an annotation is wrong or the pods cannot have a sidecar, 4 when a workload does not exist, 1 when
 the pods do not become ready in time, or start without the sidecar.`,
@@ -205,14 +220,18 @@ the pods do not become ready in time, or start without the sidecar.`,
 				return err
 			}
 			set := sidecar.annotations()
-			if f.file != "" {
-				return f.manifests(g, func(w *workload.Workload) (map[string]*string, error) {
+			if len(f.files) > 0 {
+				left, err := f.manifests(g, func(w *workload.Workload) (map[string]*string, error) {
 					p, err := workload.Plan(w, set)
 					for _, text := range workload.Overridden(w, p.Settings) {
 						g.Warnf("%s: %s", w.Ref, text)
 					}
 					return p.Changes, err
 				})
+				for _, text := range left {
+					g.Warnf("%s", text)
+				}
+				return err
 			}
 			refs, err := g.refs(a)
 			if err != nil {
@@ -248,8 +267,9 @@ func newUninject(g *global) *cobra.Command {
 			if err := f.check(a); err != nil {
 				return err
 			}
-			if f.file != "" {
-				return f.manifests(g, func(w *workload.Workload) (map[string]*string, error) { return workload.Removal(w), nil })
+			if len(f.files) > 0 {
+				_, err := f.manifests(g, func(w *workload.Workload) (map[string]*string, error) { return workload.Removal(w), nil })
+				return err
 			}
 			refs, err := g.refs(a)
 			if err != nil {
