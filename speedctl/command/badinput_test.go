@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -26,6 +27,8 @@ type apiServer struct {
 	denied  string // a resource that the user may not create
 	// invalid is the answer to a new TrafficReplay.
 	invalid string
+	// objects are more of them, by path; "" is one that the user may not read.
+	objects map[string]string
 
 	mu      sync.Mutex
 	changes []string
@@ -60,14 +63,26 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/trafficreplays"):
 		w.WriteHeader(http.StatusUnprocessableEntity)
 		fmt.Fprintf(w, `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Invalid", "code": 422, "message": %q}`, a.invalid)
+	case a.objects[r.URL.Path] != "" && r.Method == http.MethodGet:
+		fmt.Fprint(w, a.objects[r.URL.Path])
 	default:
 		if r.Method != http.MethodGet {
 			a.mu.Lock()
 			a.changes = append(a.changes, r.Method+" "+r.URL.Path)
 			a.mu.Unlock()
 		}
-		w.WriteHeader(http.StatusNotFound)
-		fmt.Fprint(w, `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404, "message": "not found"}`)
+		if r.Method == http.MethodPatch && a.objects[r.URL.Path] != "" {
+			fmt.Fprint(w, a.objects[r.URL.Path])
+			return
+		}
+		reason, code := "NotFound", http.StatusNotFound
+		if _, there := a.objects[r.URL.Path]; there {
+			reason, code = "Forbidden", http.StatusForbidden
+		}
+		w.WriteHeader(code)
+		kind, name := path.Split(r.URL.Path)
+		fmt.Fprintf(w, `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": %q, "code": %d, "message": %q, "details": {"kind": %q, "name": %q}}`,
+			reason, code, reason, path.Base(kind), name)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +15,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/speedscale/speedscale/cluster/annotation"
+	"github.com/speedscale/speedscale/cluster/check"
+	"github.com/speedscale/speedscale/cluster/install"
 	"github.com/speedscale/speedscale/cluster/workload"
 	"github.com/speedscale/speedscale/speedctl/term"
 )
@@ -59,6 +62,21 @@ func (f *targetFlags) manifests(g *global, change func(*workload.Workload) (map[
 	}
 	_, err = io.WriteString(g.Out, out.String())
 	return left, err
+}
+
+// inject has the files' manifests ask for sidecars.
+func (f *targetFlags) inject(g *global, set map[string]string) error {
+	left, err := f.manifests(g, func(w *workload.Workload) (map[string]*string, error) {
+		p, err := workload.Plan(w, set)
+		for _, text := range workload.Overridden(w, p.Settings) {
+			g.Warnf("%s: %s", w.Ref, text)
+		}
+		return p.Changes, err
+	})
+	for _, text := range left {
+		g.Warnf("%s", text)
+	}
+	return err
 }
 
 // copyManifests is workload.Manifests for a file, or standard input.
@@ -133,13 +151,40 @@ func (f *targetFlags) watch(ctx context.Context, g *global, c kubernetes.Interfa
 	})
 	progress.Stop()
 	if errors.Is(err, workload.ErrNoStamp) {
-		return term.WithHint(err, "speedctl check says what is wrong with the operator")
+		return unanswered(ctx, c, r, err)
 	}
 	if err != nil {
 		return err
 	}
 	g.Sayf("%s: %s", r, s.Text)
 	return nil
+}
+
+// takenUp refuses workloads that no operator would take up, whatever their annotations:
+// those would stay, and be taken up by surprise some day. One that is away for a while is
+// no reason. All workloads are of one namespace.
+func takenUp(ctx context.Context, c kubernetes.Interface, refs []workload.Ref) error {
+	s, err := check.Surround(ctx, c, install.Namespace, refs[0].Namespace)
+	if err != nil || len(s.Lasting()) == 0 {
+		return err
+	}
+	var errs []error
+	for _, r := range refs {
+		errs = append(errs, workload.Refuse("%s cannot have a sidecar: %s", r, s.Lasting()[0].Text))
+	}
+	return term.WithHint(errors.Join(errs...), s.Lasting()[0].Hint)
+}
+
+// unanswered adds to an error of a workload that no operator has taken up why that may be.
+func unanswered(ctx context.Context, c kubernetes.Interface, r workload.Ref, err error) error {
+	s, failed := check.Surround(ctx, c, install.Namespace, r.Namespace)
+	if failed != nil {
+		err = fmt.Errorf("%w: %w", err, failed)
+	}
+	for _, reason := range slices.Concat(s.Lasting(), s.Passing(), s.Unknown.Reasons()) {
+		err = fmt.Errorf("%w; %s", err, reason.Text)
+	}
+	return term.WithHint(err, "speedctl check says what is wrong with the operator, which takes the annotations up when it is back; speedctl uninject takes them away")
 }
 
 // sidecarFlags are the annotations that are needed most.
@@ -206,8 +251,8 @@ anything is changed, and what the sidecar would not see is said.
 With -f, manifests are written to standard output with the annotations, for kubectl apply: those of pods by themselves
 too. What has pods and cannot have a sidecar so, such as a ReplicaSet, is named and left as it is.
 
-Exit codes: 2 when an annotation is wrong or the pods cannot have a sidecar, 4 when a workload does not exist, 1 when
-the pods do not become ready in time, or start without the sidecar.`,
+Exit codes: 2 when an annotation is wrong, the pods cannot have a sidecar, or no operator would give them one; 4 when a
+workload does not exist; 1 when the pods do not become ready in time, or start without the sidecar.`,
 		Example: `  speedctl inject deployment/checkout statefulset/cart -n shop --tls-out
   speedctl inject deployment/checkout --set-annotation ignore-outbound-ports=5432,9092
   speedctl inject -f checkout.yaml
@@ -221,17 +266,7 @@ the pods do not become ready in time, or start without the sidecar.`,
 			}
 			set := sidecar.annotations()
 			if len(f.files) > 0 {
-				left, err := f.manifests(g, func(w *workload.Workload) (map[string]*string, error) {
-					p, err := workload.Plan(w, set)
-					for _, text := range workload.Overridden(w, p.Settings) {
-						g.Warnf("%s: %s", w.Ref, text)
-					}
-					return p.Changes, err
-				})
-				for _, text := range left {
-					g.Warnf("%s", text)
-				}
-				return err
+				return f.inject(g, set)
 			}
 			refs, err := g.refs(a)
 			if err != nil {
@@ -242,6 +277,9 @@ the pods do not become ready in time, or start without the sidecar.`,
 				return err
 			}
 			changes, err := workload.PlanAll(c.Context(), kube, refs, set)
+			if err == nil {
+				err = takenUp(c.Context(), kube, refs)
+			}
 			if err != nil {
 				return workloadCode(err)
 			}
