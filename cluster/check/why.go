@@ -6,16 +6,12 @@ import (
 	"slices"
 	"strings"
 
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/speedscale/speedscale/cluster/annotation"
 	"github.com/speedscale/speedscale/cluster/inject"
-	"github.com/speedscale/speedscale/cluster/install"
 	"github.com/speedscale/speedscale/cluster/stamp"
 	"github.com/speedscale/speedscale/cluster/workload"
 )
@@ -41,16 +37,8 @@ type Explanation struct {
 	Warnings []Reason `json:"warnings,omitempty"`
 	// Reasons are all that keep it from being captured, the first one first.
 	Reasons []Reason `json:"reasons,omitempty"`
-}
-
-// Surroundings are what decides beside the workload and its pods.
-type Surroundings struct {
-	// Webhook is the operator's mutating configuration, nil where there is none.
-	Webhook *admissionregistrationv1.MutatingWebhookConfiguration
-	// Namespace is the workload's.
-	Namespace *corev1.Namespace
-	// OperatorReady says that a pod of the operator is ready.
-	OperatorReady bool
+	// Unknown is what else may keep it, and could not be looked at for want of rights.
+	Unknown []Reason `json:"unknown,omitempty"`
 }
 
 // Why explains each pod of a workload, or that there will be none to capture.
@@ -145,38 +133,11 @@ func asks(w *workload.Workload, s Surroundings) (reasons []Reason) {
 	case !settings.Inject:
 		add("speedctl inject "+name, "it does not ask for a sidecar: it has no annotation %s: \"true\"", annotation.Inject)
 	}
-	if w.Namespace == "kube-system" || w.Namespace == "kube-node-lease" {
+	if inject.Reserved(w.Namespace) {
 		add("", "in namespace %q, which the cluster needs to run, nothing is ever captured", w.Namespace)
 		return reasons
 	}
-	return append(reasons, operator(s)...)
-}
-
-// operator is what keeps the operator from changing pods of a namespace.
-func operator(s Surroundings) (reasons []Reason) {
-	add := func(hint, format string, args ...any) {
-		reasons = append(reasons, Reason{fmt.Sprintf(format, args...), hint})
-	}
-	switch {
-	case s.Webhook == nil:
-		add("speedctl install", "no operator is installed: there is no mutating webhook configuration %q", install.Operator)
-		return reasons
-	case !s.OperatorReady:
-		add("speedctl check", "the operator is not ready: pods that start now get no sidecar")
-	}
-	for _, w := range s.Webhook.Webhooks {
-		if len(w.ClientConfig.CABundle) == 0 {
-			add("speedctl check", "the webhook %q has no caBundle, so that the API server cannot call it", w.Name)
-		}
-		if s.Namespace == nil || w.NamespaceSelector == nil || strings.HasPrefix(w.Name, "ambient.") { // which is for a few
-			continue
-		}
-		selector, err := metav1.LabelSelectorAsSelector(w.NamespaceSelector)
-		if err == nil && !selector.Matches(labels.Set(s.Namespace.Labels)) {
-			add("the chart's value namespaceSelector has the namespaces that are", "namespace %q is left out of the webhook %q", s.Namespace.Name, w.Name)
-		}
-	}
-	return reasons
+	return slices.Concat(reasons, s.Lasting(), s.Passing())
 }
 
 // outdated is why a pod has no sidecar although its workload asks for one, and the
@@ -225,6 +186,8 @@ func (s Subject) Explain() []Explanation {
 		if all[i].Captured {
 			all[i].Quiet = quietIn(s.Events, s.Pods, all[i].Pod)
 			all[i].Warnings = s.Warnings
+		} else {
+			all[i].Unknown = s.Surroundings.Unknown.Reasons()
 		}
 	}
 	return all
@@ -240,7 +203,7 @@ func LookAt(ctx context.Context, c kubernetes.Interface, operatorNamespace strin
 	if err != nil {
 		return Subject{}, err
 	}
-	s, err := surroundings(ctx, c, operatorNamespace, r.Namespace)
+	s, err := Surround(ctx, c, operatorNamespace, r.Namespace)
 	return Subject{w, pods, s, quietEvents(ctx, c, r.Namespace), warnings(ctx, c, w)}, err
 }
 
@@ -267,7 +230,7 @@ func LookAtPod(ctx context.Context, c kubernetes.Interface, operatorNamespace, n
 		return Subject{}, fmt.Errorf("pod %s/%s: %w", namespace, name, err)
 	}
 	subject := Subject{Pods: []corev1.Pod{*p}, Events: quietEvents(ctx, c, namespace)}
-	if subject.Surroundings, err = surroundings(ctx, c, operatorNamespace, namespace); err != nil {
+	if subject.Surroundings, err = Surround(ctx, c, operatorNamespace, namespace); err != nil {
 		return subject, err
 	}
 	owner, err := ownerOf(ctx, c, p)
@@ -313,20 +276,3 @@ func ownerOf(ctx context.Context, c kubernetes.Interface, p *corev1.Pod) (*workl
 }
 
 func object[T metav1.Object](o T, err error) (metav1.Object, error) { return o, err }
-
-func surroundings(ctx context.Context, c kubernetes.Interface, operatorNamespace, namespace string) (s Surroundings, err error) {
-	var none metav1.GetOptions
-	s.Webhook, err = c.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, install.Operator, none)
-	if apierrors.IsNotFound(err) {
-		s.Webhook, err = nil, nil
-	}
-	if err != nil {
-		return s, err
-	}
-	if s.Namespace, err = c.CoreV1().Namespaces().Get(ctx, namespace, none); err != nil {
-		return s, err
-	}
-	d := deployment(ctx, c, operatorNamespace, install.Operator)
-	s.OperatorReady = d.Object != nil && d.Object.Status.ReadyReplicas > 0
-	return s, d.Err
-}

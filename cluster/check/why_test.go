@@ -4,11 +4,15 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/speedscale/speedscale/cluster/annotation"
 	"github.com/speedscale/speedscale/cluster/check"
@@ -206,5 +210,53 @@ func TestWhyNamesWhatASidecarDoesNotSee(t *testing.T) {
 		if len(got) == 0 || len(got[0].Warnings) > 0 {
 			t.Errorf("with node traffic captured: %+v", got)
 		}
+	}
+}
+
+// TestWhyWithoutRightsOverTheCluster: who has those of a namespace only is told what else
+// there is to know, and by which right; nothing is concluded from what may not be read.
+func TestWhyWithoutRightsOverTheCluster(t *testing.T) {
+	w := newWorld(t)
+	w.workload.Annotations = nil
+	w.pod.Labels, w.pod.Spec.Containers = map[string]string{"app": "cart"}, w.pod.Spec.Containers[1:]
+	c := w.client()
+	c.PrependReactor("get", "*", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		if a.GetNamespace() == "shop" && a.GetResource().Resource != "namespaces" {
+			return false, nil, nil
+		}
+		return true, nil, apierrors.NewForbidden(a.GetResource().GroupResource(), a.(clienttesting.GetAction).GetName(), nil)
+	})
+	of, err := check.LookAt(t.Context(), c, "speedscale", cart())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := of.Explain()
+	if len(got) != 1 || len(got[0].Reasons) != 1 || !strings.Contains(got[0].Reasons[0].Text, "it does not ask for a sidecar") {
+		t.Errorf("%+v", got)
+	}
+	want := []check.Reason{
+		{Text: "whether the operator is called for the workload could not be looked at", Hint: "it needs the right to get mutatingwebhookconfigurations"},
+		{Text: `whether namespace "shop" is one that the operator is called for could not be looked at`, Hint: "it needs the right to get namespaces"},
+		{Text: "whether the operator is ready could not be looked at", Hint: `it needs the right to get deployments in namespace "speedscale"`},
+	}
+	if diff := cmp.Diff(want, got[0].Unknown); diff != "" {
+		t.Error(diff)
+	}
+	pod, err := check.LookAtPod(t.Context(), c, "speedscale", "shop", "cart-1")
+	if err != nil || len(pod.Explain()[0].Unknown) != len(want) {
+		t.Errorf("%+v, %v", pod, err)
+	}
+}
+
+// TestOperatorIsWhereItsWebhooksSay it is, in whatever namespace it was installed.
+func TestOperatorIsWhereItsWebhooksSay(t *testing.T) {
+	w := newWorld(t)
+	w.operator.Namespace = "observability"
+	for i := range w.mutating.Webhooks {
+		w.mutating.Webhooks[i].ClientConfig.Service.Namespace = "observability"
+	}
+	s, err := check.Surround(t.Context(), w.client(), "speedscale", "shop")
+	if err != nil || !s.OperatorReady || len(s.Lasting())+len(s.Passing()) > 0 {
+		t.Errorf("%+v, %v", s, err)
 	}
 }

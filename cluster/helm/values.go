@@ -26,3 +26,16 @@ func (c *Client) Values(name, namespace string) (values map[string]any, found bo
 	}
 	return r.Config, true, nil
 }
+
+// Merge puts more values on top of others, as Helm does with several files: maps are
+// merged, and anything else is replaced, lists too.
+func Merge(values, more map[string]any) {
+	for key, value := range more {
+		below, isMap := values[key].(map[string]any)
+		if above, ok := value.(map[string]any); ok && isMap {
+			Merge(below, above)
+			continue
+		}
+		values[key] = value
+	}
+}

@@ -46,6 +46,11 @@ func refused(w Workload, reason Reason, format string, args ...any) *Refused {
 	return &Refused{w, reason, fmt.Sprintf(format, args...)}
 }
 
+// Reserved namespaces hold what the cluster itself needs to run: nothing in them is injected.
+func Reserved(namespace string) bool {
+	return namespace == "kube-system" || namespace == "kube-node-lease"
+}
+
 // refuse looks for what would break the pod, or keep the sidecar from working.
 func (p *patch) refuse() error {
 	for _, check := range []func() *Refused{p.platform, p.names, p.network, p.ports, p.scraped, p.kubeAccess, p.unrouted} {

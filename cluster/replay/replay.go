@@ -86,11 +86,14 @@ func decode(u *unstructured.Unstructured) (*v1.TrafficReplay, error) {
 	return r, nil
 }
 
+// ErrNotDefined says that the API server does not know TrafficReplays.
+var ErrNotDefined = errors.New("the definition of TrafficReplay is not installed in the cluster")
+
 // explain says what it means that the API server does not know TrafficReplays.
 func explain(err error) error {
 	status, ok := errors.AsType[*apierrors.StatusError](err)
 	if ok && apierrors.IsNotFound(err) && (status.ErrStatus.Details == nil || status.ErrStatus.Details.Name == "") {
-		return fmt.Errorf("the cluster does not know TrafficReplays: is the operator installed? (%w)", err)
+		return fmt.Errorf("%w (%w)", ErrNotDefined, err)
 	}
 	return err
 }

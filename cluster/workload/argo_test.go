@@ -202,7 +202,7 @@ func TestRolloutOfADeploymentsTemplate(t *testing.T) {
 
 func TestRolloutInAManifest(t *testing.T) {
 	var out strings.Builder
-	n, err := workload.Manifests(strings.NewReader(cart), &out, func(w *workload.Workload) (map[string]*string, error) {
+	n, _, err := workload.Manifests(strings.NewReader(cart), &out, func(w *workload.Workload) (map[string]*string, error) {
 		p, err := workload.Plan(w, nil)
 		return p.Changes, err
 	})

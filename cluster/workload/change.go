@@ -23,7 +23,7 @@ type Change struct {
 }
 
 // PlanAll plans sidecars for workloads, and changes nothing yet. Its error has all
-// that is wrong with any of them, those that cannot have a sidecar as *inject.Refused.
+// that is wrong with any of them, and IsRefused is true of those that cannot have a sidecar.
 func PlanAll(ctx context.Context, c kubernetes.Interface, refs []Ref, set map[string]string) ([]Change, error) {
 	var changes []Change
 	var errs []error
@@ -105,10 +105,4 @@ func (c Change) Patch() (string, error) {
 		"metadata": map[string]any{"name": c.Name, "namespace": c.Namespace, "annotations": c.Annotations},
 	})
 	return string(text), err
-}
-
-// IsRefused says that an error is about pods that cannot have a sidecar.
-func IsRefused(err error) bool {
-	_, refused := errors.AsType[*inject.Refused](err)
-	return refused
 }

@@ -33,8 +33,7 @@ type Injection struct {
 
 // Plan adds annotations to those of a workload, and inject="true" with them, and has
 // one whose sidecar was withdrawn tried again. Its
-// error names what is wrong with them, or is a *inject.Refused where the pods
-// cannot have a sidecar so.
+// error names what is wrong with them, or IsRefused is true of it.
 func Plan(w *Workload, set map[string]string) (Injection, error) {
 	want := maps.Clone(w.Annotations)
 	if want == nil {
@@ -59,7 +58,7 @@ func Plan(w *Workload, set map[string]string) (Injection, error) {
 }
 
 // Check reads the annotations that a workload is to have. Its error says what is wrong with
-// them or what keeps the operator away, or is a *inject.Refused where the pods cannot have a
+// them, or IsRefused is true of it: the operator would stay away, or the pods cannot have a
 // sidecar so.
 func Check(w *Workload, want map[string]string) (annotation.Sidecar, error) {
 	s, err := annotation.Parse(want)
@@ -67,11 +66,13 @@ func Check(w *Workload, want map[string]string) (annotation.Sidecar, error) {
 	case err != nil:
 		return s, fmt.Errorf("%s: %w", w.Ref, err)
 	case s.Ignore:
-		return s, fmt.Errorf("%s has the annotation %s, by which the operator leaves it alone: take it away first", w.Ref, annotation.Ignore)
+		return s, Refuse("%s has the annotation %s, by which the operator leaves it alone: take it away first", w.Ref, annotation.Ignore)
 	case !s.Inject:
 		return s, nil
+	case inject.Reserved(w.Namespace):
+		return s, Refuse("%s cannot have a sidecar: in namespace %q, which the cluster needs to run, nothing is ever captured", w.Ref, w.Namespace)
 	case w.Elsewhere != nil:
-		return s, fmt.Errorf("%s cannot have a sidecar: %s", w.Ref, w.Elsewhere.Reason())
+		return s, Refuse("%s cannot have a sidecar: %s", w.Ref, w.Elsewhere.Reason())
 	}
 	return s, preview(w, s)
 }
@@ -128,7 +129,7 @@ var ErrNoStamp = errors.New("the operator has not taken its annotations up")
 // error says what keeps them, or why they start without.
 func WaitInjected(ctx context.Context, c kubernetes.Interface, r Ref, limit time.Duration, progress func(State)) (State, error) {
 	w := &Workload{}
-	err := wait.PollUntilContextTimeout(ctx, pollEvery, min(limit, stampLimit), true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, pollEvery, min(limit, stampLimit), true, func(context.Context) (bool, error) {
 		now, err := Get(ctx, c, r)
 		if err != nil {
 			return false, err
@@ -179,7 +180,7 @@ func Services(ctx context.Context, c kubernetes.Interface, w *Workload) ([]corev
 // takes the stamp off its template, it does so itself.
 func WaitRemoved(ctx context.Context, c kubernetes.Interface, r Ref, limit time.Duration, progress func(State)) (State, error) {
 	var w *Workload
-	err := wait.PollUntilContextTimeout(ctx, pollEvery, min(limit, unstampLimit), true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, pollEvery, min(limit, unstampLimit), true, func(context.Context) (bool, error) {
 		var err error
 		w, err = Get(ctx, c, r)
 		return err == nil && w.Template.Annotations[annotation.Stamp] == "", err

@@ -3,6 +3,7 @@ package workload
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,13 +13,30 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/speedscale/speedscale/cluster/annotation"
+	"github.com/speedscale/speedscale/cluster/inject"
 )
+
+// refusal is an error about a workload that the operator would leave as it is.
+type refusal struct{ error }
+
+func (r refusal) Unwrap() error { return r.error }
+
+// Refuse makes an error of which IsRefused is true.
+func Refuse(format string, args ...any) error { return refusal{fmt.Errorf(format, args...)} }
+
+// IsRefused says that an error is about a workload that cannot have a sidecar, or whose
+// annotations the operator would do nothing about.
+func IsRefused(err error) bool {
+	_, pods := errors.AsType[*inject.Refused](err)
+	_, workload := errors.AsType[refusal](err)
+	return pods || workload
+}
 
 // Replaceable refuses a workload whose pods stay as they are, whatever becomes of its
 // annotations.
 func (r Ref) Replaceable() error {
 	if r.Kind == Job {
-		return fmt.Errorf("%s: the pods of a Job are not replaced: give its manifest the annotations", r)
+		return Refuse("%s: the pods of a Job are not replaced: give its manifest the annotations", r)
 	}
 	return nil
 }
@@ -29,7 +47,7 @@ func Foreign(r Ref, s annotation.Sidecar, operators ...string) error {
 	if s.ManagedBy == "" || slices.Contains(operators, s.ManagedBy) {
 		return nil
 	}
-	return fmt.Errorf("%s has the annotation %s=%q, by which it is left to that operator, and here is %s: take the annotation away, or have it name one that is here",
+	return Refuse("%s has the annotation %s=%q, by which it is left to that operator, and here is %s: take the annotation away, or have it name one that is here",
 		r, annotation.ManagedBy, s.ManagedBy, cmp.Or(strings.Join(operators, ", "), "none"))
 }
 

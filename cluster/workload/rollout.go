@@ -138,7 +138,9 @@ func (w *Workload) Withdrawn() string {
 	return text
 }
 
-// pollEvery is how often the API server is asked.
+// pollEvery is how often the API server is asked. Its requests have limits of their own: a
+// client that has to hold one back until after the limit of the wait fails with an error that
+// hides that the time is over.
 const pollEvery = time.Second
 
 // Wait waits until a workload has pods of its newest template only, all ready, or
@@ -146,7 +148,7 @@ const pollEvery = time.Second
 // of a wait that takes longer than the limit says what keeps the pods.
 func Wait(ctx context.Context, c kubernetes.Interface, r Ref, limit time.Duration, progress func(State)) (State, error) {
 	var s State
-	err := wait.PollUntilContextTimeout(ctx, pollEvery, limit, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, pollEvery, limit, true, func(context.Context) (bool, error) {
 		w, err := Get(ctx, c, r)
 		if err != nil {
 			return false, err

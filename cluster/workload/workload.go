@@ -282,6 +282,14 @@ func fromJob(j *batchv1.Job) *Workload {
 	}
 }
 
+// fromPod is a pod as the workload that it is by itself.
+func fromPod(p *corev1.Pod) *Workload {
+	return &Workload{
+		Ref: Ref{"Pod", p.Namespace, p.Name}, Annotations: p.Annotations,
+		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: p.Labels, Annotations: p.Annotations}, Spec: p.Spec},
+	}
+}
+
 func replicas(n *int32) int32 {
 	if n == nil {
 		return 1

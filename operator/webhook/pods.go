@@ -46,7 +46,7 @@ var _ admission.Handler = Pods{}
 // Handle answers one request.
 func (p Pods) Handle(ctx context.Context, req admission.Request) admission.Response {
 	switch {
-	case req.Kind.Kind != "Pod" || reserved(req.Namespace):
+	case req.Kind.Kind != "Pod" || inject.Reserved(req.Namespace):
 		return admission.Allowed("")
 	case req.Operation == admissionv1.Update:
 		return afterwards(req)

@@ -28,11 +28,6 @@ const (
 // all warnings of a request, and cuts each to 256 beyond that.
 const maxWarning = 256
 
-// reserved namespaces hold what the cluster itself needs to run.
-func reserved(namespace string) bool {
-	return namespace == "kube-system" || namespace == "kube-node-lease"
-}
-
 func decode(raw []byte) (*unstructured.Unstructured, error) {
 	u := &unstructured.Unstructured{}
 	if err := u.UnmarshalJSON(raw); err != nil {

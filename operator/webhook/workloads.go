@@ -54,7 +54,7 @@ func templatePath(kind string) []string {
 // refusal of sidecar annotations, or nothing done.
 func (w Workloads) Handle(ctx context.Context, req admission.Request) admission.Response {
 	path := templatePath(req.Kind.Kind)
-	if path == nil || reserved(req.Namespace) || req.Operation != admissionv1.Create && req.Operation != admissionv1.Update {
+	if path == nil || inject.Reserved(req.Namespace) || req.Operation != admissionv1.Create && req.Operation != admissionv1.Update {
 		return admission.Allowed("")
 	}
 	object, err := decode(req.Object.Raw)

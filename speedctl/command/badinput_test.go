@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -27,8 +28,12 @@ type apiServer struct {
 	// operator is a namespace that has one, "" for none.
 	operator  string
 	noDefault bool // no storage class is the default
+	// undefined says that it has no definition of TrafficReplay.
+	undefined bool
 	// invalid is the answer to a new TrafficReplay.
 	invalid string
+	// objects are more of them, by path; "" is one that the user may not read.
+	objects map[string]string
 
 	mu      sync.Mutex
 	changes []string
@@ -73,17 +78,31 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			{"metadata": {"name": "standard", "annotations": {"storageclass.kubernetes.io/is-default-class": "%v"}}}]}`, !a.noDefault)
 	case strings.HasSuffix(r.URL.Path, "/secrets") && r.Method == http.MethodGet:
 		fmt.Fprint(w, `{"kind": "SecretList", "apiVersion": "v1", "items": []}`)
+	case a.undefined && strings.HasPrefix(r.URL.Path, "/apis/speedscale.com/"):
+		http.NotFound(w, r)
 	case r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/trafficreplays"):
 		w.WriteHeader(http.StatusUnprocessableEntity)
 		fmt.Fprintf(w, `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Invalid", "code": 422, "message": %q}`, a.invalid)
+	case a.objects[r.URL.Path] != "" && r.Method == http.MethodGet:
+		fmt.Fprint(w, a.objects[r.URL.Path])
 	default:
 		if r.Method != http.MethodGet {
 			a.mu.Lock()
 			a.changes = append(a.changes, r.Method+" "+r.URL.Path)
 			a.mu.Unlock()
 		}
-		w.WriteHeader(http.StatusNotFound)
-		fmt.Fprint(w, `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404, "message": "not found"}`)
+		if r.Method == http.MethodPatch && a.objects[r.URL.Path] != "" {
+			fmt.Fprint(w, a.objects[r.URL.Path])
+			return
+		}
+		reason, code := "NotFound", http.StatusNotFound
+		if _, there := a.objects[r.URL.Path]; there {
+			reason, code = "Forbidden", http.StatusForbidden
+		}
+		w.WriteHeader(code)
+		kind, name := path.Split(r.URL.Path)
+		fmt.Fprintf(w, `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": %q, "code": %d, "message": %q, "details": {"kind": %q, "name": %q}}`,
+			reason, code, reason, path.Base(kind), name)
 	}
 }
 
@@ -163,6 +182,40 @@ func TestBadInputChangesNothing(t *testing.T) {
 		if len(a.changes) > 0 {
 			t.Errorf("%s: it did %v", c.args, a.changes)
 		}
+	}
+}
+
+// TestHintIsOfAnotherKind: it is for what was not found.
+func TestHintIsOfAnotherKind(t *testing.T) {
+	r := startRemote(t)
+	a := newAPIServer(t)
+	undefined := newAPIServer(t)
+	undefined.undefined = true
+	const replays, definition = "hint: -n names another namespace; speedctl get replays lists them", "hint: speedctl install installs it"
+	for args, want := range map[string]string{
+		"get replays nosuch":      replays,
+		"wait replay nosuch":      replays,
+		"delete replay nosuch":    replays,
+		"why nosuch":              "hint: -n names another namespace; kubectl get pods lists them",
+		"why deployment/nosuch":   "hint: -n names another namespace; speedctl get workloads lists them",
+		"uninject sts/nosuch":     "hint: -n names another namespace; speedctl get workloads lists them",
+		"uninject rollout/tier":   "the cluster has no Argo Rollouts",
+		"get replays nosuch -n x": replays,
+	} {
+		code, _, said := r.speedctl(t, append(strings.Fields(args), "--kubeconfig", a.kubeconfig(t))...)
+		if code != 4 || !strings.Contains(said, want) || strings.Count(said, "hint:") != strings.Count(want, "hint:") {
+			t.Errorf("%s: exit code %d: %s, want %s", args, code, said, want)
+		}
+	}
+	for _, args := range []string{"get replays nosuch", "get replays", "wait replay nosuch", "delete replay nosuch"} {
+		code, _, said := r.speedctl(t, append(strings.Fields(args), "--kubeconfig", undefined.kubeconfig(t))...)
+		if code != 4 || !strings.Contains(said, "the definition of TrafficReplay is not installed") || !strings.Contains(said, definition) {
+			t.Errorf("%s without the definition: exit code %d: %s", args, code, said)
+		}
+	}
+	code, _, said := r.speedctl(t, "get", "replays", "nosuch", "-A", "--kubeconfig", a.kubeconfig(t))
+	if code != 2 || !strings.Contains(said, "a resource cannot be retrieved by name across all namespaces") {
+		t.Errorf("by name in all namespaces: exit code %d: %s", code, said)
 	}
 }
 

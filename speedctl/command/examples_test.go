@@ -315,8 +315,9 @@ func exampleCluster(t *testing.T) (kubeconfig string) {
 		"spec": {"selector": {"matchLabels": {"app": "checkout"}}, "template": {"metadata": {"labels": {"app": "checkout"}}, "spec": {"containers": [{"name": "c"}]}}}}`
 	pod := `{"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "checkout-7c9d6b5f4-x2x7k", "namespace": "default"}, "spec": {"containers": [{"name": "c"}]}}`
 	objects := map[string]string{
-		"/api/v1/namespaces/default/pods/checkout-7c9d6b5f4-x2x7k": pod,
-		"/apis/speedscale.com/v1/trafficreplays":                   `{"kind": "TrafficReplayList", "apiVersion": "speedscale.com/v1", "items": [` + trafficReplay + `]}`,
+		"/api/v1/namespaces/default/pods/checkout-7c9d6b5f4-x2x7k":                                pod,
+		"/apis/speedscale.com/v1/trafficreplays":                                                  `{"kind": "TrafficReplayList", "apiVersion": "speedscale.com/v1", "items": [` + trafficReplay + `]}`,
+		"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/speedscale-operator": `{"kind": "MutatingWebhookConfiguration", "apiVersion": "admissionregistration.k8s.io/v1"}`,
 	}
 	for _, namespace := range []string{"default", "shop"} {
 		objects["/api/v1/namespaces/"+namespace] = fmt.Sprintf(`{"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": %q}}`, namespace)

@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/speedscale/speedscale/cluster/replay"
 	"github.com/speedscale/speedscale/cluster/workload"
 	"github.com/speedscale/speedscale/speedctl/printer"
+	"github.com/speedscale/speedscale/speedctl/term"
 )
 
 // listFlags are those of lists of the cluster's objects.
@@ -49,6 +51,10 @@ func newGetReplays(g *global) *cobra.Command {
   speedctl get replays checkout-x7k2p -o yaml`,
 		Args: args(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, a []string) error {
+			if f.all && len(a) == 1 {
+				err := errors.New("a resource cannot be retrieved by name across all namespaces")
+				return term.WithCode(term.WithHint(err, "-n names the namespace of the one, -A without a name lists all"), term.ExitUsage)
+			}
 			namespace, err := f.namespace(g)
 			if err != nil {
 				return err

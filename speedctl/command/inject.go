@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,20 +15,22 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/speedscale/speedscale/cluster/annotation"
+	"github.com/speedscale/speedscale/cluster/check"
+	"github.com/speedscale/speedscale/cluster/install"
 	"github.com/speedscale/speedscale/cluster/workload"
 	"github.com/speedscale/speedscale/speedctl/term"
 )
 
 // targetFlags say which workloads are changed, and how that is watched.
 type targetFlags struct {
-	file    string
+	files   []string
 	dryRun  bool
 	wait    bool
 	timeout time.Duration
 }
 
 func (f *targetFlags) add(c *cobra.Command) {
-	c.Flags().StringVarP(&f.file, "filename", "f", "", "file of manifests, - for standard input: they are written to standard output with their annotations changed, and no cluster is asked")
+	c.Flags().StringSliceVarP(&f.files, "filename", "f", nil, "file of manifests, - for standard input: they are written to standard output with their annotations changed, and no cluster is asked; repeatable")
 	c.Flags().BoolVar(&f.dryRun, "dry-run", false, "print the change of each workload, and make none")
 	c.Flags().BoolVar(&f.wait, "wait", true, "wait until the workloads' new pods are ready")
 	c.Flags().DurationVar(&f.timeout, "timeout", 5*time.Minute, "limit of the wait for each workload")
@@ -35,33 +38,62 @@ func (f *targetFlags) add(c *cobra.Command) {
 
 // check wants workloads or a file.
 func (f *targetFlags) check(names []string) error {
-	if (f.file == "") == (len(names) == 0) {
+	if (len(f.files) == 0) == (len(names) == 0) {
 		return term.WithCode(term.WithHint(errors.New("want workloads or -f"), "name them as KIND/NAME, such as deployment/checkout, or their manifests with -f FILE"), term.ExitUsage)
 	}
 	return nil
 }
 
-// manifests copies the file to standard output, changed.
-func (f *targetFlags) manifests(g *global, change func(*workload.Workload) (map[string]*string, error)) error {
-	in := g.In
-	if f.file != "-" {
-		file, err := os.Open(f.file)
+// manifests copies the files to standard output, changed. It returns what was left in
+// them, as workload.Manifests does.
+func (f *targetFlags) manifests(g *global, change func(*workload.Workload) (map[string]*string, error)) (left []string, err error) {
+	var out strings.Builder // all or nothing
+	workloads := 0
+	for _, name := range f.files {
+		n, some, err := copyManifests(g, name, &out, change)
 		if err != nil {
-			return term.WithCode(fmt.Errorf("-f: %w", err), term.ExitUsage)
+			return nil, term.WithCode(err, term.ExitUsage)
+		}
+		workloads += n
+		left = append(left, some...)
+	}
+	if workloads == 0 {
+		return left, term.WithCode(fmt.Errorf("-f %q: no workload is in it", strings.Join(f.files, ",")), term.ExitUsage)
+	}
+	_, err = io.WriteString(g.Out, out.String())
+	return left, err
+}
+
+// inject has the files' manifests ask for sidecars.
+func (f *targetFlags) inject(g *global, set map[string]string) error {
+	left, err := f.manifests(g, func(w *workload.Workload) (map[string]*string, error) {
+		p, err := workload.Plan(w, set)
+		for _, text := range workload.Overridden(w, p.Settings) {
+			g.Warnf("%s: %s", w.Ref, text)
+		}
+		return p.Changes, err
+	})
+	for _, text := range left {
+		g.Warnf("%s", text)
+	}
+	return err
+}
+
+// copyManifests is workload.Manifests for a file, or standard input.
+func copyManifests(g *global, name string, out io.Writer, change func(*workload.Workload) (map[string]*string, error)) (n int, left []string, err error) {
+	in := g.In
+	if name != "-" {
+		file, err := os.Open(name)
+		if err != nil {
+			return 0, nil, fmt.Errorf("-f: %w", err)
 		}
 		defer file.Close()
 		in = file
 	}
-	var out strings.Builder // all or nothing
-	n, err := workload.Manifests(in, &out, change)
-	if err == nil && n == 0 {
-		err = errors.New("no workload is in it")
+	if n, left, err = workload.Manifests(in, out, change); err != nil {
+		err = fmt.Errorf("-f %q: %w", name, err)
 	}
-	if err != nil {
-		return term.WithCode(fmt.Errorf("-f %q: %w", f.file, err), term.ExitUsage)
-	}
-	_, err = io.WriteString(g.Out, out.String())
-	return err
+	return n, left, err
 }
 
 // refs reads the names of workloads, in the namespace that is meant.
@@ -119,13 +151,40 @@ func (f *targetFlags) watch(ctx context.Context, g *global, c kubernetes.Interfa
 	})
 	progress.Stop()
 	if errors.Is(err, workload.ErrNoStamp) {
-		return term.WithHint(err, "speedctl check says what is wrong with the operator")
+		return unanswered(ctx, c, r, err)
 	}
 	if err != nil {
 		return err
 	}
 	g.Sayf("%s: %s", r, s.Text)
 	return nil
+}
+
+// takenUp refuses workloads that no operator would take up, whatever their annotations:
+// those would stay, and be taken up by surprise some day. One that is away for a while is
+// no reason. All workloads are of one namespace.
+func takenUp(ctx context.Context, c kubernetes.Interface, refs []workload.Ref) error {
+	s, err := check.Surround(ctx, c, install.Namespace, refs[0].Namespace)
+	if err != nil || len(s.Lasting()) == 0 {
+		return err
+	}
+	var errs []error
+	for _, r := range refs {
+		errs = append(errs, workload.Refuse("%s cannot have a sidecar: %s", r, s.Lasting()[0].Text))
+	}
+	return term.WithHint(errors.Join(errs...), s.Lasting()[0].Hint)
+}
+
+// unanswered adds to an error of a workload that no operator has taken up why that may be.
+func unanswered(ctx context.Context, c kubernetes.Interface, r workload.Ref, err error) error {
+	s, failed := check.Surround(ctx, c, install.Namespace, r.Namespace)
+	if failed != nil {
+		err = fmt.Errorf("%w: %w", err, failed)
+	}
+	for _, reason := range slices.Concat(s.Lasting(), s.Passing(), s.Unknown.Reasons()) {
+		err = fmt.Errorf("%w; %s", err, reason.Text)
+	}
+	return term.WithHint(err, "speedctl check says what is wrong with the operator, which takes the annotations up when it is back; speedctl uninject takes them away")
 }
 
 // sidecarFlags are the annotations that are needed most.
@@ -189,10 +248,11 @@ func newInject(g *global) *cobra.Command {
 their templates stay as their owner wrote them, but for one annotation. What would break pods is refused before
 anything is changed, and what the sidecar would not see is said.
 
-With -f, manifests are written to standard output with the annotations, for kubectl apply.
+With -f, manifests are written to standard output with the annotations, for kubectl apply: those of pods by themselves
+too. What has pods and cannot have a sidecar so, such as a ReplicaSet, is named and left as it is.
 
-Exit codes: 2 when an annotation is wrong or the pods cannot have a sidecar, 4 when a workload does not exist, 1 when
-the pods do not become ready in time, or start without the sidecar.`,
+Exit codes: 2 when an annotation is wrong, the pods cannot have a sidecar, or no operator would give them one; 4 when a
+workload does not exist; 1 when the pods do not become ready in time, or start without the sidecar.`,
 		Example: `  speedctl inject deployment/checkout statefulset/cart -n shop --tls-out
   speedctl inject deployment/checkout --set-annotation ignore-outbound-ports=5432,9092
   speedctl inject -f checkout.yaml
@@ -205,14 +265,8 @@ the pods do not become ready in time, or start without the sidecar.`,
 				return err
 			}
 			set := sidecar.annotations()
-			if f.file != "" {
-				return f.manifests(g, func(w *workload.Workload) (map[string]*string, error) {
-					p, err := workload.Plan(w, set)
-					for _, text := range workload.Overridden(w, p.Settings) {
-						g.Warnf("%s: %s", w.Ref, text)
-					}
-					return p.Changes, err
-				})
+			if len(f.files) > 0 {
+				return f.inject(g, set)
 			}
 			refs, err := g.refs(a)
 			if err != nil {
@@ -223,6 +277,9 @@ the pods do not become ready in time, or start without the sidecar.`,
 				return err
 			}
 			changes, err := workload.PlanAll(c.Context(), kube, refs, set)
+			if err == nil {
+				err = takenUp(c.Context(), kube, refs)
+			}
 			if err != nil {
 				return workloadCode(err)
 			}
@@ -248,8 +305,9 @@ func newUninject(g *global) *cobra.Command {
 			if err := f.check(a); err != nil {
 				return err
 			}
-			if f.file != "" {
-				return f.manifests(g, func(w *workload.Workload) (map[string]*string, error) { return workload.Removal(w), nil })
+			if len(f.files) > 0 {
+				_, err := f.manifests(g, func(w *workload.Workload) (map[string]*string, error) { return workload.Removal(w), nil })
+				return err
 			}
 			refs, err := g.refs(a)
 			if err != nil {

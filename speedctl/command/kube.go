@@ -16,6 +16,7 @@ import (
 
 	"github.com/speedscale/speedscale/cluster/annotation"
 	"github.com/speedscale/speedscale/cluster/install"
+	"github.com/speedscale/speedscale/cluster/replay"
 	"github.com/speedscale/speedscale/cluster/workload"
 	"github.com/speedscale/speedscale/speedctl/client"
 	"github.com/speedscale/speedscale/speedctl/home"
@@ -199,12 +200,31 @@ func workloadCode(err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, replay.ErrNotDefined):
+		return term.WithCode(term.WithHint(err, "speedctl install installs it"), term.ExitNotFound)
 	case apierrors.IsNotFound(first):
-		return term.WithCode(term.WithHint(err, "-n names another namespace; speedctl get workloads lists them"), term.ExitNotFound)
+		return term.WithCode(term.WithHint(err, whereIs(first)), term.ExitNotFound)
 	case apierrors.IsForbidden(first):
 		return term.WithCode(err, term.ExitDenied)
 	case errors.As(err, &wrong), workload.IsRefused(err), apierrors.IsInvalid(first):
 		return term.WithCode(err, term.ExitUsage)
 	}
 	return err
+}
+
+// whereIs says where to look for what an API server did not find.
+func whereIs(err error) string {
+	var kind, name string
+	if status, ok := errors.AsType[*apierrors.StatusError](err); ok && status.ErrStatus.Details != nil {
+		kind, name = status.ErrStatus.Details.Kind, status.ErrStatus.Details.Name
+	}
+	switch {
+	case name == "": // it is the kind that there is none of
+		return ""
+	case kind == "trafficreplays":
+		return "-n names another namespace; speedctl get replays lists them"
+	case kind == "pods", kind == "namespaces":
+		return "-n names another namespace; kubectl get " + kind + " lists them"
+	}
+	return "-n names another namespace; speedctl get workloads lists them"
 }

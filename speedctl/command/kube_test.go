@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/speedscale/speedscale/speedctl/client"
@@ -61,5 +62,38 @@ func TestCloudInANamespaceOfItsOwn(t *testing.T) {
 		check("that of a workload", c, err)
 		c, err = g.connect(t.Context())
 		check("that of --kubeconfig", c, err)
+	}
+}
+
+// TestReplayLooksForTheSnapshotInAnotherCloud than the current context's, in which it was
+// made: where it looked is said.
+func TestReplayLooksForTheSnapshotInAnotherCloud(t *testing.T) {
+	file := clusterWithCloud(t)
+	g := &global{World: &term.World{Err: t.Output(), Getenv: func(string) string { return "" }}, kube: newKubeFlags(), home: t.TempDir()}
+	*g.kube.KubeConfig = file
+	dir := home.Dir(g.home)
+	if err := dir.Save(&home.Config{CurrentContext: home.Local, Contexts: []home.Context{{Name: home.Local}}}); err != nil {
+		t.Fatal(err)
+	}
+	if hint := g.otherCloud(); hint != "" {
+		t.Errorf("a cluster without a context: %s", hint)
+	}
+	if _, _, err := client.AddCluster(dir, home.Cluster{Kubeconfig: file, KubeContext: "staging", Namespace: "there"}); err != nil {
+		t.Fatal(err)
+	}
+	want := `it was looked for in the cluster's cloud, that of context "staging", and the current context is "local": speedctl config use-context staging`
+	if hint := g.otherCloud(); !strings.HasPrefix(hint, want) {
+		t.Errorf("got %q, want %q", hint, want)
+	}
+	cfg, err := dir.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.CurrentContext = "staging"
+	if err := dir.Save(cfg); err != nil {
+		t.Fatal(err)
+	}
+	if hint := g.otherCloud(); hint != "" {
+		t.Errorf("the current context is the cluster's: %s", hint)
 	}
 }

@@ -114,6 +114,9 @@ func (f *replayFlags) inCluster(c *cobra.Command, g *global, out *printer.Flag, 
 	}
 	return g.withClusterCloud(c.Context(), func(cl *client.Client) error {
 		meta, err := fetchSnapshot(c.Context(), cl, f.cluster.snapshot)
+		if term.CodeOf(err) == term.ExitNotFound {
+			err = term.WithHint(err, g.otherCloud())
+		}
 		if err != nil {
 			return err
 		}
@@ -160,6 +163,25 @@ func fetchSnapshot(ctx context.Context, cl *client.Client, ref string) (*snapsho
 		return nil, fmt.Errorf("the cloud's answer: %w", err)
 	}
 	return meta, nil
+}
+
+// otherCloud says that a cluster's cloud is not that of the current context, in which a
+// snapshot may have been made instead; "" where it is, or was chosen.
+func (g *global) otherCloud() string {
+	dir, err := g.dir()
+	if err != nil || g.context != "" {
+		return ""
+	}
+	cfg, err := dir.Load()
+	if err != nil {
+		return ""
+	}
+	name := g.contextOfCluster(dir)
+	if name == "" || name == cfg.CurrentContext {
+		return ""
+	}
+	return fmt.Sprintf("it was looked for in the cluster's cloud, that of context %q, and the current context is %q: speedctl config use-context %s before the snapshot is made",
+		name, cfg.CurrentContext, name)
 }
 
 // announce names what a replay does to whom.

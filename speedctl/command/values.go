@@ -13,12 +13,11 @@ import (
 
 // chartValues are flags with values of the two charts, as Helm has them.
 type chartValues struct {
-	file                                        string
-	set, setString, setFile, cloud, cloudString []string
+	files, set, setString, setFile, cloud, cloudString []string
 }
 
 func (v *chartValues) add(c *cobra.Command) {
-	c.Flags().StringVarP(&v.file, "values", "f", "", "file with values of the operator's chart")
+	c.Flags().StringSliceVarP(&v.files, "values", "f", nil, "file with values of the operator's chart, on top of those of the files before it; repeatable")
 	c.Flags().StringArrayVar(&v.set, "set", nil, "value of the operator's chart, such as clusterName=staging; repeatable")
 	c.Flags().StringArrayVar(&v.setString, "set-string", nil, "value of the operator's chart that is a text, such as image.tag=20261128; repeatable")
 	c.Flags().StringArrayVar(&v.setFile, "set-file", nil, "value of the operator's chart from a file, such as filterRule=filter.json; repeatable")
@@ -26,18 +25,20 @@ func (v *chartValues) add(c *cobra.Command) {
 	c.Flags().StringArrayVar(&v.cloudString, "cloud-set-string", nil, "value of the cloud's chart that is a text; repeatable")
 }
 
-// read returns the values of the operator's chart and of the cloud's: those of the file,
+// read returns the values of the operator's chart and of the cloud's: those of the files,
 // and the others on top of them.
 func (v *chartValues) read() (operator, cloud map[string]any, err error) {
 	operator, cloud = map[string]any{}, map[string]any{}
-	if v.file != "" {
-		data, err := os.ReadFile(v.file)
+	for _, file := range v.files {
+		var values map[string]any // none, where the file has only comments
+		data, err := os.ReadFile(file)
 		if err == nil {
-			err = yaml.Unmarshal(data, &operator)
+			err = yaml.Unmarshal(data, &values)
 		}
 		if err != nil {
-			return nil, nil, term.WithCode(fmt.Errorf("--values %q: %w", v.file, err), term.ExitUsage)
+			return nil, nil, term.WithCode(fmt.Errorf("--values %q: %w", file, err), term.ExitUsage)
 		}
+		helm.Merge(operator, values)
 	}
 	for _, flags := range []struct {
 		list []string

@@ -78,13 +78,16 @@ func printWhy(g *global, out *printer.Flag, name string, all []check.Explanation
 		}
 		if e.Pod == "" && len(e.Reasons) == 0 {
 			state = "will be captured when it has some"
+			if len(e.Unknown) > 0 {
+				state = "may be captured when it has some"
+			}
 		}
 		fmt.Fprintf(g.Out, "%s %s\n", subject, state)
 		var sidecar []check.Reason
 		if e.Sidecar != nil {
 			sidecar = append(sidecar, *e.Sidecar)
 		}
-		for _, r := range slices.Concat(sidecar, e.Quiet, e.Warnings, e.Reasons) {
+		for _, r := range slices.Concat(sidecar, e.Quiet, e.Warnings, e.Reasons, e.Unknown) {
 			fmt.Fprintf(g.Out, "  %s\n", r.Text)
 			if r.Hint != "" {
 				fmt.Fprintf(g.Out, "    hint: %s\n", r.Hint)

@@ -26,6 +26,9 @@ func uninstall(c *cluster, before machine) {
 		c.Errorf("after uninstall was refused there are %v", got)
 	}
 	c.speedctl("uninstall", "--delete-data", "--force")
+	if out, err := c.try(speedctl, "inject", "deployment/app", "-n", "kept"); err == nil || !strings.Contains(out, "no operator is installed") {
+		c.Errorf("inject without an operator: %v\n%s", err, out)
+	}
 	if got := c.kubectl("-n", "kept", "get", "deployment", "app", "-o", "yaml"); strings.Contains(got, "speedscale.com") {
 		c.Errorf("the app keeps\n%s", got)
 	}
