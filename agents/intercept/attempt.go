@@ -162,7 +162,7 @@ func (a *attempt) choose(ctx context.Context, chi *tls.ClientHelloInfo) (cfg *tl
 	if reason, ok := a.i.hosts.Get(a.hostKey()); ok {
 		return nil, reason, nil
 	}
-	if _, ok := a.i.clients.Get(a.clientKey()); ok {
+	if a.i.refused.waiting(a.clientKey()) {
 		return nil, ReasonClientRefused, nil
 	}
 	up, reason, err := a.connect(ctx, name, protos)
@@ -219,13 +219,14 @@ func (a *attempt) opaque(ctx context.Context, hello *helloConn, reason string) (
 }
 
 // refused notes that a client does not take our certificate. Its connections to
-// that host are relayed opaque from the next one on. Time-outs are no refusal.
+// that host are relayed opaque from the next one on, for a while. Time-outs are no
+// refusal.
 func (a *attempt) refused(err error) {
 	var ne net.Error
 	if errors.As(err, &ne) && ne.Timeout() {
 		return
 	}
-	a.i.clients.Put(a.clientKey(), struct{}{}, time.Now().Add(remember))
+	a.i.refused.add(a.clientKey())
 	a.i.count(a.serverName, ReasonClientRefused)
 	a.i.log.Info("client refused our certificate, so it is relayed without capture", "direction", a.name, "host", a.serverName, "error", err)
 }

@@ -42,8 +42,9 @@ const (
 
 const (
 	defaultHandshakeTimeout = 10 * time.Second
-	// A host or client that could not be intercepted is tried again after this
-	// long, or sooner where the network may have been the cause.
+	// A host that could not be intercepted is tried again after this long, or
+	// sooner where the network may have been the cause; a client after its
+	// first refusal, and then ever more rarely.
 	remember      = 10 * time.Minute
 	rememberShort = time.Minute
 	maxRemembered = 4096
@@ -95,8 +96,8 @@ type Interceptor struct {
 	sessions         tls.ClientSessionCache
 	inSessions       tls.ClientSessionCache
 
-	hosts   *lru.Cache[string, string]   // host → reason to relay it opaque
-	clients *lru.Cache[client, struct{}] // clients that refused a leaf
+	hosts   *lru.Cache[string, string] // host → reason to relay it opaque
+	refused refusals
 
 	accepted *lru.Cache[client, struct{}] // clients that used a leaf
 	mu       sync.Mutex
@@ -133,7 +134,7 @@ func New(o Options) (*Interceptor, error) {
 		sessions:   tls.NewLRUClientSessionCache(maxSessions),
 		inSessions: tls.NewLRUClientSessionCache(maxSessions),
 		hosts:      lru.New[string, string](maxRemembered),
-		clients:    lru.New[client, struct{}](maxRemembered),
+		refused:    refusals{lru.New[client, refusal](maxRemembered)},
 		accepted:   lru.New[client, struct{}](maxRemembered),
 		open:       map[client]int{},
 	}
