@@ -168,6 +168,15 @@ func faultsOfTheForwarder() []fault {
 		{"TLS files unusable", told(func(_ *cloudv1.ForwarderTelemetry, s *cloudv1.SidecarTelemetry) {
 			s.Tls = map[string]uint64{"unusable_file": 3, "intercepted": 4}
 		}), "sidecar-capture", check.Warning, "3 TLS connections were relayed unopened", nil},
+		{"TLS files stale", told(func(_ *cloudv1.ForwarderTelemetry, s *cloudv1.SidecarTelemetry) {
+			s.Tls = map[string]uint64{"stale_file": 2}
+		}), "sidecar-capture", check.Warning, "2 TLS connections were opened with what a file held", nil},
+		{"client certificate expired", told(func(_ *cloudv1.ForwarderTelemetry, s *cloudv1.SidecarTelemetry) {
+			s.Tls = map[string]uint64{"rejected_client_certificate": 5}
+		}), "sidecar-capture", check.Warning, "did not take the certificate of tls-mutual-*", nil},
+		{"private CA unknown", told(func(_ *cloudv1.ForwarderTelemetry, s *cloudv1.SidecarTelemetry) {
+			s.Tls = map[string]uint64{"unverified_host": 6}
+		}), "sidecar-capture", check.Warning, "6 TLS connections were relayed unopened, since the host's certificate could not be verified", nil},
 		{"capture drops", told(func(_ *cloudv1.ForwarderTelemetry, s *cloudv1.SidecarTelemetry) { s.Inbound.Lost = lost }), "sidecar-drops", check.Warning, "lately queue_full 5", nil},
 		{"direction quiet", told(func(_ *cloudv1.ForwarderTelemetry, s *cloudv1.SidecarTelemetry) { s.Outbound.LastSeen = 0 }), "sidecar-quiet", check.Warning, "nothing go out", nil},
 	}
