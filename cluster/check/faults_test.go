@@ -195,6 +195,16 @@ func faultsOfWorkloads() []fault {
 		{"left to another operator", func(w *world) { w.workload.Annotations[annotation.ManagedBy] = "blue" }, "workload-managed-by", check.Warning, `left to the operator "blue"; this one is "prod-speedscale"`, nil},
 		{"autoscaler counts the sidecar", func(w *world) { w.more = append(w.more, scaler(autoscalingv2.ResourceMetricSourceType)) }, "workload-autoscaler", check.Warning, "by the cpu of whole pods", nil},
 		{"network policy", func(w *world) { w.more = append(w.more, policy()) }, "workload-network-policy", check.Warning, "networkpolicy narrow", nil},
+		{"network policy of ingress by number", func(w *world) {
+			n := policy()
+			n.Spec.PolicyTypes = []networkingv1.PolicyType{networkingv1.PolicyTypeIngress}
+			n.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{Ports: []networkingv1.NetworkPolicyPort{{Port: new(intstr.FromInt32(8080))}}}}
+			w.more = append(w.more, n)
+			for i := range w.pod.Spec.Containers {
+				c := &w.pod.Spec.Containers[i]
+				c.Env = append(c.Env, corev1.EnvVar{Name: "PROXY_TYPE", Value: "dual"}, corev1.EnvVar{Name: "REVERSE_PROXY_PORT", Value: "8080"}, corev1.EnvVar{Name: "PROXY_IN_PORT", Value: "4143"})
+			}
+		}, "workload-network-policy", check.Warning, "it allows port 8080 of pod", nil},
 		{"network policy that allows another port", func(w *world) {
 			w.more = append(w.more, policy(networkingv1.NetworkPolicyEgressRule{Ports: []networkingv1.NetworkPolicyPort{{Port: new(intstr.FromInt32(443))}}}))
 		}, "workload-network-policy", check.Warning, "networkpolicy narrow", nil},
