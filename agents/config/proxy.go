@@ -121,9 +121,14 @@ type TLS struct {
 	ClientCert, ClientKey string
 }
 
-// TLSUnusableFile is what telemetry and metrics call TLS connections that were relayed
-// unopened because a file above was missing or wrong.
-const TLSUnusableFile = "unusable_file"
+// What telemetry and metrics call TLS connections of which the installation's check warns.
+// All but those of TLSStaleFile were relayed unopened.
+const (
+	TLSUnusableFile   = "unusable_file"               // a file above is missing or wrong
+	TLSStaleFile      = "stale_file"                  // it became so, and they were opened with what was in it before
+	TLSUnverifiedHost = "unverified_host"             // the host's certificate is not trusted, or not for that name
+	TLSRejectedCert   = "rejected_client_certificate" // the host does not take ClientCert
+)
 
 // What a replay does with an outbound connection.
 const (

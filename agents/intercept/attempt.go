@@ -27,8 +27,10 @@ type direction struct {
 	optional func(name string) bool
 	// ready is false where there is nothing to answer clients with.
 	ready bool
-	// unusable says that a file of the direction is missing or wrong.
-	unusable bool
+	// unusable says that a file of the direction is missing or wrong, and stale that it
+	// became so: what was in it before is used.
+	unusable, stale bool
+	memory
 	// named says that a connection cannot be opened without a host's name.
 	named bool
 }
@@ -36,10 +38,11 @@ type direction struct {
 func (i *Interceptor) outbound() *direction {
 	d := &direction{name: "outbound", server: i.server, ready: i.leaves != nil, named: true}
 	trust := i.files.get()
+	d.unusable, d.stale = trust == nil, i.files.stale.Load()
 	if trust == nil {
-		d.unusable = true
 		return d
 	}
+	d.memory = trust.memory
 	d.clientCert = trust.clientCert
 	d.optional = trust.isKube
 	d.upstream = func(name string) *tls.Config {
@@ -47,7 +50,7 @@ func (i *Interceptor) outbound() *direction {
 		if trust.isKube(name) {
 			roots = trust.kubeRoots
 		}
-		return &tls.Config{ServerName: name, RootCAs: roots, ClientSessionCache: i.sessions}
+		return &tls.Config{ServerName: name, RootCAs: roots, ClientSessionCache: trust.sessions}
 	}
 	d.certificate = func(name string, sni bool, host *x509.Certificate) (*tls.Certificate, error) {
 		names := []string{name}
@@ -134,11 +137,15 @@ func (a *attempt) run(ctx context.Context, peeked []byte) (Result, error) {
 		a.refused(err)
 		return Result{}, fmt.Errorf("%s TLS of %q: client: %w", a.name, a.serverName, err)
 	}
-	a.i.count(a.serverName, ReasonIntercepted)
+	reason := ReasonIntercepted
+	if a.stale {
+		reason = ReasonStaleFile
+	}
+	a.i.count(a.serverName, reason)
 	return Result{
 		ClientConn: &clientConn{Conn: tc, opened: time.Now(), watch: a.watch},
 		ServerConn: a.upstreamTo.conn(),
-		Reason:     ReasonIntercepted,
+		Reason:     reason,
 		ServerName: a.serverName,
 		ALPN:       tc.ConnectionState().NegotiatedProtocol,
 	}, nil
@@ -159,10 +166,10 @@ func (a *attempt) choose(ctx context.Context, chi *tls.ClientHelloInfo) (cfg *tl
 	if newest(chi.SupportedVersions) < tls.VersionTLS12 {
 		return nil, ReasonVersion, nil
 	}
-	if reason, ok := a.i.hosts.Get(a.hostKey()); ok {
+	if reason, ok := a.hosts.Get(a.hostKey()); ok {
 		return nil, reason, nil
 	}
-	if _, ok := a.i.clients.Get(a.clientKey()); ok {
+	if a.i.refused.waiting(a.clientKey()) {
 		return nil, ReasonClientRefused, nil
 	}
 	up, reason, err := a.connect(ctx, name, protos)
@@ -219,19 +226,20 @@ func (a *attempt) opaque(ctx context.Context, hello *helloConn, reason string) (
 }
 
 // refused notes that a client does not take our certificate. Its connections to
-// that host are relayed opaque from the next one on. Time-outs are no refusal.
+// that host are relayed opaque from the next one on, for a while. Time-outs are no
+// refusal.
 func (a *attempt) refused(err error) {
 	var ne net.Error
 	if errors.As(err, &ne) && ne.Timeout() {
 		return
 	}
-	a.i.clients.Put(a.clientKey(), struct{}{}, time.Now().Add(remember))
+	a.i.refused.add(a.clientKey())
 	a.i.count(a.serverName, ReasonClientRefused)
 	a.i.log.Info("client refused our certificate, so it is relayed without capture", "direction", a.name, "host", a.serverName, "error", err)
 }
 
 func (a *attempt) remember(reason string, d time.Duration) {
-	a.i.hosts.Put(a.hostKey(), reason, time.Now().Add(d))
+	a.hosts.Put(a.hostKey(), reason, time.Now().Add(d))
 }
 
 func (a *attempt) giveUp() {

@@ -45,7 +45,9 @@ func (i *Interceptor) count(host, reason string) {
 	}
 	c.n[c.bounded(host, reason)]++
 	c.mu.Unlock()
-	if reason != ReasonIntercepted && reason != ReasonMocked && reason != ReasonClientRefused {
+	switch reason {
+	case ReasonIntercepted, ReasonStaleFile, ReasonMocked, ReasonClientRefused:
+	default:
 		i.logOnce(host, reason, nil)
 	}
 }
@@ -85,7 +87,7 @@ func (i *Interceptor) Counts() []Count {
 
 func connectionsDesc() *prometheus.Desc {
 	return prometheus.NewDesc("speedscale_goproxy_tls_connections_total",
-		"TLS connections by host and by what became of them; all but intercepted and mocked ones were relayed without capture or refused.",
+		"TLS connections by host and by what became of them; all but intercepted, stale_file and mocked ones were relayed without capture or refused.",
 		[]string{"host", "reason"}, nil)
 }
 

@@ -6,57 +6,50 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
-	"sync"
-	"time"
+
+	"github.com/speedscale/speedscale/agents/lru"
 )
 
-// hostFiles are the files for connections to hosts. They are read once; those that are
-// missing or wrong again and again, until they can be used: a Secret may be made, or put
-// right, after the pod.
-type hostFiles struct {
-	o   Options
-	log *slog.Logger
-
-	mu      sync.Mutex
-	checked time.Time
-	failure failure
-	trust   *hostTrust // nil as long as one of the files cannot be used
+// memory is what is remembered of hosts: with other certificates they may decide
+// otherwise, so that it ends with the files by which they were met.
+type memory struct {
+	sessions tls.ClientSessionCache
+	hosts    *lru.Cache[string, string] // host → reason to relay it opaque
 }
 
-// hostTrust is what is in the files.
+func newMemory() memory {
+	return memory{tls.NewLRUClientSessionCache(maxSessions), lru.New[string, string](maxRemembered)}
+}
+
+// hostTrust is what is in the files for connections to hosts, and what is remembered of
+// hosts by it.
 type hostTrust struct {
+	memory
 	roots      *x509.CertPool // nil is the system's
 	kubeRoots  *x509.CertPool // nil where the API server is like any other host
 	kubeHost   string
 	clientCert *tls.Certificate // nil for none
 }
 
-// get returns what the files hold, nil while one of them cannot be used.
-func (f *hostFiles) get() *hostTrust {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.trust == nil && time.Since(f.checked) >= recheck {
-		f.tell(f.load())
+// hostFiles follows the files for connections to hosts.
+func hostFiles(o Options, log *slog.Logger) *followed[hostTrust] {
+	files := slices.Clone(o.UpstreamCA)
+	for _, name := range []string{o.KubeCA, o.ClientCert, o.ClientKey} {
+		if name != "" {
+			files = append(files, name)
+		}
 	}
-	return f.trust
-}
-
-func (f *hostFiles) load() error {
-	f.checked = time.Now()
-	t, err := readTrust(f.o)
-	if err == nil {
-		f.trust = t
+	return &followed[hostTrust]{
+		files: files, log: log, read: func(*hostTrust) (*hostTrust, error) { return readTrust(o) },
+		without: "outbound TLS is relayed without capture, until its files can be used",
+		with:    "outbound TLS goes on with what its files held before",
 	}
-	return err
-}
-
-func (f *hostFiles) tell(err error) {
-	f.failure.tell(f.log, "outbound TLS is relayed without capture, until its files can be used", err)
 }
 
 func readTrust(o Options) (t *hostTrust, err error) {
-	t = &hostTrust{kubeHost: o.KubeHost}
+	t = &hostTrust{memory: newMemory(), kubeHost: o.KubeHost}
 	if t.roots, err = upstreamRoots(o.UpstreamCA); err != nil {
 		return nil, err
 	}
@@ -113,19 +106,4 @@ func (t *hostTrust) isKube(name string) bool {
 	}
 	return name == t.kubeHost || name == "kubernetes" || name == "kubernetes.default" || name == "kubernetes.default.svc" ||
 		strings.HasPrefix(name, "kubernetes.default.svc.")
-}
-
-// failure is the last error of what is tried again and again.
-type failure string
-
-// tell logs an error unless it is the last one again; nil ends it.
-func (f *failure) tell(log *slog.Logger, what string, err error) {
-	text := ""
-	if err != nil {
-		text = err.Error()
-	}
-	if text != "" && text != string(*f) {
-		log.Warn(what, "error", err)
-	}
-	*f = failure(text)
 }

@@ -23,27 +23,29 @@ import (
 
 // Why a connection was relayed opaque, or what else became of it.
 const (
-	ReasonIntercepted   = "intercepted"        // it was opened
-	ReasonMocked        = "mocked"             // it was opened without dialling
-	ReasonUnverified    = "unverified_host"    // the host's certificate is not trusted, or not for that name
-	ReasonClientCert    = "client_certificate" // the host asks for a client certificate, and none is configured
-	ReasonRejectedCert  = "rejected_client_certificate"
-	ReasonClientRefused = "client_refused"       // the client does not take our leaf (pinning, or it does not trust the CA)
-	ReasonALPN          = "alpn"                 // the client speaks neither h2 nor http/1.1
-	ReasonVersion       = "tls_version"          // the client speaks nothing newer than TLS 1.1
-	ReasonHandshake     = "upstream_tls"         // the host's handshake failed for another reason
-	ReasonMalformed     = "malformed_hello"      // what the client sent is no ClientHello
-	ReasonIncomplete    = "incomplete_hello"     // the ClientHello did not arrive whole
-	ReasonNoName        = "no_server_name"       // neither the client nor the caller names the host
-	ReasonNoCertificate = "no_certificate"       // there is no CA (outbound), or no certificate of the app's (inbound)
-	ReasonOtherCert     = "other_certificate"    // the app's own certificate is not the one that was given
-	ReasonUnusableFile  = config.TLSUnusableFile // a file for the direction is missing or wrong
+	ReasonIntercepted   = "intercepted"            // it was opened
+	ReasonMocked        = "mocked"                 // it was opened without dialling
+	ReasonStaleFile     = config.TLSStaleFile      // it was opened with what a file held before it became missing or wrong
+	ReasonUnverified    = config.TLSUnverifiedHost // the host's certificate is not trusted, or not for that name
+	ReasonClientCert    = "client_certificate"     // the host asks for a client certificate, and none is configured
+	ReasonRejectedCert  = config.TLSRejectedCert   // the host does not take the one that is configured
+	ReasonClientRefused = "client_refused"         // the client does not take our leaf (pinning, or it does not trust the CA)
+	ReasonALPN          = "alpn"                   // the client speaks neither h2 nor http/1.1
+	ReasonVersion       = "tls_version"            // the client speaks nothing newer than TLS 1.1
+	ReasonHandshake     = "upstream_tls"           // the host's handshake failed for another reason
+	ReasonMalformed     = "malformed_hello"        // what the client sent is no ClientHello
+	ReasonIncomplete    = "incomplete_hello"       // the ClientHello did not arrive whole
+	ReasonNoName        = "no_server_name"         // neither the client nor the caller names the host
+	ReasonNoCertificate = "no_certificate"         // there is no CA (outbound), or no certificate of the app's (inbound)
+	ReasonOtherCert     = "other_certificate"      // the app's own certificate is not the one that was given
+	ReasonUnusableFile  = config.TLSUnusableFile   // a file for the direction is missing or wrong
 )
 
 const (
 	defaultHandshakeTimeout = 10 * time.Second
-	// A host or client that could not be intercepted is tried again after this
-	// long, or sooner where the network may have been the cause.
+	// A host that could not be intercepted is tried again after this long, or
+	// sooner where the network may have been the cause; a client after its
+	// first refusal, and then ever more rarely.
 	remember      = 10 * time.Minute
 	rememberShort = time.Minute
 	maxRemembered = 4096
@@ -68,8 +70,11 @@ type Options struct {
 	// certificate; without them such hosts are relayed opaque.
 	ClientCert, ClientKey string
 	// InCert and InKey (PEM files) are the app's own certificate, to open
-	// inbound connections. They are read again when they change.
+	// inbound connections.
 	InCert, InKey string
+	// All files but the CA's are read again when they change, and what they held
+	// before is used as long as they cannot be.
+	//
 	// Tolerant relays a direction's TLS opaque for as long as one of its files above is
 	// missing or wrong; otherwise New refuses it.
 	Tolerant bool
@@ -84,20 +89,16 @@ type Interceptor struct {
 	log     *slog.Logger
 	timeout time.Duration
 	leaves  *leaves
-	inbound *ownCertificate
-	files   *hostFiles
+	inbound *followed[ownCertificate] // nil where there is none
+	files   *followed[hostTrust]
 	counts  counts
 
 	// server is shared by all connections: its session ticket keys make
 	// resumption work from one connection to the next. Inbound has its own, so
 	// that a ticket of one direction is worth nothing in the other.
 	server, inServer *tls.Config
-	sessions         tls.ClientSessionCache
-	inSessions       tls.ClientSessionCache
 
-	hosts   *lru.Cache[string, string]   // host → reason to relay it opaque
-	clients *lru.Cache[client, struct{}] // clients that refused a leaf
-
+	refused  refusals
 	accepted *lru.Cache[client, struct{}] // clients that used a leaf
 	mu       sync.Mutex
 	open     map[client]int // connections that are opened or about to be, guarded by mu
@@ -128,14 +129,11 @@ type Result struct {
 // New returns an Interceptor.
 func New(o Options) (*Interceptor, error) {
 	i := &Interceptor{
-		log:        o.Log,
-		timeout:    o.HandshakeTimeout,
-		sessions:   tls.NewLRUClientSessionCache(maxSessions),
-		inSessions: tls.NewLRUClientSessionCache(maxSessions),
-		hosts:      lru.New[string, string](maxRemembered),
-		clients:    lru.New[client, struct{}](maxRemembered),
-		accepted:   lru.New[client, struct{}](maxRemembered),
-		open:       map[client]int{},
+		log:      o.Log,
+		timeout:  o.HandshakeTimeout,
+		refused:  refusals{lru.New[client, refusal](maxRemembered)},
+		accepted: lru.New[client, struct{}](maxRemembered),
+		open:     map[client]int{},
 	}
 	if i.log == nil {
 		i.log = slog.New(slog.DiscardHandler)
@@ -151,14 +149,14 @@ func New(o Options) (*Interceptor, error) {
 	}
 	i.server = &tls.Config{GetConfigForClient: choose}
 	i.inServer = &tls.Config{GetConfigForClient: choose}
-	i.files = &hostFiles{o: o, log: i.log}
+	i.files = hostFiles(o, i.log)
 	err := i.files.load()
 	if err != nil && !o.Tolerant {
 		return nil, err
 	}
 	i.files.tell(err)
 	if o.InCert != "" || o.InKey != "" {
-		i.inbound = &ownCertificate{certFile: o.InCert, keyFile: o.InKey, log: i.log}
+		i.inbound = ownFiles(o.InCert, o.InKey, i.log)
 		if err = i.inbound.load(); err != nil && !o.Tolerant {
 			return nil, err
 		}

@@ -38,11 +38,11 @@ func TestRenewedCertificate(t *testing.T) {
 			return pair.Leaf.Raw
 		}
 		first := write()
-		own := &ownCertificate{certFile: cert, keyFile: key, log: slog.New(slog.DiscardHandler)}
+		own := ownFiles(cert, key, slog.New(slog.DiscardHandler))
 		check(own.load())
 		known := func(certs ...[]byte) (n int) {
 			for _, c := range certs {
-				if p := own.find(c); p != nil && string(p.Leaf.Raw) == string(c) {
+				if p := own.get().find(c); p != nil && string(p.Leaf.Raw) == string(c) {
 					n++
 				}
 			}

@@ -29,9 +29,7 @@ func (i *Interceptor) watch(a *attempt) *watch {
 // accepted notes that the client has used the connection.
 func (w *watch) accepted() {
 	w.i.accepted.Put(w.key, struct{}{}, time.Now().Add(remember))
-	if _, ok := w.i.clients.Get(w.key); ok {
-		w.i.clients.Put(w.key, struct{}{}, time.Now()) // what was thought of it is over
-	}
+	w.i.refused.forget(w.key)
 }
 
 func (w *watch) closedAtOnce() {

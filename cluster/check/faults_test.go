@@ -168,6 +168,15 @@ func faultsOfTheForwarder() []fault {
 		{"TLS files unusable", told(func(_ *cloudv1.ForwarderTelemetry, s *cloudv1.SidecarTelemetry) {
 			s.Tls = map[string]uint64{"unusable_file": 3, "intercepted": 4}
 		}), "sidecar-capture", check.Warning, "3 TLS connections were relayed unopened", nil},
+		{"TLS files stale", told(func(_ *cloudv1.ForwarderTelemetry, s *cloudv1.SidecarTelemetry) {
+			s.Tls = map[string]uint64{"stale_file": 2}
+		}), "sidecar-capture", check.Warning, "2 TLS connections were opened with what a file held", nil},
+		{"client certificate expired", told(func(_ *cloudv1.ForwarderTelemetry, s *cloudv1.SidecarTelemetry) {
+			s.Tls = map[string]uint64{"rejected_client_certificate": 5}
+		}), "sidecar-capture", check.Warning, "did not take the certificate of tls-mutual-*", nil},
+		{"private CA unknown", told(func(_ *cloudv1.ForwarderTelemetry, s *cloudv1.SidecarTelemetry) {
+			s.Tls = map[string]uint64{"unverified_host": 6}
+		}), "sidecar-capture", check.Warning, "6 TLS connections were relayed unopened, since the host's certificate could not be verified", nil},
 		{"capture drops", told(func(_ *cloudv1.ForwarderTelemetry, s *cloudv1.SidecarTelemetry) { s.Inbound.Lost = lost }), "sidecar-drops", check.Warning, "lately queue_full 5", nil},
 		{"direction quiet", told(func(_ *cloudv1.ForwarderTelemetry, s *cloudv1.SidecarTelemetry) { s.Outbound.LastSeen = 0 }), "sidecar-quiet", check.Warning, "nothing go out", nil},
 	}
@@ -186,6 +195,16 @@ func faultsOfWorkloads() []fault {
 		{"left to another operator", func(w *world) { w.workload.Annotations[annotation.ManagedBy] = "blue" }, "workload-managed-by", check.Warning, `left to the operator "blue"; this one is "prod-speedscale"`, nil},
 		{"autoscaler counts the sidecar", func(w *world) { w.more = append(w.more, scaler(autoscalingv2.ResourceMetricSourceType)) }, "workload-autoscaler", check.Warning, "by the cpu of whole pods", nil},
 		{"network policy", func(w *world) { w.more = append(w.more, policy()) }, "workload-network-policy", check.Warning, "networkpolicy narrow", nil},
+		{"network policy of ingress by number", func(w *world) {
+			n := policy()
+			n.Spec.PolicyTypes = []networkingv1.PolicyType{networkingv1.PolicyTypeIngress}
+			n.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{Ports: []networkingv1.NetworkPolicyPort{{Port: new(intstr.FromInt32(8080))}}}}
+			w.more = append(w.more, n)
+			for i := range w.pod.Spec.Containers {
+				c := &w.pod.Spec.Containers[i]
+				c.Env = append(c.Env, corev1.EnvVar{Name: "PROXY_TYPE", Value: "dual"}, corev1.EnvVar{Name: "REVERSE_PROXY_PORT", Value: "8080"}, corev1.EnvVar{Name: "PROXY_IN_PORT", Value: "4143"})
+			}
+		}, "workload-network-policy", check.Warning, "it allows port 8080 of pod", nil},
 		{"network policy that allows another port", func(w *world) {
 			w.more = append(w.more, policy(networkingv1.NetworkPolicyEgressRule{Ports: []networkingv1.NetworkPolicyPort{{Port: new(intstr.FromInt32(443))}}}))
 		}, "workload-network-policy", check.Warning, "networkpolicy narrow", nil},

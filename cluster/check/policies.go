@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,12 +12,17 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/speedscale/speedscale/agents/config"
+	"github.com/speedscale/speedscale/cluster/inject"
+	"github.com/speedscale/speedscale/cluster/workload"
 )
 
 // busPort is where the forwarder's pod takes what sidecars send.
 const busPort = 8888
 
-// workloadsNetworkPolicy names pods whose policies keep the sidecar from the forwarder. A
+// workloadsNetworkPolicy names pods whose policies keep the sidecar from the forwarder, and
+// policies that keep clients from the sidecar. A
 // pod that some policy of egress selects may open what one of those policies allows, and
 // nothing else (https://kubernetes.io/docs/concepts/services-networking/network-policies/).
 func workloadsNetworkPolicy(f *Facts) []Result {
@@ -39,12 +45,55 @@ func workloadsNetworkPolicy(f *Facts) []Result {
 			shut[name] = strings.Join(by, ", ")
 		}
 	}
-	var bad []Result
+	bad := f.shutOut()
 	for _, name := range slices.Sorted(maps.Keys(shut)) {
 		bad = append(bad, warn(fmt.Sprintf("allow egress to port %d of the pods with the label app: %s in namespace %q", busPort, forwarderName, f.Namespace),
 			"where the network enforces policies, its sidecars do not reach the forwarder: %s allows it not", shut[name]).of("pods of "+name))
 	}
 	return each(bad, ok("of %d pods", len(f.Injected)))
+}
+
+// shutOut names policies that keep clients of an app from the sidecar that stands before
+// its port (reverse and dual mode).
+func (f *Facts) shutOut() (bad []Result) {
+	told := map[string]bool{}
+	for i := range f.Injected {
+		p := &f.Injected[i]
+		mode := variable(p, "PROXY_TYPE")
+		if mode != config.ModeReverse && mode != config.ModeDual {
+			continue
+		}
+		app, sidecar := variable(p, "REVERSE_PROXY_PORT"), variable(p, "PROXY_IN_PORT")
+		policies := slices.DeleteFunc(slices.Clone(f.Policies), func(n networkingv1.NetworkPolicy) bool { return n.Namespace != p.Namespace })
+		for _, name := range workload.ShutOut(policies, p.Labels, int32(portOf(app)), int32(portOf(sidecar))) {
+			of := "networkpolicy " + p.Namespace + "/" + name
+			if told[of] {
+				continue
+			}
+			told[of] = true
+			bad = append(bad, warn("allow the port by its name, which is right with and without a sidecar, or "+sidecar+" too",
+				"it allows port %s of pod %q by its number, and not the sidecar's %s, to which clients are led", app, p.Name, sidecar).of(of))
+		}
+	}
+	return bad
+}
+
+// variable is a variable of a pod's sidecar.
+func variable(p *corev1.Pod, name string) string {
+	for _, c := range slices.Concat(p.Spec.InitContainers, p.Spec.Containers) {
+		for _, e := range c.Env {
+			if c.Name == inject.Goproxy && e.Name == name {
+				return e.Value
+			}
+		}
+	}
+	return ""
+}
+
+// portOf is 0 for what is no port.
+func portOf(text string) uint64 {
+	n, _ := strconv.ParseUint(text, 10, 16)
+	return n
 }
 
 // shuts are the policies that select a pod's egress, where none of them allows the

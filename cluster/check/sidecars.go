@@ -103,12 +103,29 @@ func sidecarsCapture(f *Facts) []Result {
 			bad = append(bad, fail(fmt.Sprintf("kubectl -n %s logs %s -c %s --previous says why; a new pod captures again", s.GetNamespace(), s.GetPod(), inject.Goproxy),
 				"after %d restarts it relays, and captures nothing", s.GetRestarts()).of(pod))
 		}
-		if n := s.GetTls()[config.TLSUnusableFile]; n > 0 {
-			bad = append(bad, warn(fmt.Sprintf("kubectl -n %s logs %s -c %s names the file, and speedctl why the Secret or ConfigMap", s.GetNamespace(), s.GetPod(), inject.Goproxy),
-				"%d TLS connections were relayed unopened, since a file that its annotations name is missing or wrong", n).of(pod))
+		for _, r := range tlsReports(s.GetNamespace(), s.GetPod()) {
+			if n := s.GetTls()[r.outcome]; n > 0 {
+				bad = append(bad, warn(r.hint, "%d TLS connections were %s", n, r.text).of(pod))
+			}
 		}
 	}
 	return each(bad, ok("all %d", len(all)))
+}
+
+// tlsReport is what is said of TLS connections with an outcome that somebody may want to change.
+type tlsReport struct{ outcome, text, hint string }
+
+func tlsReports(namespace, pod string) []tlsReport {
+	log := fmt.Sprintf("kubectl -n %s logs %s -c %s names the ", namespace, pod, inject.Goproxy)
+	file := log + "file, and speedctl why the Secret or ConfigMap"
+	return []tlsReport{
+		{config.TLSUnusableFile, "relayed unopened, since a file that its annotations name is missing or wrong", file},
+		{config.TLSStaleFile, "opened with what a file held that its annotations name, since it has become missing or wrong", file},
+		{config.TLSUnverifiedHost, "relayed unopened, since the host's certificate could not be verified (unverified_host)",
+			log + "host; the annotation tls-out-ca has roots that verify it"},
+		{config.TLSRejectedCert, "relayed unopened, since the host did not take the certificate of tls-mutual-* (rejected_client_certificate)",
+			log + "host; it may have expired, or be of another CA than the host asks for"},
+	}
 }
 
 // chosenLoss are the reasons of losses that are somebody's choice, or the app's own nature.

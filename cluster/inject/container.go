@@ -67,7 +67,10 @@ func restricted() *corev1.SecurityContext {
 	}
 }
 
-// goproxyPorts names the inbound port as the app's was, so that Services find it.
+// goproxyPorts names the inbound port as the app's was, so that Services find it. With
+// hostNetwork all ports are the node's, and named for the scheduler, which puts no second
+// pod there that needs one of them: its goproxy could not listen, while that of the first
+// would answer for it, and take the traffic of its app.
 func (p *patch) goproxyPorts() (ports []corev1.ContainerPort) {
 	add := func(name string, port uint16) {
 		ports = append(ports, corev1.ContainerPort{Name: name, ContainerPort: int32(port), Protocol: corev1.ProtocolTCP})
@@ -83,8 +86,18 @@ func (p *patch) goproxyPorts() (ports []corev1.ContainerPort) {
 	}
 	// The metrics port is served always, and named where somebody asked for it:
 	// Prometheus may look at every port that is named.
-	if p.s.ScrapeAnnotations || p.s.PrometheusPort != config.ProxyMetricsPort {
+	host := p.pod.Spec.HostNetwork
+	if p.s.ScrapeAnnotations || p.s.PrometheusPort != config.ProxyMetricsPort || host {
 		add("proxy-metrics", p.s.PrometheusPort)
+	}
+	if host {
+		add("proxy-health", config.ProxyHealthPort)
+		if p.outbound() {
+			add("proxy-out", p.s.OutPort)
+		}
+		for i := range ports {
+			ports[i].HostPort = ports[i].ContainerPort
+		}
 	}
 	return ports
 }
@@ -225,7 +238,7 @@ func (p *patch) initCA() corev1.Container {
 		ImagePullPolicy: p.o.PullPolicy,
 		Command:         []string{"/goproxy", config.ProxyCommandCA},
 		Env:             v,
-		Resources:       p.initResources(),
+		Resources:       p.resources(),
 		VolumeMounts: []corev1.VolumeMount{
 			{Name: volumeCA, MountPath: caDir},
 			{Name: volumeTrust, MountPath: trustOutDir},
@@ -265,7 +278,7 @@ func (p *patch) initproxy() corev1.Container {
 		ImagePullPolicy:          p.o.PullPolicy,
 		Command:                  []string{"/initproxy"},
 		Env:                      v,
-		Resources:                p.initResources(),
+		Resources:                p.resources(),
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 		SecurityContext:          security,
 	}

@@ -23,6 +23,7 @@ const (
 	ReasonProxyUID       Reason = "ProxyUID"          // goproxy would take the app for itself
 	ReasonNameTaken      Reason = "NameTaken"         // by a container, volume or mount
 	ReasonPortTaken      Reason = "PortTaken"         // by a container of the app
+	ReasonResources      Reason = "Resources"         // two annotations that cannot both hold
 	ReasonEnvTaken       Reason = "EnvTaken"          // a variable that an annotation sets
 	ReasonNativeSidecar  Reason = "NativeSidecar"     // the cluster is too old for one
 	ReasonNotMounted     Reason = "NotMounted"        // a file that an annotation names
@@ -53,7 +54,7 @@ func Reserved(namespace string) bool {
 
 // refuse looks for what would break the pod, or keep the sidecar from working.
 func (p *patch) refuse() error {
-	for _, check := range []func() *Refused{p.platform, p.names, p.network, p.ports, p.scraped, p.kubeAccess, p.unrouted} {
+	for _, check := range []func() *Refused{p.platform, p.names, p.network, p.ports, p.settled, p.scraped, p.kubeAccess, p.unrouted} {
 		if r := check(); r != nil {
 			return r
 		}
@@ -137,7 +138,7 @@ func (p *patch) names() *Refused {
 // tells the app's sockets from its own by their user.
 func (p *patch) network() *Refused {
 	if p.transparent() && p.pod.Spec.HostNetwork {
-		return refused(p.w, ReasonHostNetwork, "with hostNetwork the redirection of transparent mode would be the node's: use another proxy-type")
+		return refused(p.w, ReasonHostNetwork, "with hostNetwork the redirection of transparent mode would be the node's: use another proxy-type, with which one such pod fits on a node")
 	}
 	what := "goproxy would take its sockets for its own, and end before it"
 	if p.transparent() {

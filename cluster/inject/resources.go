@@ -18,18 +18,10 @@ const (
 	guaranteedMemory = "192Mi"
 )
 
-// What our init containers get. They run alone, so that they add nothing to what the
-// pod requests where the app's containers request as much.
-const (
-	initCPU    = "10m"
-	initMemory = "32Mi"
-	// guaranteedInitCPU is a limit too, and the app waits for it.
-	guaranteedInitCPU    = "100m"
-	guaranteedInitMemory = "64Mi"
-)
-
-// resources of goproxy: the workload's annotations come first, then the pod's QoS class,
-// then the chart, then our defaults.
+// resources of our containers: the workload's annotations come first, then the pod's QoS
+// class, then the chart, then our defaults. The init containers have goproxy's, so that
+// what a quota or a LimitRange asks for is said once. They run alone, and add nothing to
+// what the pod requests where goproxy is no native sidecar, or the app requests as much.
 func (p *patch) resources() corev1.ResourceRequirements {
 	least := resource.MustParse(annotation.LeastMemoryLimit)
 	switch {
@@ -53,15 +45,25 @@ func (p *patch) resources() corev1.ResourceRequirements {
 	}
 }
 
-func (p *patch) initResources() corev1.ResourceRequirements {
-	switch {
-	case p.unset():
-		return corev1.ResourceRequirements{}
-	case p.qos == corev1.PodQOSGuaranteed:
-		return equal(resource.MustParse(guaranteedInitCPU), resource.MustParse(guaranteedInitMemory))
-	default:
-		return requirements(quantity(initCPU), nil, quantity(initMemory), nil)
+// settled: in a Guaranteed pod requests are limits, so that two different annotations
+// cannot both do what they say.
+func (p *patch) settled() *Refused {
+	if p.qos != corev1.PodQOSGuaranteed || p.unset() {
+		return nil
 	}
+	for _, of := range []struct {
+		request, limit         *resource.Quantity
+		requestName, limitName string
+	}{
+		{p.s.CPURequest, p.s.CPULimit, annotation.CPURequest, annotation.CPULimit},
+		{p.s.MemoryRequest, p.s.MemoryLimit, annotation.MemoryRequest, annotation.MemoryLimit},
+	} {
+		if of.request != nil && of.limit != nil && of.request.Cmp(*of.limit) != 0 {
+			return refused(p.w, ReasonResources, "its pods are of the QoS class Guaranteed, which they keep only if requests are limits, and %s=%s is not %s=%s: leave one of them out",
+				of.requestName, of.request, of.limitName, of.limit)
+		}
+	}
+	return nil
 }
 
 // unset says that our containers get nothing but what the workload's annotations say.

@@ -61,7 +61,7 @@ func Warnings(ctx context.Context, c kubernetes.Interface, w *Workload, s annota
 	if err != nil {
 		return nil, err
 	}
-	return slices.Concat(Uncaptured(s, services), Unusable(ctx, c, w.Namespace, s), Overridden(w, s)), nil
+	return slices.Concat(Uncaptured(w, s, services), shutOut(ctx, c, w, s), crowded(w), Unusable(ctx, c, w.Namespace, s), Overridden(w, s)), nil
 }
 
 // Overridden is inject.Overridden for a workload's pods.

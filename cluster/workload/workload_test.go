@@ -346,12 +346,12 @@ func TestUncaptured(t *testing.T) {
 		"cluster IP":          {parse(), service(corev1.ServiceTypeClusterIP, intstr.FromInt32(8080)), ""},
 		"node port":           {parse(), service(corev1.ServiceTypeNodePort, intstr.FromInt32(8080)), annotation.CaptureNodeTraffic},
 		"node port, captured": {parse(annotation.CaptureNodeTraffic, "true"), service(corev1.ServiceTypeNodePort, intstr.FromInt32(8080)), ""},
-		"number in dual mode": {parse(annotation.ProxyType, "dual", annotation.ProxyPort, "8080"), service(corev1.ServiceTypeClusterIP, intstr.FromInt32(8080)), `"/spec/ports/0/targetPort","value":4143`},
-		"no target port":      {parse(annotation.ProxyType, "reverse"), service(corev1.ServiceTypeClusterIP, intstr.IntOrString{}), `"value":4143`},
+		"number in dual mode": {parse(annotation.ProxyType, "dual", annotation.ProxyPort, "8080"), service(corev1.ServiceTypeClusterIP, intstr.FromInt32(8080)), `"/spec/ports/0/targetPort","value":"app-8080"`},
+		"no target port":      {parse(annotation.ProxyType, "reverse"), service(corev1.ServiceTypeClusterIP, intstr.IntOrString{}), `"value":"app-80"`},
 		"name in dual mode":   {parse(annotation.ProxyType, "dual", annotation.ProxyPort, "8080"), service(corev1.ServiceTypeClusterIP, intstr.FromString("http")), ""},
 		"another port":        {parse(annotation.ProxyType, "reverse", annotation.ProxyPort, "8080"), service(corev1.ServiceTypeClusterIP, intstr.FromInt32(9090)), ""},
 	} {
-		got := strings.Join(workload.Uncaptured(c.settings, []corev1.Service{c.service}), "\n")
+		got := strings.Join(workload.Uncaptured(&workload.Workload{}, c.settings, []corev1.Service{c.service}), "\n")
 		if c.want == "" && got != "" || !strings.Contains(got, c.want) {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}

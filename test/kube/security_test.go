@@ -3,6 +3,7 @@ package kube
 import (
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 )
 
@@ -71,6 +72,25 @@ func restrictedPods(c *cluster) {
 		list, _ := c.traffic("walled-dual")
 		for _, r := range list {
 			if r.Direction == "IN" && r.Location == "/anything/dual" {
+				return true
+			}
+		}
+		return false
+	})
+	// A Service that leads to the app's port by its number is changed as it is printed.
+	c.kubectl("-n", namespace, "expose", "deployment", "walled-dual", "--name=walled-number", "--port=80", "--target-port=18080")
+	out, _ := c.try(speedctl, "why", "deployment/walled-dual", "-n", namespace)
+	command := regexp.MustCompile(`kubectl -n restricted patch service walled-number --type json -p '[^']*'`).FindString(out)
+	if command == "" {
+		c.Fatalf("speedctl why has no command that changes the Service:\n%s", out)
+	}
+	c.must("sh", "-c", command)
+	c.reach("http://" + c.clusterIP(namespace, "walled-number") + "/anything/by-number")
+	c.eventually("what comes by the changed Service is not captured", func() bool {
+		c.reach("http://" + c.clusterIP(namespace, "walled-number") + "/anything/by-number")
+		list, _ := c.traffic("walled-dual")
+		for _, r := range list {
+			if r.Direction == "IN" && r.Location == "/anything/by-number" {
 				return true
 			}
 		}
@@ -256,4 +276,19 @@ func hostNetwork(c *cluster) {
 		return strings.Contains(c.kubectl("-n", namespace, "describe", "pod", "alone"), "SidecarNotInjected")
 	})
 	c.why(namespace, "neighbour", reason)
+
+	// In dual mode the scheduler knows the sidecar's ports.
+	c.kubectl("-n", namespace, "delete", "deployment", "neighbour", "--wait=true")
+	c.serve(namespace, "host-dual", dual, true)
+	c.rollout(namespace, "deployment/host-dual")
+	if got := c.containers(namespace, "host-dual"); got != "speedscale-goproxy httpbin" {
+		c.Errorf("in dual mode containers are %q", got)
+	}
+	for _, port := range []string{"4140", "4143", "4144", "4145"} {
+		ports := c.kubectl("-n", namespace, "get", "pods", "-l", "app=host-dual", "-o", "jsonpath={.items[0].spec.containers[0].ports[*].hostPort}")
+		if !strings.Contains(ports, port) {
+			c.Errorf("the sidecar has the node's ports %s, and not %s", ports, port)
+		}
+	}
+	c.why(namespace, "host-dual", "maxSurge 0")
 }
