@@ -85,8 +85,16 @@ func (p *patch) trust(c *corev1.Container) *Refused {
 	return p.javaEnv(c)
 }
 
-const javaToolOptions = "JAVA_TOOL_OPTIONS"
+const (
+	javaToolOptions = "JAVA_TOOL_OPTIONS"
+	// jdkJavaOptions is read by the java launcher too, since JDK 9 (The java Command,
+	// "Using the JDK_JAVA_OPTIONS Launcher Environment Variable").
+	jdkJavaOptions = "JDK_JAVA_OPTIONS"
+)
 
+// javaEnv makes the JVM trust the CA, where that is asked for and wherever something is
+// mocked. Unasked it leaves JAVA_TOOL_OPTIONS alone where the container has none: an image
+// may have it, which cannot be seen here, and a replay is of the JVM as it is.
 func (p *patch) javaEnv(c *corev1.Container) *Refused {
 	if value := p.s.JavaToolOptionsValue; value != "" {
 		// The owner's word for the whole value, as documented.
@@ -99,18 +107,21 @@ func (p *patch) javaEnv(c *corev1.Container) *Refused {
 	if !p.s.JavaToolOptions && !p.mocks() {
 		return nil
 	}
-	value := trust.JavaOptions(trustDir)
-	if old := env(c, javaToolOptions); old != nil {
+	name, value := javaToolOptions, trust.JavaOptions(trustDir)
+	if !p.s.JavaToolOptions && env(c, name) == nil {
+		name = jdkJavaOptions
+	}
+	if old := env(c, name); old != nil {
 		if old.ValueFrom != nil || strings.Contains(old.Value, "-Djavax.net.ssl.trustStore=") {
 			if !p.s.JavaToolOptions {
 				return nil // nobody asked for it, and mocks without TLS do not need it
 			}
 			return refused(p.w, ReasonEnvTaken, "%s of container %q has a trust store of its own or is set from elsewhere, so that %s cannot add to it: use %s",
-				javaToolOptions, c.Name, annotation.TLSJavaToolOptions, annotation.TLSJavaToolOptionsValue)
+				name, c.Name, annotation.TLSJavaToolOptions, annotation.TLSJavaToolOptionsValue)
 		}
 		value = strings.TrimSpace(old.Value + " " + value)
 	}
-	setEnv(c, javaToolOptions, value)
+	setEnv(c, name, value)
 	return nil
 }
 
