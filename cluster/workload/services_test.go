@@ -110,3 +110,50 @@ func TestHostNetworkNeedsANode(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 }
+
+func TestUncaptured(t *testing.T) {
+	parse := func(kv ...string) annotation.Sidecar {
+		m := map[string]string{annotation.Inject: "true"}
+		for i := 0; i < len(kv); i += 2 {
+			m[kv[i]] = kv[i+1]
+		}
+		s, err := annotation.Parse(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	service := func(kind corev1.ServiceType, target intstr.IntOrString) corev1.Service {
+		return corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cart"}, Spec: corev1.ServiceSpec{Type: kind, Ports: []corev1.ServicePort{{Port: 80, TargetPort: target}}}}
+	}
+	for name, c := range map[string]struct {
+		settings annotation.Sidecar
+		service  corev1.Service
+		want     string
+	}{
+		"cluster IP":          {parse(), service(corev1.ServiceTypeClusterIP, intstr.FromInt32(8080)), ""},
+		"node port":           {parse(), service(corev1.ServiceTypeNodePort, intstr.FromInt32(8080)), annotation.CaptureNodeTraffic},
+		"node port, captured": {parse(annotation.CaptureNodeTraffic, "true"), service(corev1.ServiceTypeNodePort, intstr.FromInt32(8080)), ""},
+		"number in dual mode": {parse(annotation.ProxyType, "dual", annotation.ProxyPort, "8080"), service(corev1.ServiceTypeClusterIP, intstr.FromInt32(8080)), `"/spec/ports/0/targetPort","value":"app-8080"`},
+		"no target port":      {parse(annotation.ProxyType, "reverse"), service(corev1.ServiceTypeClusterIP, intstr.IntOrString{}), `"value":"app-80"`},
+		"name in dual mode":   {parse(annotation.ProxyType, "dual", annotation.ProxyPort, "8080"), service(corev1.ServiceTypeClusterIP, intstr.FromString("http")), ""},
+		"another port":        {parse(annotation.ProxyType, "reverse", annotation.ProxyPort, "8080"), service(corev1.ServiceTypeClusterIP, intstr.FromInt32(9090)), ""},
+	} {
+		got := strings.Join(workload.Uncaptured(&workload.Workload{}, c.settings, []corev1.Service{c.service}), "\n")
+		if c.want == "" && got != "" || !strings.Contains(got, c.want) {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+func TestServicesAreThoseOfThePods(t *testing.T) {
+	service := func(name, namespace string, selector map[string]string) *corev1.Service {
+		return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace}, Spec: corev1.ServiceSpec{Selector: selector}}
+	}
+	c := fake.NewClientset(service("cart", "shop", map[string]string{"app": "cart"}), service("other", "shop", map[string]string{"app": "other"}),
+		service("outside", "shop", nil), service("cart", "elsewhere", map[string]string{"app": "cart"}))
+	found, err := workload.Services(t.Context(), c, get(t, shop()))
+	if err != nil || len(found) != 1 || found[0].Name != "cart" || found[0].Namespace != "shop" {
+		t.Errorf("%v, %v", found, err)
+	}
+}
