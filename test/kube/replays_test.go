@@ -29,6 +29,7 @@ func replays(c *cluster) {
 			{name: "responder only", test: responderOnly},
 			{name: "custom URL", test: customURL},
 			{name: "responder lost", test: responderLost},
+			{name: "rights of a pipeline", test: pipelineRights},
 			{name: "screen to the verdict", test: func(s *shop) { screenToVerdict(s, "80", "24") }, version: "2"},
 			{name: "wide screen to the verdict", test: func(s *shop) { screenToVerdict(s, "140", "40") }, version: "2"},
 			{name: "screen of one that is canceled", test: screenCanceled},
