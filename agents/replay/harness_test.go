@@ -166,6 +166,24 @@ func (r *inCluster) end(t *testing.T) (*report.Report, []*cloudv1.ReplayEvent) {
 	return made, events
 }
 
+// until waits for an event, which comes by another way than parts of the report.
+func (r *inCluster) until(t *testing.T, ok func(*cloudv1.ReplayEvent) bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	stream, err := r.cloud.Replays.Watch(ctx, &cloudv1.WatchReplayRequest{Id: r.id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	for stream.Receive() {
+		if ok(stream.Msg()) {
+			return
+		}
+	}
+	t.Fatalf("the event did not come: %v", stream.Err())
+}
+
 // respond runs a responder until the returned function is called.
 func respond(t *testing.T, vars map[string]string) (stop func()) {
 	t.Helper()
