@@ -117,12 +117,15 @@ func (c *cluster) found(flags ...string) (list []check.Result) {
 // after some minutes.
 func (c *cluster) nothingFound() {
 	c.Helper()
-	var found []check.Result
-	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Second) {
-		if found = c.found(); len(found) == 0 {
+	began := time.Now()
+	for last := ""; ; time.Sleep(time.Second) {
+		found := c.found()
+		if len(found) == 0 {
+			c.Logf("nothing is found after %v, at last %q", time.Since(began).Round(time.Second), last)
 			return
 		}
-		if time.Now().After(deadline) {
+		last = strings.Join(ids(found), " ")
+		if time.Since(began) > 2*time.Minute {
 			c.Fatalf("found in a healthy installation: %+v", found)
 		}
 	}
