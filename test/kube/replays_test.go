@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"errors"
 	"strings"
 	"time"
 
@@ -95,16 +96,26 @@ func severalGenerators(s *shop) {
 	s.forget("pair")
 }
 
-// keptPairs is how many pairs of the app the cloud has, once there are no more.
+// keptPairs is how many pairs of this shop's app the cloud has, once there are no more.
 func (s *shop) keptPairs() (n int) {
 	s.Helper()
 	s.eventually("traffic does not end", func() bool {
 		before := n
-		n = strings.Count(s.speedctl("get", "traffic", "--service", "web", "--limit", "0", "-o", "json", "-q"), "\n")
+		text, err := s.output(speedctl, "get", "traffic", "--service", "web", "--limit", "0", "-o", "json", "-q")
+		list, wrong := records(text)
+		if err = errors.Join(err, wrong); err != nil {
+			s.Fatal(err)
+		}
+		n = 0
+		for _, r := range list {
+			if r.Namespace == s.ns {
+				n++
+			}
+		}
 		if n != before {
 			time.Sleep(3 * time.Second)
 		}
-		return n == before && n > 0
+		return n == before && n >= 2*driven
 	})
 	return n
 }
@@ -112,6 +123,7 @@ func (s *shop) keptPairs() (n int) {
 // requestsOfOthers: the report counts them and warns, and what the sidecars saw of the
 // replay is no live traffic.
 func requestsOfOthers(s *shop) {
+	s.drive()
 	before := s.keptPairs()
 	r := s.start("--test-config", "slow", "--name", "visited")
 	r.await("generator", "started")
@@ -140,6 +152,7 @@ func requestsOfOthers(s *shop) {
 // generatorOnlyIsNotLive: dependencies are real, and the sidecar knows all the same that
 // what it sees is of a replay.
 func generatorOnlyIsNotLive(s *shop) {
+	s.drive()
 	before := s.keptPairs()
 	s.applyReplay("sent", `{snapshotID: web, testConfigID: standard, mode: generator-only, workloads: [{ref: {name: web}, tests: ["*"]}]}`)
 	s.replayPods("collector generator")
