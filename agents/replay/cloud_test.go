@@ -130,7 +130,9 @@ func TestResponderGivesItsPartWhileItRuns(t *testing.T) {
 		res.Body.Close()
 	}
 	way.until(t, func(p *report.Part) bool { return p.Mocks.Requests == 2 })
-	r.until(t, func(e *cloudv1.ReplayEvent) bool { return e.GetSource() == "responder" && e.GetMocks().GetMissed() == 1 })
+	r.until(t, func(e *cloudv1.ReplayEvent) bool {
+		return e.GetSource() == "responder" && e.GetMocks().GetMissed() == 1
+	})
 	got, _ := r.end(t)
 	way.refuse(func(string) bool { return true }) // or the responder would say that its token is good no more
 	http.DefaultClient.CloseIdleConnections()
