@@ -145,8 +145,8 @@ func (m *Member) Load(ctx context.Context, s *Settings) error {
 }
 
 // PutPart stores what the pod has for the report, in place of what it put before by the
-// same name; the component's where the part has none. It tries again while the cloud is away: for two minutes, of which ten seconds are
-// left when ctx ends.
+// same name; the component's where the part has none. It tries again while the cloud is
+// away: for two minutes, of which ten seconds are left when ctx ends.
 func (m *Member) PutPart(ctx context.Context, p report.Part) error {
 	ctx, cancel := outliving(ctx)
 	defer cancel()

@@ -76,12 +76,8 @@ func sidecarsHeard(f *Facts) []Result {
 
 // tells says that a pod's sidecar runs since before a moment, and is to say how it is.
 func tells(p *corev1.Pod, before time.Time) bool {
-	for _, c := range slices.Concat(p.Spec.InitContainers, p.Spec.Containers) {
-		for _, v := range c.Env {
-			if interval, err := time.ParseDuration(v.Value); c.Name == inject.Goproxy && v.Name == "TELEMETRY_INTERVAL" && err == nil && interval == 0 {
-				return false
-			}
-		}
+	if interval, err := time.ParseDuration(variable(p, "TELEMETRY_INTERVAL")); err == nil && interval == 0 {
+		return false
 	}
 	for _, c := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
 		if c.Name == inject.Goproxy && c.State.Running != nil {

@@ -22,9 +22,8 @@ import (
 const busPort = 8888
 
 // workloadsNetworkPolicy names pods whose policies keep the sidecar from the forwarder, and
-// policies that keep clients from the sidecar. A
-// pod that some policy of egress selects may open what one of those policies allows, and
-// nothing else (https://kubernetes.io/docs/concepts/services-networking/network-policies/).
+// policies that keep clients from the sidecar. A pod that some policy of egress selects may
+// open what one of those policies allows, and nothing else (https://kubernetes.io/docs/concepts/services-networking/network-policies/).
 func workloadsNetworkPolicy(f *Facts) []Result {
 	switch {
 	case f.InjectedError != nil:

@@ -2,6 +2,7 @@ package helm
 
 import (
 	"errors"
+	"maps"
 
 	"helm.sh/helm/v3/pkg/storage/driver"
 )
@@ -27,15 +28,20 @@ func (c *Client) Values(name, namespace string) (values map[string]any, found bo
 	return r.Config, true, nil
 }
 
-// Merge puts more values on top of others, as Helm does with several files: maps are
-// merged, and anything else is replaced, lists too.
-func Merge(values, more map[string]any) {
-	for key, value := range more {
-		below, isMap := values[key].(map[string]any)
-		if above, ok := value.(map[string]any); ok && isMap {
-			Merge(below, above)
-			continue
-		}
-		values[key] = value
+// Merge returns the values of both, as Helm does with several files: maps are merged, and of
+// anything else, lists too, that of over is taken.
+func Merge(under, over map[string]any) map[string]any {
+	all := maps.Clone(under)
+	if all == nil {
+		all = map[string]any{}
 	}
+	for key, value := range over {
+		below, ok := all[key].(map[string]any)
+		above, ok2 := value.(map[string]any)
+		if ok && ok2 {
+			value = Merge(below, above)
+		}
+		all[key] = value
+	}
+	return all
 }

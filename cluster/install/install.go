@@ -82,7 +82,7 @@ type part struct {
 
 // over is the release with the values that it has already between both, nil for none.
 func (p part) over(old map[string]any) helm.Release {
-	p.Values = merge(merge(p.Values, old), p.given)
+	p.Values = helm.Merge(helm.Merge(p.Values, old), p.given)
 	return p.Release
 }
 
@@ -102,7 +102,7 @@ func (o *Options) release(ctx context.Context, c kubernetes.Interface, h Release
 			return r, false, err
 		}
 		if size != "" {
-			old = merge(old, map[string]any{"persistence": map[string]any{"size": size}})
+			old = helm.Merge(old, map[string]any{"persistence": map[string]any{"size": size}})
 		}
 	}
 	return p.over(old), found, nil
@@ -127,7 +127,7 @@ func (o *Options) parts() ([]part, error) {
 	given := o.OperatorValues
 	if o.AppURL != "" && !o.kept {
 		// The chart's policies open its port. An authority from before is of another cloud.
-		given = merge(map[string]any{"appUrl": o.AppURL, "appCA": o.AppCA}, given)
+		given = helm.Merge(map[string]any{"appUrl": o.AppURL, "appCA": o.AppCA}, given)
 	}
 	return list, add(Operator, o.Namespace, map[string]any{"apiKeySecret": OperatorKey}, given)
 }
@@ -210,7 +210,7 @@ func Run(ctx context.Context, c kubernetes.Interface, h Releases, o Options) (Op
 		return o, err
 	}
 	if keyHash != "" {
-		operator.Values = merge(operator.Values, merge(map[string]any{"apiKeyHash": keyHash}, o.OperatorValues))
+		operator.Values = helm.Merge(operator.Values, helm.Merge(map[string]any{"apiKeyHash": keyHash}, o.OperatorValues))
 	}
 	return o, o.apply(ctx, c, h, "installing", releases, g)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 
 	"k8s.io/client-go/kubernetes"
 
@@ -69,21 +68,4 @@ func (o *Options) there(ctx context.Context, c kubernetes.Interface, h Releases,
 		there = append(there, r)
 	}
 	return there, nil
-}
-
-// merge returns the values of both; those of over win, key by key.
-func merge(under, over map[string]any) map[string]any {
-	all := maps.Clone(under)
-	if all == nil {
-		all = map[string]any{}
-	}
-	for key, value := range over {
-		below, ok := all[key].(map[string]any)
-		above, ok2 := value.(map[string]any)
-		if ok && ok2 {
-			value = merge(below, above)
-		}
-		all[key] = value
-	}
-	return all
 }

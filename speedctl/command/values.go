@@ -38,7 +38,7 @@ func (v *chartValues) read() (operator, cloud map[string]any, err error) {
 		if err != nil {
 			return nil, nil, term.WithCode(fmt.Errorf("--values %q: %w", file, err), term.ExitUsage)
 		}
-		helm.Merge(operator, values)
+		operator = helm.Merge(operator, values)
 	}
 	for _, flags := range []struct {
 		list []string
